@@ -1,6 +1,6 @@
 // Package frame turns records into the bytes of a Seawall log and back. It is
-// pure: it does no input or output, keeps no state, and its encoders do not
-// allocate.
+// pure: it does no input or output, keeps no state, and encoding or checking a
+// frame does not allocate.
 //
 // A segment is a file of fixed size that begins with five blocks of 4 KiB, of
 // which each holds one thing in its first 512-byte sector, and goes on with
@@ -11,7 +11,7 @@
 //	  4096     4096  stamp    written when the log rotates into the segment (type Stamp)
 //	  8192     4096  slot 0   witness of a checkpoint or a cut (type Slot)
 //	 12288     4096  slot 1   the other one: a slot is never overwritten by its successor
-//	 16384     4096  board    what readers beside the writer look at (type Board); no witness
+//	 16384     4096  board    what readers beside the writer look at (const BoardEpoch, ...); no witness
 //	 20480      ...  frames, each aligned to 8 bytes (type Frame)
 //
 // Blocks are the format's own unit: nothing here depends on the size of a VM

@@ -67,13 +67,18 @@ type Seed uint32
 //
 // A frame is valid behind a given place of the chain if
 //
-//  1. its kind is known, and its unused flags are zero;
-//  2. it ends, payload included, within the segment;
+//  1. its kind is known, and its unused flags are zero, in a mark those of a
+//     batch, too;
+//  2. it ends, payload included, within the segment, and a mark's payload has
+//     room for the watermark;
 //  3. its link is the one computed from its predecessor's link;
 //  4. its LSN follows its predecessor's: by one for a record, by none for a
 //     mark;
 //  5. its epoch is not smaller than its predecessor's;
 //  6. its payload's CRC-32C is the one in the header.
+//
+// Decode checks 1 and 2, Buffer.Linked 3 and Frame.Payload 6; 4 and 5 are for
+// the caller, who has the predecessor.
 //
 // So what a recycled segment held before (other salt), what was moved (other
 // offset) or spliced (other predecessor), and a payload that imitates frames
@@ -181,7 +186,8 @@ func (f *Frame) flags() byte {
 // Decode reads the header at the start of p without a look at the chain: p
 // reaches to the end of the segment, and a frame that would not fit into it is
 // invalid. The LSN is the first one not below least whose low half is the
-// header's. It returns ErrZero for a header of zeros and ErrInvalid otherwise.
+// header's; where there is none, since LSNs end, the frame is invalid. Decode
+// returns ErrZero for a header of zeros and ErrInvalid otherwise.
 func Decode(p []byte, least LSN) (Frame, error) {
 	if len(p) < HeaderBytes {
 		return Frame{}, ErrInvalid
@@ -207,7 +213,7 @@ func Decode(p []byte, least LSN) (Frame, error) {
 	default:
 		return Frame{}, ErrInvalid
 	}
-	if flags&^flagKnown != 0 || int64(f.Length) > int64(len(p))-HeaderBytes {
+	if flags&^flagKnown != 0 || f.LSN < least || int64(f.Length) > int64(len(p))-HeaderBytes {
 		return Frame{}, ErrInvalid
 	}
 	return f, nil

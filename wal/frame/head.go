@@ -82,7 +82,7 @@ func DecodeHeader(p []byte) (Header, error) {
 		FillBytes:    binary.LittleEndian.Uint32(b[60:]),
 	}
 	if binary.LittleEndian.Uint32(b[8:]) != Version || h.Features&^KnownFeatures != 0 {
-		return h, ErrVersion
+		return Header{}, ErrVersion
 	}
 	if !ValidSegmentBytes(h.SegmentBytes) || h.Epoch == 0 || h.Ordinal == 0 || !isZero(b[64:76]) {
 		return Header{}, ErrInvalid
@@ -312,3 +312,7 @@ const (
 	// BoardBytes is the size of the words together.
 	BoardBytes = 32
 )
+
+// StampSalt returns the salt that an encoded stamp names, unchecked: where a
+// segment's header is lost, it is what the stamp is then decoded with.
+func StampSalt(p []byte) uint64 { return binary.LittleEndian.Uint64(p[32:]) }

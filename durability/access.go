@@ -1,0 +1,128 @@
+package durability
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"runtime/debug"
+	"sync/atomic"
+	"unsafe"
+)
+
+// castagnoli is the polynomial of Mapping.Checksum, which amd64 and arm64
+// compute in hardware.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Store copies a, then b, which may be nil, into the mapping at off. It
+// allocates nothing and takes no lock. A range outside of the mapping is an
+// error and stores nothing; after a *FaultError a part may have been stored.
+func (m *Mapping) Store(off int64, a, b []byte) (err error) {
+	n := int64(len(a)) + int64(len(b))
+	if off < 0 || off > int64(len(m.store))-n {
+		return m.refuse("store", m.store, off, n)
+	}
+	if m.tracer != nil {
+		m.traceStore(off, n, a, b)
+	}
+	defer caught(debug.SetPanicOnFault(true), "store", &err)
+	dst := m.store[off : off+n]
+	copy(dst, a)
+	copy(dst[len(a):], b)
+	return nil
+}
+
+// StoreUint64 stores v at off, little-endian, in one atomic store. off must be a
+// multiple of 8.
+func (m *Mapping) StoreUint64(off int64, v uint64) (err error) {
+	if off < 0 || off > int64(len(m.store))-8 || off%8 != 0 {
+		return m.refuse("store of 8 aligned bytes", m.store, off, 8)
+	}
+	if m.tracer != nil {
+		m.traceUint64(off, v)
+	}
+	defer caught(debug.SetPanicOnFault(true), "store", &err)
+	atomic.StoreUint64((*uint64)(unsafe.Pointer(&m.store[off])), littleEndian(v))
+	return nil
+}
+
+// LoadUint64 loads the little-endian number at off in one atomic load. off must
+// be a multiple of 8.
+func (m *Mapping) LoadUint64(off int64) (v uint64, err error) {
+	if off < 0 || off > int64(len(m.data))-8 || off%8 != 0 {
+		return 0, m.refuse("load of 8 aligned bytes", m.data, off, 8)
+	}
+	defer caught(debug.SetPanicOnFault(true), "load", &err)
+	return littleEndian(atomic.LoadUint64((*uint64)(unsafe.Pointer(&m.data[off])))), nil
+}
+
+// LoadUint32 loads the little-endian number at off, which need not be aligned.
+// The load is not atomic.
+func (m *Mapping) LoadUint32(off int64) (v uint32, err error) {
+	if off < 0 || off > int64(len(m.data))-4 {
+		return 0, m.refuse("load", m.data, off, 4)
+	}
+	defer caught(debug.SetPanicOnFault(true), "load", &err)
+	return binary.LittleEndian.Uint32(m.data[off:]), nil
+}
+
+// Load copies len(p) bytes at off into p. After a *FaultError a part of p may
+// have been overwritten.
+func (m *Mapping) Load(off int64, p []byte) (err error) {
+	if off < 0 || off > int64(len(m.data))-int64(len(p)) {
+		return m.refuse("load", m.data, off, int64(len(p)))
+	}
+	defer caught(debug.SetPanicOnFault(true), "load", &err)
+	copy(p, m.data[off:])
+	return nil
+}
+
+// Zero stores n zero bytes at off. A Tracer sees an OpStore with Length n and no
+// Data. A range of no bytes is no store.
+func (m *Mapping) Zero(off, n int64) (err error) {
+	if !m.holds(m.store, off, n) {
+		return m.refuse("store zeros", m.store, off, n)
+	}
+	if n == 0 {
+		return nil
+	}
+	if m.tracer != nil {
+		m.traceStore(off, n, nil, nil)
+	}
+	defer caught(debug.SetPanicOnFault(true), "store", &err)
+	clear(m.store[off : off+n])
+	return nil
+}
+
+// Checksum returns the CRC-32C (Castagnoli) of the n bytes at off.
+func (m *Mapping) Checksum(off, n int64) (sum uint32, err error) {
+	if !m.holds(m.data, off, n) {
+		return 0, m.refuse("checksum", m.data, off, n)
+	}
+	defer caught(debug.SetPanicOnFault(true), "checksum", &err)
+	return crc32.Update(0, castagnoli, m.data[off:off+n]), nil
+}
+
+// traceStore tells the tracer of a store right before its first byte. It is out
+// of line so that a store without a tracer stays short.
+//
+//go:noinline
+func (m *Mapping) traceStore(off, n int64, a, b []byte) {
+	e := m.file.event(OpStore)
+	e.Phase, e.Offset, e.Length, e.Data, e.Data2 = Before, off, n, a, b
+	m.tracer.Trace(e)
+}
+
+// traceUint64 is traceStore for a number, whose bytes escape to the heap here
+// and nowhere else.
+//
+//go:noinline
+func (m *Mapping) traceUint64(off int64, v uint64) {
+	m.traceStore(off, 8, binary.LittleEndian.AppendUint64(nil, v), nil)
+}
+
+// littleEndian returns the number whose bytes in memory are those of v in
+// little-endian order, and the other way round: v itself on amd64 and arm64.
+func littleEndian(v uint64) uint64 {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], v)
+	return binary.NativeEndian.Uint64(b[:])
+}

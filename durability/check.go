@@ -1,0 +1,88 @@
+package durability
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/durability/internal/fault"
+)
+
+// Expectation is a file as File.Expect found it, for File.Check.
+type Expectation struct {
+	stat Stat
+
+	// covered says that the blocks were enough for the size: only then does a
+	// lack of them mean something. Filesystems that compress, or keep small files
+	// in the inode, have fewer from the start.
+	covered bool
+}
+
+// Expect records the file's inode, size and blocks, to be compared by Check.
+// Call it when the file is allocated.
+func (f *File) Expect() (Expectation, error) {
+	st, err := f.Stat()
+	return Expectation{stat: st, covered: covers(st)}, err
+}
+
+// covers reports whether the blocks are enough for the size.
+func covers(st Stat) bool { return st.Blocks*512 >= st.Size }
+
+// Check says whether what was stored in the file can still be there: call it
+// after a sync, before anything is acknowledged. A file that was truncated takes
+// stores in its last page without a signal and loses them, and msync returns 0;
+// a file that was removed or replaced is synced faithfully, and nobody will find
+// it. Check returns a *ChangedError when
+//
+//   - the size is not as expected,
+//   - blocks are missing: truncated and extended again, or a hole was punched,
+//   - the file has no name left,
+//   - its name is gone, or leads to another file.
+//
+// It costs two statx(2), and never asks for times (Stat says why). What is
+// undone between two checks, truncated and filled again, cannot be seen, nor a
+// hole smaller than the blocks that the file has to spare. A Dir.Rename with
+// this File at the same moment is no change.
+func (f *File) Check(e Expectation) error {
+	f.renaming.RLock()
+	defer f.renaming.RUnlock()
+	got, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if what := e.differs(got); what != "" {
+		return &ChangedError{File: f.Path(), What: what}
+	}
+	var named unix.Statx_t
+	_, err = ask(f.call(fault.Statx), func() error {
+		return f.dir.with(func(fd int) error {
+			return unix.Statx(fd, f.Name(), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO, &named)
+		})
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return &ChangedError{File: f.Path(), What: "its name is gone"}
+	case err != nil:
+		return pathError("statx", f.Path(), err)
+	case keyOf(&named) != f.key:
+		return &ChangedError{File: f.Path(), What: "its name leads to another file"}
+	}
+	return nil
+}
+
+// differs says what is not as it was, or nothing.
+func (e Expectation) differs(got Stat) string {
+	switch {
+	case got.Dev != e.stat.Dev || got.Ino != e.stat.Ino:
+		return "the expectation is about another file"
+	case got.Size != e.stat.Size:
+		return fmt.Sprintf("its size is %d bytes instead of %d", got.Size, e.stat.Size)
+	case got.Links == 0:
+		return "it was removed"
+	case e.covered && !covers(got):
+		return fmt.Sprintf("it has %d blocks of 512 bytes instead of %d, too few for its %d bytes: "+
+			"it was truncated and extended again, or a hole was punched", got.Blocks, e.stat.Blocks, got.Size)
+	}
+	return ""
+}

@@ -1,0 +1,214 @@
+package durability
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/durability/internal/fault"
+)
+
+// ReadMode says where the bytes of a ReadDirect came from. Zero is no mode: the
+// file was not read.
+type ReadMode int
+
+// The ways of reading.
+const (
+	// ModeDirect: from the device, around the page cache (O_DIRECT).
+	ModeDirect ReadMode = iota + 1
+	// ModeBuffered: from the page cache, which may hold, as clean pages, what the
+	// device never got after a failed writeback. File.DirectReason says why.
+	ModeBuffered
+)
+
+// String returns the word for it.
+func (m ReadMode) String() string {
+	switch m {
+	case ModeDirect:
+		return "direct"
+	case ModeBuffered:
+		return "buffered"
+	}
+	return "unread"
+}
+
+const (
+	// fallbackAlign serves every device with sectors of up to 4 KiB, where the
+	// kernel does not tell the alignment (before Linux 6.1).
+	fallbackAlign = 4096
+
+	// directBytes bounds the buffer of one direct read.
+	directBytes = 1 << 20
+)
+
+// direct is the second descriptor of a File, with O_DIRECT, opened at the first
+// ReadDirect and kept until Close.
+type direct struct {
+	mu     sync.Mutex
+	tried  bool
+	fd     int    // -1 where there is none
+	align  int64  // of offsets and lengths
+	memory int64  // of buffers
+	reason string // why there is none
+	buffer []byte // aligned, of directBytes
+}
+
+// ReadDirect reads from the device instead of the page cache where the
+// filesystem lets it, and says in how which it was; see DirectReason. Any offset
+// and length will do: the aligned span around it is read and the rest thrown
+// away. It ends like io.ReaderAt: fewer bytes than asked come with an error,
+// io.EOF at the end of the file.
+//
+// Dirty pages of the range are written back first, by the kernel. Some
+// filesystems serve single extents through the page cache even so (btrfs:
+// compressed ones), and do not say it. Calls on one File run one at a time.
+func (f *File) ReadDirect(p []byte, off int64) (n int, how ReadMode, err error) {
+	call := f.call(fault.ReadDirect)
+	call.Offset, call.Length = off, int64(len(p))
+	_, err = ask(call, func() error {
+		err := f.with(func(fd int) (err error) {
+			n, how, err = f.direct.read(fd, p, off)
+			return err
+		})
+		call.Data = p[:n]
+		return err
+	})
+	if err == nil || errors.Is(err, io.EOF) {
+		return n, how, err
+	}
+	return n, how, rangeError("read direct", f.Path(), off, int64(len(p)), err)
+}
+
+// DirectReason says why ReadDirect reads through the page cache, or nothing
+// where it does not, or was not called yet.
+func (f *File) DirectReason() string {
+	f.direct.mu.Lock()
+	defer f.direct.mu.Unlock()
+	return f.direct.reason
+}
+
+// read reads p around the page cache, or through it where that cannot be.
+func (d *direct) read(fd int, p []byte, off int64) (int, ReadMode, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if off < 0 {
+		return 0, 0, unix.EINVAL
+	}
+	if !d.tried {
+		d.tried = true
+		d.open(fd)
+	}
+	if d.fd >= 0 {
+		n, err := d.readAligned(p, off)
+		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return n, ModeDirect, err
+		}
+		d.refuse(fmt.Sprintf("the filesystem refuses direct reads: %v", err))
+	}
+	n, err := readFull(fd, p, off)
+	return n, ModeBuffered, err
+}
+
+// open opens the descriptor, or leaves a reason. It goes by the magic link of
+// the open descriptor, since the name may lead elsewhere by now.
+func (d *direct) open(fd int) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &st); err != nil {
+		d.refuse(fmt.Sprintf("statx failed: %v", err))
+		return
+	}
+	d.align, d.memory = fallbackAlign, fallbackAlign
+	if st.Mask&unix.STATX_DIOALIGN != 0 {
+		if st.Dio_offset_align == 0 || st.Dio_mem_align == 0 {
+			d.refuse("the filesystem has no direct reads for this file")
+			return
+		}
+		d.align, d.memory = int64(st.Dio_offset_align), int64(st.Dio_mem_align)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err == nil && (fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC) {
+		// tmpfs takes O_DIRECT and ignores it since Linux 6.6.
+		d.refuse("the filesystem lives in memory, the page cache is all there is")
+		return
+	}
+	own, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	if err != nil {
+		d.refuse(fmt.Sprintf("opening with O_DIRECT through /proc failed: %v", err))
+		return
+	}
+	d.fd = own
+}
+
+// refuse leaves direct reads for good, and says why.
+func (d *direct) refuse(reason string) {
+	d.reason = reason
+	closeUnused(d.fd)
+	d.fd = -1
+}
+
+// close closes the descriptor, if there is one.
+func (d *direct) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tried, d.buffer = true, nil
+	if d.fd < 0 {
+		return nil
+	}
+	fd := d.fd
+	d.fd = -1
+	return unix.Close(fd)
+}
+
+// readAligned reads p by aligned spans into an aligned buffer. The end of the
+// file is where a span comes back short.
+func (d *direct) readAligned(p []byte, off int64) (n int, err error) {
+	if d.buffer == nil {
+		d.buffer = alignedBuffer(directBytes, max(d.memory, d.align))
+	}
+	for n < len(p) {
+		at := off + int64(n)
+		from := at - at%d.align
+		span := min(ceil(at+int64(len(p)-n), d.align)-from, int64(len(d.buffer)))
+		got, err := unix.Pread(d.fd, d.buffer[:span], from)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		skip := int(at - from)
+		if got <= skip {
+			return n, io.EOF
+		}
+		m, err := copyGuarded(p[n:], d.buffer[skip:got])
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// copyGuarded is copy into a buffer of the caller, which may be mapped.
+func copyGuarded(dst, src []byte) (n int, err error) {
+	err = Guard(func() error {
+		n = copy(dst, src)
+		return nil
+	})
+	return n, err
+}
+
+// alignedBuffer returns n bytes at an address that is a multiple of align. The
+// collector does not move it.
+func alignedBuffer(n int, align int64) []byte {
+	b := make([]byte, n+int(align))
+	skip := -int64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (align - 1)
+	return b[skip : skip+int64(n)]
+}
+
+// ceil rounds n up to a multiple of unit.
+func ceil(n, unit int64) int64 { return (n + unit - 1) / unit * unit }

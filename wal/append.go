@@ -1,0 +1,284 @@
+package wal
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// Append appends a record and returns its LSN. When it returns, the record and
+// all before it survive the death of the process; with SyncEach they survive
+// power loss too. p is not kept. An empty record is a record.
+//
+// It returns ErrTooLarge, ErrNoSpace, ErrPoisoned or ErrClosed; the record is
+// then not in the log, and will not be. The exception is SyncEach: when the
+// sync fails, the log is poisoned, and whether the record survives is unknown.
+func (l *Log) Append(p []byte) (LSN, error) {
+	if int64(len(p)) > l.MaxRecordBytes() {
+		return 0, fmt.Errorf("%w: record of %d bytes, the limit is %d", ErrTooLarge, len(p), l.MaxRecordBytes())
+	}
+	// What grows with the record is done before the lock is taken: the frame's
+	// header carries the payload's checksum, the chain covers the header.
+	f := frame.Frame{
+		Length: uint32(len(p)), PayloadCRC: frame.Checksum(p),
+		Kind: frame.KindRecord, First: true, Last: true,
+	}
+	l.mu.Lock()
+	err := l.reserve(f.Size())
+	if err == nil {
+		err = l.put(&f, p)
+	}
+	if err != nil {
+		l.mu.Unlock()
+		return 0, err
+	}
+	lsn := l.publish(1, int64(len(p)))
+	l.mu.Unlock()
+	return lsn, l.afterAppend(lsn)
+}
+
+// batchSums keeps the checksums of a batch's records between its two passes.
+var batchSums = sync.Pool{New: func() any { return new([]uint32) }}
+
+// AppendBatch appends records as one atomic unit, and returns the LSN of the
+// last one: after a crash all of them are in the log or none is. Otherwise it
+// promises and returns what Append does. A batch lies in one segment; one
+// that does not fit is ErrTooLarge. No records are no batch: LastLSN is
+// returned.
+func (l *Log) AppendBatch(ps [][]byte) (LSN, error) {
+	if len(ps) == 0 {
+		return l.LastLSN(), nil
+	}
+	size, bytes := int64(0), int64(0)
+	pooled, _ := batchSums.Get().(*[]uint32)
+	defer batchSums.Put(pooled)
+	sums := (*pooled)[:0]
+	for i, p := range ps {
+		size += frame.Size(int64(len(p)))
+		bytes += int64(len(p))
+		if size > l.opts.SegmentBytes-frame.DataOffset-markRoom {
+			return 0, fmt.Errorf("%w: batch of %d records is over %d bytes at record %d, with %d bytes of header each",
+				ErrTooLarge, len(ps), l.opts.SegmentBytes-frame.DataOffset-markRoom, i, frame.HeaderBytes)
+		}
+		sums = append(sums, frame.Checksum(p))
+	}
+	*pooled = sums
+	l.mu.Lock()
+	if err := l.appendBatch(ps, sums, size); err != nil {
+		l.mu.Unlock()
+		return 0, err
+	}
+	lsn := l.publish(len(ps), bytes)
+	l.mu.Unlock()
+	return lsn, l.afterAppend(lsn)
+}
+
+// appendBatch stores a batch's frames. Where one cannot be stored, those
+// before it are taken back.
+func (l *Log) appendBatch(ps [][]byte, sums []uint32, size int64) error {
+	if err := l.reserve(size); err != nil {
+		return err
+	}
+	start, linkOff, claimed := l.at, l.linkOff, l.claimed
+	for i, p := range ps {
+		f := frame.Frame{
+			Length: uint32(len(p)), PayloadCRC: sums[i],
+			Kind: frame.KindRecord, First: i == 0, Last: i == len(ps)-1,
+		}
+		if err := l.put(&f, p); err != nil {
+			end := l.at.off
+			l.at, l.linkOff, l.claimed = start, linkOff, claimed
+			if start.off < end && l.poison.Load() == nil {
+				if zerr := l.tail.mem.Zero(start.off, end-start.off); zerr != nil {
+					return l.fail(zerr)
+				}
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// reserve sees to it that a frame or a batch of that size fits behind the
+// tail, and that the tail is still what was stored. The caller holds mu, which
+// may be released meanwhile.
+func (l *Log) reserve(size int64) error {
+	for {
+		if err := l.usable(); err != nil {
+			return err
+		}
+		if l.at.off+size <= l.limit {
+			break
+		}
+		if size > l.opts.SegmentBytes-frame.DataOffset-markRoom {
+			return ErrTooLarge
+		}
+		if len(l.ready) > 0 {
+			if err := l.rotate(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := l.awaitRoom(); err != nil {
+			return err
+		}
+	}
+	return l.checkLink()
+}
+
+// checkLink compares the link of the last frame with the one that was stored:
+// a file that was truncated and extended again holds zeros there, while its
+// size, and msync, say that all is well (kernel fact 5).
+func (l *Log) checkLink() error {
+	got, err := l.tail.mem.LoadUint32(l.linkOff)
+	if err != nil {
+		return l.fail(err)
+	}
+	if got != uint32(l.at.link) {
+		return l.fail(&durability.ChangedError{
+			File: l.tail.file.Path(),
+			What: fmt.Sprintf("the last frame's link at offset %d is not what was stored: the file was overwritten, or truncated and extended again", l.linkOff),
+		})
+	}
+	return nil
+}
+
+// put stores one frame behind the tail and moves the tail behind it. The
+// caller holds mu and has reserved the room.
+func (l *Log) put(f *frame.Frame, p []byte) error {
+	f.LSN, f.Epoch = l.at.lsn, l.epoch
+	if f.Kind == frame.KindRecord {
+		f.LSN++
+		durable := LSN(l.durable.Load())
+		if f.Distance = frame.Distance(f.LSN, durable); f.Distance != 0 {
+			l.claimed = durable
+		}
+	}
+	h, link := l.buf.Encode(f, l.tail.seed, l.at.link, l.at.off)
+	if err := l.tail.mem.Store(l.at.off, h, p); err != nil {
+		return l.unput(err, f.Size())
+	}
+	l.linkOff = l.at.off + frameLinkOffset
+	l.at.off += f.Size()
+	l.at.lsn, l.at.link, l.at.epoch = f.LSN, link, f.Epoch
+	return nil
+}
+
+// unput deals with a store that failed half way. Where the file is whole, the
+// filesystem had no room for a page (C8): the frame's bytes are zeroed and the
+// log goes on. Otherwise, or where even that fails, the log is poisoned.
+func (l *Log) unput(cause error, size int64) error {
+	if err := l.tail.file.Check(l.tail.expect); err != nil {
+		return l.fail(fmt.Errorf("%w (%w)", err, cause))
+	}
+	if err := l.tail.mem.Zero(l.at.off, size); err != nil {
+		return l.fail(cause)
+	}
+	return fmt.Errorf("%w: %w", ErrNoSpace, cause)
+}
+
+// publish makes the frames that were put since the last publish readable: n
+// records of so many bytes. The caller holds mu.
+func (l *Log) publish(n int, bytes int64) LSN {
+	l.tail.index.add(l.at)
+	// A failed store into the board is found by the next look at the file.
+	_ = l.tail.mem.StoreUint64(frame.BoardOffset+frame.BoardAppended, uint64(l.at.lsn))
+	l.appended.Store(uint64(l.at.lsn))
+	if l.stats.records == 0 {
+		l.room.Broadcast() // a log that is written to has segments prepared
+	}
+	l.stats.records += uint64(n)
+	l.stats.bytes += uint64(bytes)
+	return l.at.lsn
+}
+
+// afterAppend does what the sync policy asks for.
+func (l *Log) afterAppend(lsn LSN) error {
+	switch {
+	case l.opts.Sync.each:
+		return l.Commit(context.Background(), lsn)
+	case l.opts.Sync.every != 0 && !l.unsynced.Load():
+		l.wantSync()
+	}
+	return nil
+}
+
+// rotate goes on in the next prepared segment: it stamps it, and makes it the
+// tail. Stamp and first frames become durable in the same sync. The caller
+// holds mu and has seen that there is one.
+func (l *Log) rotate() error {
+	next := l.ready[0]
+	if err := l.stamp(next, l.at.link, 0); err != nil {
+		return err
+	}
+	next.taken = true
+	l.ready = l.ready[1:]
+	old := l.tail
+	for i := range l.dirty {
+		if l.dirty[i].seg == old {
+			l.dirty[i].to = l.at.off
+		}
+	}
+	l.enter(next)
+	l.stats.rotations++
+	l.room.Broadcast() // the preparer makes the next one
+	return nil
+}
+
+// stamp stores the stamp and the readers' block of a segment that the log is
+// about to enter. A store that fails for want of space is taken back.
+func (l *Log) stamp(s *segment, previous frame.Link, flags uint32) error {
+	st := frame.Stamp{
+		UUID: l.uuid, Ordinal: s.ordinal, Salt: s.header.Salt,
+		First: l.at.lsn + 1, Previous: previous, Epoch: l.epoch, Cut: l.cut,
+		Front: l.FirstLSN(), Watermark: l.DurableLSN(), Flags: flags,
+	}
+	bytes, first := st.Encode()
+	err := l.stampBoard(s)
+	if err == nil {
+		err = s.mem.Store(frame.StampOffset, bytes[:], nil)
+	}
+	if err == nil {
+		s.first = st.First
+		s.start = place{off: frame.DataOffset, link: first, lsn: st.First - 1, epoch: l.epoch}
+		s.index.add(s.start)
+		return nil
+	}
+	if cerr := s.file.Check(s.expect); cerr != nil {
+		return l.fail(fmt.Errorf("%w (%w)", cerr, err))
+	}
+	if zerr := s.mem.Zero(frame.StampOffset, frame.StampBytes); zerr != nil {
+		return l.fail(err)
+	}
+	return fmt.Errorf("%w: %w", ErrNoSpace, err)
+}
+
+// stampBoard sets the readers' block of a segment.
+func (l *Log) stampBoard(s *segment) error {
+	for _, w := range [...]struct {
+		off int64
+		v   uint64
+	}{
+		{frame.BoardFront, uint64(l.FirstLSN())},
+		{frame.BoardAppended, uint64(l.at.lsn)},
+		{frame.BoardDurable, uint64(l.DurableLSN())},
+		{frame.BoardEpoch, uint64(l.epoch)},
+	} {
+		if err := s.mem.StoreUint64(frame.BoardOffset+w.off, w.v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enter makes a stamped segment the tail, at its start.
+func (l *Log) enter(s *segment) {
+	l.tail, l.at = s, s.start
+	l.linkOff = stampLinkOffset
+	l.limit = s.size() - markRoom
+	l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0})
+	l.store.add(s)
+}

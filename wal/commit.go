@@ -1,0 +1,106 @@
+package wal
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// group is the group commit. Whoever wants an LSN durable and finds no sync on
+// its way leads one, over everything that is appended when it begins; whoever
+// finds one waits for its end, and looks again: its record was covered, or it
+// leads the next sync, which then covers all that have gathered meanwhile. So
+// a lone writer waits for its own sync only, and nobody for more than the one
+// on its way and the next.
+type group struct {
+	mu    sync.Mutex
+	round *round // the sync on its way, or nil
+	ended bool
+}
+
+// round is one sync and those who wait for it.
+type round struct {
+	done chan struct{} // closed at its end
+	err  error         // set before; nil also where it covered less than asked
+}
+
+// Commit waits until the record with that LSN, and all before it, are durable.
+//
+// When ctx ends first, Commit returns its error at once; the record stays in
+// the log, and the sync goes on. Commit returns ErrNotFound for an LSN that
+// was not appended yet, ErrPoisoned after any failed sync, and ErrClosed.
+func (l *Log) Commit(ctx context.Context, lsn LSN) error {
+	if last := l.LastLSN(); lsn > last {
+		return fmt.Errorf("%w: commit of LSN %d, the last is %d", ErrNotFound, lsn, last)
+	}
+	return l.commit(ctx, lsn)
+}
+
+// commit is Commit for an LSN that was appended.
+func (l *Log) commit(ctx context.Context, lsn LSN) error {
+	done := ctx.Done()
+	for {
+		if p := l.poison.Load(); p != nil {
+			return p
+		}
+		if lsn <= l.DurableLSN() {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r, lead := l.commits.join()
+		switch {
+		case r == nil:
+			return ErrClosed
+		case lead && done == nil:
+			l.commits.finish(r, l.syncOnce())
+		case lead:
+			// The leader's context may end before its sync does.
+			go func() { l.commits.finish(r, l.syncOnce()) }()
+		}
+		select {
+		case <-r.done:
+			if r.err != nil && lsn > l.DurableLSN() {
+				return r.err
+			}
+		case <-done:
+			return ctx.Err()
+		}
+	}
+}
+
+// join returns the round on its way, or a new one that the caller leads. A nil
+// round says that the log has ended.
+func (g *group) join() (r *round, lead bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.round != nil {
+		return g.round, false
+	}
+	if g.ended {
+		return nil, false
+	}
+	g.round = &round{done: make(chan struct{})}
+	return g.round, true
+}
+
+// finish ends a round.
+func (g *group) finish(r *round, err error) {
+	g.mu.Lock()
+	g.round = nil
+	g.mu.Unlock()
+	r.err = err
+	close(r.done)
+}
+
+// end lets no further round begin, and waits for the one on its way.
+func (g *group) end() {
+	g.mu.Lock()
+	g.ended = true
+	r := g.round
+	g.mu.Unlock()
+	if r != nil {
+		<-r.done
+	}
+}

@@ -1,0 +1,241 @@
+package wal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// diskFile is a segment's file as Open reads it: synced first, then read from
+// the device, since after a failed writeback the page cache holds, as clean
+// pages, what the device never got (kernel fact 4).
+type diskFile struct {
+	entry
+	dir    *durability.Dir
+	file   *durability.File
+	size   int64
+	head   []byte
+	data   []byte // what was loaded; read as far as Touch asked
+	read   int64  // bytes that were read
+	mode   durability.ReadMode
+	loaded bool
+}
+
+var _ recovery.Bytes = (*diskFile)(nil)
+
+// open opens the file for writing: where its sync fails, this descriptor is
+// told.
+func (d *diskFile) open() error {
+	f, err := d.dir.Open(d.name, true)
+	if err != nil {
+		return err
+	}
+	d.file = f
+	d.size, err = f.Size()
+	return err
+}
+
+// Head implements recovery.Bytes.
+func (d *diskFile) Head() ([]byte, error) {
+	if d.head != nil {
+		return d.head, nil
+	}
+	d.head = make([]byte, min(d.size, frame.DataOffset))
+	return d.head, d.readAt(d.head, 0)
+}
+
+// Load implements recovery.Bytes. It makes the file durable before any of its
+// frames is looked at.
+func (d *diskFile) Load() ([]byte, error) {
+	if d.loaded {
+		return d.data, nil
+	}
+	if err := d.file.Sync(); err != nil {
+		return nil, err
+	}
+	d.data = make([]byte, d.size)
+	d.loaded = true
+	return d.data, nil
+}
+
+// Touch implements recovery.Bytes.
+func (d *diskFile) Touch(from, to int64) error {
+	if to <= d.read {
+		return nil
+	}
+	// Everything before is read too: what is compared with the cache later has
+	// no gaps.
+	err := d.readAt(d.data[d.read:to], d.read)
+	d.read = to
+	return err
+}
+
+// Unload implements recovery.Bytes. What was read is kept for the comparison
+// with the page cache.
+func (d *diskFile) Unload() {}
+
+// readAt reads from the device, all of p.
+func (d *diskFile) readAt(p []byte, off int64) error {
+	if len(p) == 0 {
+		return nil
+	}
+	n, mode, err := d.file.ReadDirect(p, off)
+	d.mode = mode
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || isEOF(err) {
+		err = errors.New("the file was truncated meanwhile")
+	}
+	return fmt.Errorf("wal: read %s at offset %d: %w", d.file.Path(), off, err)
+}
+
+// reconcile makes the page cache hold what the device holds, where it holds
+// anything else, and the device keep it: what is stored beside such a page
+// would otherwise carry it to the device (kernel fact 4). It returns how many
+// bytes differed.
+func (d *diskFile) reconcile() (int64, error) {
+	if !d.loaded || d.size == 0 {
+		return 0, nil
+	}
+	if err := d.Touch(0, d.size); err != nil {
+		return 0, err
+	}
+	mem, err := d.file.Map(d.size, false)
+	if err != nil {
+		return 0, err
+	}
+	resident, err := mem.Resident(0, d.size)
+	if err != nil {
+		return 0, errors.Join(err, mem.Unmap())
+	}
+	page, differ := int64(pageSize), int64(0)
+	cached := make([]byte, page)
+	for i, in := range resident {
+		off := int64(i) * page
+		p := d.data[off:min(off+page, d.size)]
+		if !in {
+			continue
+		}
+		if err = mem.Load(off, cached[:len(p)]); err != nil {
+			break
+		}
+		if bytes.Equal(cached[:len(p)], p) {
+			continue
+		}
+		differ += int64(len(p))
+		if _, err = d.file.WriteAt(p, off); err != nil {
+			break
+		}
+	}
+	err = errors.Join(err, mem.Unmap())
+	if err == nil && differ > 0 {
+		err = d.file.Sync()
+	}
+	return differ, err
+}
+
+// makeReal gives the file blocks where a sparse copy left holes, so that no
+// store into the mapping has to find some.
+func (d *diskFile) makeReal() error {
+	st, err := d.file.Stat()
+	if err != nil || st.Blocks*512 >= d.size {
+		return err
+	}
+	n, err := d.file.FillHoles(durability.AllocateOptions{FillBytes: defaultFillBytes, Head: frame.DataOffset})
+	if err != nil || n == 0 {
+		return err
+	}
+	return d.file.Sync()
+}
+
+// close closes the file, unless it was handed on.
+func (d *diskFile) close() error {
+	if d.file == nil {
+		return nil
+	}
+	f := d.file
+	d.file, d.data = nil, nil
+	return f.Close()
+}
+
+// cachedFile is a segment's file as Verify and Dump read it: through a mapping
+// of the page cache, as readers are served, with read permission only.
+type cachedFile struct {
+	entry
+	dir  *durability.Dir
+	file *durability.File
+	size int64
+	head []byte
+	mem  *durability.Mapping
+	read int64
+}
+
+var _ recovery.Bytes = (*cachedFile)(nil)
+
+// open opens the file for reading.
+func (c *cachedFile) open() error {
+	f, err := c.dir.Open(c.name, false)
+	if err != nil {
+		return err
+	}
+	c.file = f
+	c.size, err = f.Size()
+	return err
+}
+
+// Head implements recovery.Bytes.
+func (c *cachedFile) Head() ([]byte, error) {
+	if c.head != nil {
+		return c.head, nil
+	}
+	head := make([]byte, frame.DataOffset)
+	n, err := c.file.ReadAt(head, 0)
+	if err != nil && !isEOF(err) {
+		return nil, err
+	}
+	c.head = head[:n]
+	return c.head, nil
+}
+
+// Load implements recovery.Bytes.
+func (c *cachedFile) Load() ([]byte, error) {
+	if c.size == 0 {
+		return nil, nil
+	}
+	var err error
+	if c.mem, err = c.file.Map(c.size, false); err != nil {
+		return nil, err
+	}
+	return c.mem.Bytes(), nil
+}
+
+// Touch implements recovery.Bytes.
+func (c *cachedFile) Touch(from, to int64) error {
+	if c.mem == nil {
+		return nil
+	}
+	c.read = max(c.read, to)
+	return c.mem.PopulateRead(from, to-from)
+}
+
+// Unload implements recovery.Bytes.
+func (c *cachedFile) Unload() {
+	if c.mem != nil {
+		_ = c.mem.Unmap() // read-only
+		c.mem = nil
+	}
+}
+
+// close closes the file.
+func (c *cachedFile) close() error {
+	c.Unload()
+	if c.file == nil {
+		return nil
+	}
+	return c.file.Close()
+}

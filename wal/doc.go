@@ -1,0 +1,89 @@
+// Package wal is a write-ahead log for Linux that appends records in place
+// into a shared read-write memory mapping.
+//
+// Append returned: the record survives the death of the process. Sync
+// returned: it survives the death of the machine. Nothing weaker is ever
+// called success.
+//
+//	l, err := wal.Open(dir, wal.Options{})
+//	lsn, err := l.Append(record) // survives SIGKILL, without a system call
+//	err = l.Commit(ctx, lsn)     // survives power loss; shared with others
+//
+// # The directory
+//
+//	0000000000000001.wal   a segment: fixed size, named by its ordinal in hex
+//	0000000000000002.wal
+//	0000000000000003.wal   prepared: zeros and a header, ready for records
+//	0000000000000004.tmp   on its way to become one
+//	seawall.lock           locked by the writer; names the log
+//	lost/0001/…            what a trim or a repair removed
+//
+// Segments have no gap in their names: a prepared one has its final name from
+// birth on, so that a rotation changes no directory and a missing one is seen.
+//
+// # A segment
+//
+//	 offset    bytes  block
+//	      0     4096  header   written once, at birth
+//	   4096     4096  stamp    written when the log rotates into the segment
+//	   8192     4096  slot 0   witness of a checkpoint or a cut
+//	  12288     4096  slot 1   the other one
+//	  16384     4096  board    for readers beside the writer; no witness
+//	  20480      ...  frames
+//
+// Package frame draws each of them byte by byte, and numbers the rules by
+// which a frame is valid.
+//
+// # What is durable, and who says so
+//
+// Mapped pages reach the device in any order, at any time. So a valid frame
+// may lie behind a hole, and an end of the log may be torn by a crash, or be
+// acknowledged data that was lost since. Watermarks tell them apart. Each
+// frame names the LSN that was durable when it was appended; so do stamps; a
+// sync whose records name an older one begins with a mark, a frame without a
+// record, that names it; and a checkpoint leaves a slot that names all before
+// it. None of them ever names what no returned sync had made durable.
+//
+// Where the chain of frames ends before the highest watermark on the disk,
+// acknowledged records are lost: that is damage, a *CorruptError, and nothing
+// is changed until a person runs Repair with Force. Where it ends behind, the
+// rest is torn, and Open trims it. What no watermark covers is the newest sync
+// without a Checkpoint or a Close behind it.
+//
+// # Recovery
+//
+//  1. The directory is locked. Every file that will be judged is synced, and
+//     then read from the device, not from the page cache: after a failed
+//     writeback the cache holds, as clean pages, what the device never got.
+//  2. A pure function over the bytes finds the records, the watermark and the
+//     verdict. Open begins at the newest segment before which everything is
+//     proved to have been durable; Verify reads everything.
+//  3. Where page cache and device differ, the device's bytes are written and
+//     synced, before any other store.
+//  4. What is behind the tail is cut: an epoch greater by one is made durable
+//     in a slot, together with the place where it begins; later segments are
+//     removed; what is behind the tail is zeroed, and synced. From the slot on,
+//     frames behind that place with a smaller epoch are neither records nor
+//     damage, whatever of the other steps a crash undoes.
+//
+// A crash during recovery, at any point, any number of times, is harmless:
+// each step leaves a state that the same steps lead on from.
+//
+// # Failures
+//
+// After the first failed msync, fsync or directory fsync the log acknowledges
+// nothing more (ErrPoisoned): a sync that is repeated reports success for data
+// that is gone. After each sync, before it is acknowledged, the files are
+// checked to be the ones that were mapped, whole, and under their names; what
+// is truncated and filled again between two of these checks with the very
+// bytes that were there cannot be seen. Accesses to the mapping are guarded: a
+// file that was truncated, or a page that the disk has no room for, is an
+// error and not the end of the process.
+//
+// # Concurrency
+//
+// A log has one writer, which is one Log in one process; a second one gets
+// ErrLocked. All methods of a Log may be called by any number of goroutines at
+// once. Appends take turns for the time of a copy; a sync does not hold them
+// up, but a page that is being written back may.
+package wal

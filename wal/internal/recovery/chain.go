@@ -1,0 +1,340 @@
+package recovery
+
+import (
+	"errors"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// touchBytes is how far ahead of the frame at hand bytes are made readable.
+const touchBytes = 1 << 20
+
+// place is a place in the chain: behind a frame, or at the start of a segment.
+type place struct {
+	off   int64
+	link  frame.Link
+	lsn   frame.LSN // of the last record before it
+	epoch uint32
+}
+
+// cursor reads the frames of one segment.
+type cursor struct {
+	place
+	seg   *segment
+	data  []byte
+	ready int64 // bytes up to here have been touched
+	buf   frame.Buffer
+	// progress counts bytes since the last call of Options.Progress.
+	judge *judge
+	told  int64
+	// adopted says that the frame at hand is proved by its successor: its own
+	// predecessor is lost, so that its link cannot be checked, and nothing but
+	// its place, length and LSN is beyond doubt.
+	adopted bool
+	tried   int64 // resync goes on behind it
+}
+
+// open loads a segment and returns a cursor at the given place.
+func (j *judge) open(s *segment, at place) (*cursor, error) {
+	data, err := s.file.Bytes.Load()
+	if err != nil {
+		return nil, err
+	}
+	if s.header.SegmentBytes > 0 && s.header.SegmentBytes < int64(len(data)) {
+		data = data[:s.header.SegmentBytes]
+	}
+	c := &cursor{place: at, seg: s, data: data, judge: j, told: at.off}
+	c.off = min(c.off, int64(len(data)))
+	c.ready = c.off &^ (touchBytes - 1)
+	return c, nil
+}
+
+// close ends the reading of the segment.
+func (c *cursor) close() {
+	c.tell()
+	c.seg.file.Bytes.Unload()
+}
+
+// tell reports progress.
+func (c *cursor) tell() {
+	if p := c.judge.o.Progress; p != nil && c.ready > c.told {
+		p(c.ready - c.told)
+	}
+	c.told = c.ready
+}
+
+// touch makes the bytes up to end readable.
+func (c *cursor) touch(end int64) error {
+	if end <= c.ready {
+		return nil
+	}
+	end = min((end+touchBytes-1)&^(touchBytes-1), int64(len(c.data)))
+	if err := c.seg.file.Bytes.Touch(c.ready, end); err != nil {
+		return err
+	}
+	c.ready = end
+	c.tell()
+	if stop := c.judge.o.Stop; stop != nil {
+		return stop()
+	}
+	return nil
+}
+
+// Why a frame is not valid at a place of the chain.
+var (
+	errEnd      = errors.New("the end of the segment")
+	errZeros    = errors.New("zeros where a frame should be")
+	errHeader   = errors.New("no valid frame header")
+	errRemains  = errors.New("frame from before a cut")
+	errPayload  = errors.New("the payload does not match its checksum")
+	errBatch    = errors.New("incomplete batch")
+	errStamp    = errors.New("the segment's stamp does not validate")
+	errUnlinked = errors.New("the segment does not continue the one before it")
+	errHead     = errors.New("the segment's header does not validate")
+)
+
+// next reads the frame at the cursor and checks it against the chain: all but
+// the payload. It does not move the cursor. The error is one of those above,
+// or that of Touch.
+func (c *cursor) next() (frame.Frame, error) {
+	rest := c.data[c.off:]
+	if len(rest) < frame.HeaderBytes {
+		return frame.Frame{}, errEnd
+	}
+	if err := c.touch(c.off + frame.HeaderBytes); err != nil {
+		return frame.Frame{}, err
+	}
+	f, err := frame.Decode(rest, c.lsn)
+	if err != nil {
+		if errors.Is(err, frame.ErrZero) {
+			return f, errZeros
+		}
+		return f, errHeader
+	}
+	if want := c.lsn + step(&f); f.LSN != want || f.Epoch < c.epoch {
+		return f, errHeader
+	}
+	if !c.adopted && !c.buf.Linked(rest, &f, c.seg.seed, c.link, c.off) {
+		return f, errHeader
+	}
+	if c.judge.remains(f.Epoch, c.seg.file.Ordinal, c.off) {
+		return f, errRemains
+	}
+	return f, nil
+}
+
+// step returns by how much a frame's LSN follows the one before.
+func step(f *frame.Frame) frame.LSN {
+	if f.Kind == frame.KindRecord {
+		return 1
+	}
+	return 0
+}
+
+// payload returns the payload of the frame at the cursor, or errPayload.
+func (c *cursor) payload(f *frame.Frame) ([]byte, error) {
+	if err := c.touch(c.off + frame.HeaderBytes + int64(f.Length)); err != nil {
+		return nil, err
+	}
+	p, ok := f.Payload(c.data[c.off:])
+	if !ok {
+		return nil, errPayload
+	}
+	return p, nil
+}
+
+// pass moves the cursor behind the frame.
+func (c *cursor) pass(f *frame.Frame) {
+	c.off += f.Size()
+	c.link, c.lsn, c.epoch = f.Link, f.LSN, f.Epoch
+	c.adopted = false
+}
+
+// isVerdict reports whether err says something of the log's bytes, and not
+// that they could not be read.
+func isVerdict(err error) bool {
+	for _, e := range []error{
+		errEnd, errZeros, errHeader, errRemains, errPayload, errBatch, errStamp, errUnlinked, errHead,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// claim returns what a frame of the ruling epoch says was durable. Claims of
+// older epochs are void: the cut that ended them made all before it durable,
+// and says so itself.
+func (j *judge) claim(f *frame.Frame, payload []byte) frame.LSN {
+	if f.Epoch < j.epoch {
+		return 0
+	}
+	if f.Kind == frame.KindMark {
+		if payload == nil {
+			return 0
+		}
+		return min(frame.Mark(payload), f.LSN)
+	}
+	w, _ := f.Watermark()
+	return w
+}
+
+// chain is the legal prefix as one pass found it.
+type chain struct {
+	start     int // into judge.log
+	end       int // the segment with the tail, into judge.log; -1 where there is none
+	tail      place
+	first     frame.LSN // the first LSN judged
+	records   uint64
+	watermark frame.LSN // highest claim in it
+	reason    error     // why it ends in the tail's segment
+	barred    error     // why it does not go on into the next one
+	// openBatch says that the chain goes on behind the tail with a batch that
+	// does not end.
+	openBatch bool
+}
+
+// walk follows the chain from the segment at index start of the log. It
+// records per segment what it found in infos.
+func (j *judge) walk(start int) error {
+	j.chain = chain{start: start, end: -1, first: j.front}
+	at := place{lsn: j.front - 1}
+	if len(j.log) == 0 {
+		j.chain.tail = at
+		return nil
+	}
+	if s := j.log[start]; s.stamped {
+		at = place{lsn: s.stamp.First - 1, epoch: s.stamp.Epoch, link: s.stamp.Previous}
+		j.chain.first = max(j.front, s.stamp.First)
+	}
+	j.chain.tail = at
+	for i := start; i < len(j.log); i++ {
+		s := j.log[i]
+		if reason := j.enter(i, start, at); reason != nil {
+			j.chain.barred = reason
+			if i == start {
+				j.chain.end = i
+				j.chain.reason = reason
+				j.chain.tail = place{off: frame.DataOffset, link: s.first, lsn: at.lsn, epoch: at.epoch}
+			}
+			return nil
+		}
+		next, err := j.walkSegment(i)
+		if err != nil {
+			return err
+		}
+		if j.chain.openBatch {
+			return nil
+		}
+		at = next
+	}
+	return nil
+}
+
+// enter says why the chain does not go on from the given place into segment i,
+// or nil.
+func (j *judge) enter(i, start int, at place) error {
+	s := j.log[i]
+	switch {
+	case s.headerErr != "":
+		return errHead
+	case errors.Is(s.stampErr, frame.ErrZero):
+		return errZeros
+	case s.stampErr != nil:
+		return errStamp
+	case i == start:
+		return nil
+	case s.file.Ordinal != j.log[i-1].file.Ordinal+1 ||
+		s.stamp.Previous != at.link || s.stamp.First != at.lsn+1 || s.stamp.Epoch < at.epoch:
+		return errUnlinked
+	}
+	return nil
+}
+
+// walkSegment follows the chain through segment i and returns where it ends in
+// it. The chain's tail moves behind each complete batch.
+func (j *judge) walkSegment(i int) (place, error) {
+	s := j.log[i]
+	c, err := j.open(s, place{
+		off: frame.DataOffset, link: s.first, lsn: s.stamp.First - 1, epoch: s.stamp.Epoch,
+	})
+	if err != nil {
+		return place{}, err
+	}
+	defer c.close()
+	ch := &j.chain
+	ch.end, ch.tail = i, c.place
+	info := &j.infos[s.index]
+	info.First, info.Last, info.Used = s.stamp.First, c.lsn, c.off
+	var batch []Record
+	open := false
+	for {
+		f, p, err := c.legal(open)
+		if err != nil {
+			if !isVerdict(err) {
+				return place{}, err
+			}
+			ch.reason, ch.openBatch = err, open
+			return c.place, nil
+		}
+		ch.watermark = max(ch.watermark, j.claim(&f, p))
+		if f.Kind == frame.KindRecord {
+			open = !f.Last
+			batch = append(batch, Record{LSN: f.LSN, Payload: p, Segment: s.index, Offset: c.off})
+		}
+		c.pass(&f)
+		if open {
+			continue
+		}
+		if err := j.visit(batch); err != nil {
+			return place{}, err
+		}
+		ch.records += j.counted(batch)
+		info.Records += j.counted(batch)
+		batch = batch[:0]
+		ch.tail = c.place
+		info.Last, info.Used = c.lsn, c.off
+	}
+}
+
+// legal reads the frame at the cursor with all that makes it part of the
+// chain. open says that a batch is not complete yet.
+func (c *cursor) legal(open bool) (frame.Frame, []byte, error) {
+	f, err := c.next()
+	if err != nil {
+		return f, nil, err
+	}
+	if record := f.Kind == frame.KindRecord; record && f.First == open || !record && open {
+		return f, nil, errBatch
+	}
+	p, err := c.payload(&f)
+	return f, p, err
+}
+
+// counted returns how many of the records are not before the front.
+func (j *judge) counted(batch []Record) uint64 {
+	n := uint64(0)
+	for i := range batch {
+		if batch[i].LSN >= j.front {
+			n++
+		}
+	}
+	return n
+}
+
+// visit hands out the records of a complete batch.
+func (j *judge) visit(batch []Record) error {
+	if j.o.Visit == nil {
+		return nil
+	}
+	for _, r := range batch {
+		if r.LSN < j.front {
+			continue
+		}
+		if err := j.o.Visit(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}

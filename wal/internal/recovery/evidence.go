@@ -1,0 +1,256 @@
+package recovery
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"slices"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// evidence is what lies behind the tail.
+type evidence struct {
+	watermark frame.LSN // highest claim of the ruling epoch
+	runs      []run     // intact records, whole batches only
+	breaks    []brk     // where runs end, in the order of the log
+	torn      int64     // bytes behind the tail, up to the last that is not zero, over all segments
+	notZero   bool      // something lies behind the tail
+}
+
+// run is a run of intact records behind the tail.
+type run struct {
+	Range
+	seg *segment
+}
+
+// brk is a place at which the chain breaks.
+type brk struct {
+	seg    *segment
+	off    int64
+	after  frame.LSN // the last LSN known before it, or 0
+	reason error
+}
+
+// gather searches everything behind the tail, in the segment of the tail and
+// in all later ones.
+func (j *judge) gather() error {
+	j.evidence = evidence{}
+	first := j.chain.end
+	if first < 0 {
+		first = j.chain.start
+	}
+	for i := first; i < len(j.log); i++ {
+		if err := j.gatherSegment(i); err != nil {
+			return err
+		}
+	}
+	for _, s := range j.all {
+		if s.state == StateRemains {
+			j.evidence.notZero = true
+		}
+	}
+	return nil
+}
+
+// gatherSegment searches one segment behind the tail.
+func (j *judge) gatherSegment(i int) error {
+	s := j.log[i]
+	at := place{off: frame.DataOffset, link: s.first, lsn: j.chain.tail.lsn, epoch: 0}
+	chained := s.stamped
+	switch {
+	case i == j.chain.end:
+		at = j.chain.tail
+	case s.stamped:
+		at.lsn, at.epoch = s.stamp.First-1, s.stamp.Epoch
+		if s.stamp.Epoch >= j.epoch {
+			j.evidence.watermark = max(j.evidence.watermark, s.stamp.Watermark)
+		}
+	}
+	c, err := j.open(s, at)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	end, err := c.usedEnd()
+	if err != nil {
+		return err
+	}
+	info := &j.infos[s.index]
+	info.Torn = max(0, end-c.off)
+	j.evidence.torn += info.Torn
+	if info.Torn > 0 || errors.Is(s.stampErr, frame.ErrInvalid) || i != j.chain.end && s.stamped {
+		j.evidence.notZero = true
+	}
+	if i != j.chain.end {
+		info.First = s.stamp.First
+	}
+	return c.search(end, chained)
+}
+
+// usedEnd returns the offset behind the last byte of the segment that is not
+// zero, but not less than the cursor's.
+func (c *cursor) usedEnd() (int64, error) {
+	end := c.off
+	for from := c.off; from < int64(len(c.data)); {
+		to := min((from+touchBytes)&^(touchBytes-1), int64(len(c.data)))
+		if err := c.touch(to); err != nil {
+			return 0, err
+		}
+		if n := LastNonzero(c.data[from:to]); n > 0 {
+			end = from + int64(n)
+		}
+		from = to
+	}
+	return end, nil
+}
+
+// search looks for genuine frames between the cursor and end. With chained,
+// the cursor's place is part of the chain; otherwise, and behind each break,
+// the next two frames that validate each other are looked for.
+func (c *cursor) search(end int64, chained bool) error {
+	for {
+		if chained {
+			if err := c.followRun(); err != nil {
+				return err
+			}
+		}
+		if !c.resync(end) {
+			return nil
+		}
+		chained = true
+	}
+}
+
+// followRun follows the chain by its headers and collects claims and intact
+// records, until no header is valid. Records count by whole batches.
+func (c *cursor) followRun() error {
+	j := c.judge
+	var batch []Record // of the batch at hand; nil while it is not whole
+	whole := false
+	for {
+		f, err := c.next()
+		if err != nil {
+			if !isVerdict(err) {
+				return err
+			}
+			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.off, c.lsn, err})
+			return nil
+		}
+		p, err := c.payload(&f)
+		if err != nil && !isVerdict(err) {
+			return err
+		}
+		if !c.adopted {
+			j.evidence.watermark = max(j.evidence.watermark, j.claim(&f, p))
+		}
+		if err != nil {
+			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.off, f.LSN - step(&f), err})
+			whole = false
+		}
+		if f.Kind == frame.KindRecord {
+			if f.First {
+				batch, whole = batch[:0], err == nil
+			}
+			if whole {
+				batch = append(batch, Record{f.LSN, p, c.seg.index, c.off})
+			}
+			if f.Last && whole {
+				if err := c.intact(batch); err != nil {
+					return err
+				}
+				whole = false
+			}
+		}
+		c.pass(&f)
+	}
+}
+
+// intact notes the records of a whole batch behind the tail.
+func (c *cursor) intact(batch []Record) error {
+	j := c.judge
+	e := &j.evidence
+	first, last := batch[0].LSN, batch[len(batch)-1].LSN
+	if n := len(e.runs); n > 0 && e.runs[n-1].Last+1 == first && e.runs[n-1].seg == c.seg {
+		e.runs[n-1].Last = last
+	} else {
+		e.runs = append(e.runs, run{Range{first, last}, c.seg})
+	}
+	if j.o.Behind == nil {
+		return nil
+	}
+	for _, r := range batch {
+		if err := j.o.Behind(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resync moves the cursor to the next frame that the one behind it proves, and
+// reports whether there is one before end. Only headers are read, so that the
+// search costs one pass, whatever the bytes say.
+func (c *cursor) resync(end int64) bool {
+	least := c.lsn
+	off := max((c.off+frame.Alignment-1)&^(frame.Alignment-1), c.tried+frame.Alignment)
+	for ; off+2*frame.HeaderBytes <= end; off += frame.Alignment {
+		if n := c.zeroRun(off, end); n > 0 {
+			off += n - frame.Alignment
+			continue
+		}
+		a, err := frame.Decode(c.data[off:], least)
+		if err != nil {
+			continue
+		}
+		next := off + a.Size()
+		if next+frame.HeaderBytes > end {
+			continue
+		}
+		b, err := frame.Decode(c.data[next:], a.LSN)
+		if err != nil || b.LSN != a.LSN+step(&b) || b.Epoch < a.Epoch {
+			continue
+		}
+		if !c.buf.Linked(c.data[next:], &b, c.seg.seed, a.Link, next) {
+			continue
+		}
+		c.adopt(&a, off)
+		return true
+	}
+	c.off = end
+	return false
+}
+
+// zeroRun returns how many bytes from off on are zero, in whole steps of 4 KiB.
+func (c *cursor) zeroRun(off, end int64) int64 {
+	const step = 4 << 10
+	n := int64(0)
+	for off+n+step <= end && bytes.Equal(c.data[off+n:off+n+step], zeroPage[:step]) {
+		n += step
+	}
+	return n
+}
+
+// adopt puts the cursor in front of a frame that its successor proves: its own
+// predecessor is lost, so its link is taken from itself.
+func (c *cursor) adopt(a *frame.Frame, off int64) {
+	c.place = place{off: off, lsn: a.LSN - step(a), epoch: a.Epoch}
+	c.adopted, c.tried = true, off
+}
+
+// ranges returns the intact runs as LSN ranges, sorted and joined.
+func (e *evidence) ranges() []Range {
+	var out []Range
+	for _, r := range e.runs {
+		out = append(out, r.Range)
+	}
+	slices.SortFunc(out, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
+	joined := out[:0]
+	for _, r := range out {
+		if n := len(joined); n > 0 && r.First <= joined[n-1].Last+1 {
+			joined[n-1].Last = max(joined[n-1].Last, r.Last)
+			continue
+		}
+		joined = append(joined, r)
+	}
+	return joined
+}

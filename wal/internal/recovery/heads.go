@@ -1,0 +1,327 @@
+package recovery
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// segment is a file and what its first blocks say.
+type segment struct {
+	index  int // into the files given
+	file   *File
+	header frame.Header
+	// headerErr is why there is no header, in words; a segment with one cannot
+	// be written, and its frames count as evidence only.
+	headerErr string
+	seed      frame.Seed
+	stamp     frame.Stamp
+	first     frame.Link // the link that the stamp begins
+	stamped   bool
+	stampErr  error
+	slots     [frame.Slots]frame.Slot
+	slotErr   [frame.Slots]error
+	state     State
+	data      []byte // nil while it is not loaded
+}
+
+// judge is a judgement on its way.
+type judge struct {
+	o     Options
+	all   []*segment // as given
+	log   []*segment // those that are the log's, by ordinal: no remains, no leftovers
+	uuid  frame.UUID
+	epoch uint32
+	cut   frame.Cut
+	front frame.LSN
+
+	structural []Damage // found from names and heads
+	warnings   []string
+
+	// What one pass from a starting segment found.
+	chain     chain
+	evidence  evidence
+	watermark frame.LSN
+	infos     []Segment
+}
+
+// readHeads decodes the first blocks of all files and settles whose log it is.
+func readHeads(files []File, o Options) (*judge, error) {
+	j := &judge{o: o}
+	for i := range files {
+		f := &files[i]
+		s := &segment{index: i, file: f, state: StateUnread}
+		j.all = append(j.all, s)
+		head, err := f.Bytes.Head()
+		if err != nil {
+			return nil, err
+		}
+		if err := s.decodeHeader(head); err != nil {
+			return nil, err
+		}
+	}
+	if err := j.settleUUID(); err != nil {
+		return nil, err
+	}
+	for _, s := range j.all {
+		head, err := s.file.Bytes.Head()
+		if err != nil {
+			return nil, err
+		}
+		s.decodeBlocks(head, j.uuid)
+	}
+	return j, nil
+}
+
+// decodeHeader decodes the first block. Only a newer format is an error.
+func (s *segment) decodeHeader(head []byte) error {
+	h, err := frame.DecodeHeader(head)
+	switch {
+	case err == nil && h.Ordinal != s.file.Ordinal:
+		s.headerErr = fmt.Sprintf("renamed: it holds segment %016x", h.Ordinal)
+		s.header.UUID = h.UUID
+	case err == nil && s.file.Size < h.SegmentBytes:
+		s.headerErr = fmt.Sprintf("short: %d of %d bytes", s.file.Size, h.SegmentBytes)
+		s.header = h
+	case err == nil:
+		s.header = h
+	case errors.Is(err, frame.ErrVersion):
+		return &NameError{Name: s.file.Name, Err: ErrVersion, Detail: "it needs a newer Seawall to read"}
+	case s.file.Size == 0:
+		s.headerErr = "empty file"
+	case errors.Is(err, frame.ErrZero):
+		s.headerErr = "header is zero"
+	default:
+		s.headerErr = "header does not validate"
+	}
+	return nil
+}
+
+// settleUUID takes the log's identity from the options or, failing that, from
+// most of the headers, and refuses a valid segment that has another one.
+func (j *judge) settleUUID() error {
+	count := make(map[frame.UUID]int)
+	j.uuid = j.o.UUID
+	if j.uuid == (frame.UUID{}) {
+		for _, s := range j.all {
+			if id := s.header.UUID; id != (frame.UUID{}) {
+				count[id]++
+				if count[id] > count[j.uuid] {
+					j.uuid = id
+				}
+			}
+		}
+	}
+	for _, s := range j.all {
+		if id := s.header.UUID; id != (frame.UUID{}) && id != j.uuid {
+			return &NameError{Name: s.file.Name, Err: ErrForeign, Detail: fmt.Sprintf(
+				"it belongs to log %x, this directory to log %x: move it away", id, j.uuid)}
+		}
+	}
+	return nil
+}
+
+// decodeBlocks decodes stamp and slots. Where the header is lost, a stamp that
+// names this log and ordinal stands in for what it repeats, for evidence.
+func (s *segment) decodeBlocks(head []byte, id frame.UUID) {
+	if s.header.Salt == 0 && s.headerErr != "" {
+		s.header = frame.Header{UUID: id, Ordinal: s.file.Ordinal, SegmentBytes: s.file.Size}
+		if len(head) >= frame.StampOffset+frame.StampBytes {
+			s.header.Salt = frame.StampSalt(head[frame.StampOffset:])
+		}
+	}
+	s.seed = s.header.Seed()
+	if len(head) < frame.DataOffset {
+		s.stampErr = frame.ErrInvalid
+		s.slotErr = [frame.Slots]error{frame.ErrInvalid, frame.ErrInvalid}
+		return
+	}
+	s.stamp, s.first, s.stampErr = frame.DecodeStamp(head[frame.StampOffset:], &s.header)
+	s.stamped = s.stampErr == nil
+	for i := range s.slots {
+		at := frame.SlotOffset + i*frame.BlockBytes
+		s.slots[i], s.slotErr[i] = frame.DecodeSlot(head[at:], s.seed)
+	}
+}
+
+// rule finds the ruling epoch, its cut and the log's first LSN among all
+// stamps and slots.
+func (j *judge) rule() {
+	j.epoch, j.front = 1, 1
+	each := func(epoch uint32, cut frame.Cut, front frame.LSN) {
+		switch {
+		case epoch > j.epoch:
+			j.epoch, j.cut, j.front = epoch, cut, front
+		case epoch == j.epoch:
+			j.cut = cut
+			j.front = max(j.front, front)
+		}
+	}
+	for _, s := range j.all {
+		if s.stamped {
+			each(s.stamp.Epoch, s.stamp.Cut, s.stamp.Front)
+		}
+		for i, slot := range s.slots {
+			if s.slotErr[i] == nil {
+				each(slot.Epoch, slot.Cut, slot.Front)
+			}
+		}
+	}
+}
+
+// remains reports whether something of that epoch at that place lies behind
+// the ruling cut and before its epoch.
+func (j *judge) remains(epoch uint32, ordinal uint64, off int64) bool {
+	return epoch < j.epoch && (ordinal > j.cut.Ordinal ||
+		ordinal == j.cut.Ordinal && uint64(off) >= j.cut.Offset)
+}
+
+// classify sorts the files into those of the log and the others, and finds
+// what is missing or unreadable.
+func (j *judge) classify() {
+	finals := make(map[uint64]bool)
+	for _, s := range j.all {
+		if !s.file.Temp {
+			finals[s.file.Ordinal] = true
+		}
+	}
+	for _, s := range j.all {
+		epoch := s.header.Epoch
+		if s.stamped {
+			epoch = s.stamp.Epoch
+		}
+		switch {
+		case s.file.Temp && (s.headerErr != "" || !s.stamped || finals[s.file.Ordinal]):
+			s.state = StateTemporary
+		case (s.headerErr == "" || s.stamped) && s.file.Ordinal > j.cut.Ordinal && j.remains(epoch, s.file.Ordinal, 0):
+			s.state = StateRemains
+		default:
+			j.log = append(j.log, s)
+		}
+	}
+	j.dropLeftovers()
+	j.dropStrayTemps()
+	j.checkNames()
+	for _, s := range j.all {
+		for i, err := range s.slotErr {
+			if s.headerErr == "" && errors.Is(err, frame.ErrInvalid) {
+				j.warn("%s: witness slot %d does not validate; the other witnesses decide", s.file.Name, i)
+			}
+		}
+		if s.headerErr == "" && s.file.Size > s.header.SegmentBytes {
+			j.warn("%s: %d bytes behind the segment's end are not the log's",
+				s.file.Name, s.file.Size-s.header.SegmentBytes)
+		}
+	}
+}
+
+// dropLeftovers takes the segments out of the log that lie wholly before its
+// first record: all before the last one that is stamped with an LSN not above
+// the front.
+func (j *judge) dropLeftovers() {
+	keep := 0
+	for i, s := range j.log {
+		if s.stamped && s.stamp.First <= j.front {
+			keep = i
+		}
+	}
+	for _, s := range j.log[:keep] {
+		s.state = StateLeftover
+	}
+	j.log = j.log[keep:]
+}
+
+// dropStrayTemps takes a temporary segment out of the log that does not follow
+// the one before it: it was never reached.
+func (j *judge) dropStrayTemps() {
+	kept := j.log[:0]
+	for _, s := range j.log {
+		if n := len(kept); s.file.Temp && n > 0 && kept[n-1].file.Ordinal+1 != s.file.Ordinal {
+			s.state = StateTemporary
+			continue
+		}
+		kept = append(kept, s)
+	}
+	j.log = kept
+}
+
+// checkNames finds missing segments, and those that are not what their final
+// name promises: a valid header and the full size.
+func (j *judge) checkNames() {
+	for i, s := range j.log {
+		if s.headerErr != "" {
+			s.state = StateDamaged
+			j.structural = append(j.structural, Damage{File: s.file.Name, Reason: s.headerErr})
+		}
+		if i > 0 {
+			j.checkGap(j.log[i-1].file.Ordinal+1, s.file.Ordinal, s)
+		}
+	}
+	if len(j.log) == 0 {
+		return
+	}
+	switch s := j.log[0]; {
+	case s.stamped && s.stamp.First > j.front:
+		d := Damage{File: segmentName(s.file.Ordinal - 1), First: j.front, Last: s.stamp.First - 1,
+			Reason: "missing: the log's first records were in it, or before it"}
+		j.structural = append(j.structural, d)
+	case !s.stamped && s.file.Ordinal != 1 && !j.anyStamped():
+		j.structural = append(j.structural, Damage{File: segmentName(s.file.Ordinal - 1),
+			Reason: "missing: every segment with records is gone"})
+	case !s.stamped && j.anyStamped():
+		j.checkGap(1, s.file.Ordinal, s)
+	}
+}
+
+// checkGap reports the segments [from, to) as missing, before s.
+func (j *judge) checkGap(from, to uint64, s *segment) {
+	for o := from; o < to; o++ {
+		d := Damage{File: segmentName(o), Reason: "missing segment"}
+		if to-from > 1 {
+			d.Reason = fmt.Sprintf("missing segment, one of %d up to %s", to-from, segmentName(to-1))
+		}
+		j.structural = append(j.structural, d)
+		if o-from >= 15 {
+			j.warn("%s: more segments before it are missing than are listed", s.file.Name)
+			return
+		}
+	}
+}
+
+// anyStamped reports whether a segment of the log has a valid stamp.
+func (j *judge) anyStamped() bool {
+	for _, s := range j.log {
+		if s.stamped {
+			return true
+		}
+	}
+	return false
+}
+
+// warn adds a warning.
+func (j *judge) warn(format string, args ...any) {
+	j.warnings = append(j.warnings, fmt.Sprintf(format, args...))
+}
+
+// segmentName returns the final name of a segment.
+func segmentName(ordinal uint64) string { return fmt.Sprintf("%016x.wal", ordinal) }
+
+// zeroPage is what a page of a prepared segment looks like.
+var zeroPage [64 << 10]byte
+
+// LastNonzero returns the offset behind the last byte of p that is not zero.
+func LastNonzero(p []byte) int {
+	for n := len(p); n > 0; {
+		k := min(n, len(zeroPage))
+		if q := p[n-k : n]; !bytes.Equal(q, zeroPage[:k]) {
+			for q[len(q)-1] == 0 {
+				q = q[:len(q)-1]
+			}
+			return n - k + len(q)
+		}
+		n -= k
+	}
+	return 0
+}

@@ -1,0 +1,222 @@
+// Package recovery judges a log from the bytes of its segments. It is pure:
+// the same bytes give the same answer, whoever asks. Open, Verify, Dump,
+// Repair, the fuzzers and the crash lab all ask here.
+//
+// The judgement has four steps.
+//
+//  1. Heads: every file's header, stamp and slots are decoded. The highest
+//     epoch among valid stamps and slots rules; its cut says from where on
+//     segments and frames of smaller epochs are remains. Names tell whether a
+//     segment is missing.
+//  2. Chain: from a segment whose predecessors need no look, frames are
+//     followed link by link, over segments, until one is not valid. The last
+//     complete batch before that is the tail.
+//  3. Evidence: everything behind the tail is searched. Frames that are
+//     chained to the tail by their headers, to a valid stamp, or to a
+//     neighbour are genuine, and so is what they claim to have been durable.
+//  4. Verdict: the highest claim of the ruling epoch is the watermark. A tail
+//     before the watermark is damage, since what is missing was acknowledged;
+//     anything else behind the tail is torn.
+package recovery
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// File is one file of a log's directory that has a segment's name.
+type File struct {
+	Name    string // base name
+	Ordinal uint64 // as the name says
+	Temp    bool   // it has its temporary name still
+	Size    int64  // of the file, in bytes
+	Bytes   Bytes
+}
+
+// Bytes gives access to a file's bytes. Recovery calls Head once for each
+// file, and Load only for those whose frames it reads.
+type Bytes interface {
+	// Head returns the first bytes of the file, up to frame.DataOffset.
+	Head() ([]byte, error)
+	// Load returns all bytes of the file, of which none are touched before a
+	// Touch that covers them.
+	Load() ([]byte, error)
+	// Touch makes bytes [from, to) of what Load returned readable.
+	Touch(from, to int64) error
+	// Unload says that the bytes are not read any more, until the next Load.
+	Unload()
+}
+
+// Options say how much is judged.
+type Options struct {
+	// All judges from the log's first segment on. Otherwise judgement begins
+	// at the newest segment whose predecessors are proved to have been durable.
+	All bool
+	// From begins the judgement, where All is not set, no later than at the
+	// segment that holds this LSN. Zero is no demand.
+	From frame.LSN
+	// UUID is the log's identity if it is known from elsewhere, or zero.
+	UUID frame.UUID
+	// Visit, if set, is called with each record of the legal prefix from where
+	// the judgement begins, in order, a batch only when it is complete. Its
+	// error ends the judgement and is returned.
+	Visit func(Record) error
+	// Behind, if set, is called with each intact record behind the tail.
+	Behind func(Record) error
+	// Progress, if set, is called with the bytes judged since the last call.
+	Progress func(bytes int64)
+	// Stop, if set, is asked now and then; its error ends the judgement.
+	Stop func() error
+}
+
+// Record is one record, and where it lies.
+type Record struct {
+	LSN     frame.LSN
+	Payload []byte // valid during the call
+	Segment int    // index into the files as they were given
+	Offset  int64  // of its frame in the segment
+}
+
+// Verdict is the outcome of a judgement.
+type Verdict int
+
+// The verdicts. Their numbers are the exit codes of the command.
+const (
+	// Clean says that nothing lies behind the last record.
+	Clean Verdict = iota
+	// Torn says that something lies behind the last record, which a crash
+	// explains: nothing that was acknowledged is lost.
+	Torn
+	// Damaged says that acknowledged records are lost or altered, or that a
+	// file is missing or unreadable.
+	Damaged
+)
+
+// String returns the verdict's word, as scripts read it.
+func (v Verdict) String() string {
+	switch v {
+	case Clean:
+		return "clean"
+	case Torn:
+		return "torn"
+	default:
+		return "damaged"
+	}
+}
+
+// Damage is one place where acknowledged data is lost or altered.
+type Damage struct {
+	File   string // base name
+	Offset int64  // in bytes
+	// First and Last are the LSNs that are lost, both inclusive; both zero
+	// where the damage costs no record that is known of.
+	First, Last frame.LSN
+	Reason      string
+}
+
+// Tail is where the log ends.
+type Tail struct {
+	File   int // index into the files as they were given, or -1: there is none
+	Offset int64
+	LSN    frame.LSN // the last record's
+	Link   frame.Link
+	Epoch  uint32
+}
+
+// Segment is what is known of one file after a judgement.
+type Segment struct {
+	Name    string
+	Ordinal uint64
+	First   frame.LSN // of its stamp; 0 where it has none
+	Last    frame.LSN // the last of its records in the log; 0 where that was not looked at
+	Records uint64
+	Used    int64 // bytes up to the end of its last frame in the log
+	Torn    int64 // bytes behind that up to the last one that is not zero
+	State   State
+}
+
+// State says what a file is to its log.
+type State string
+
+// The states of a segment.
+const (
+	StateUnread    State = "unread"    // not looked at: its records are proved to have been durable
+	StateFull      State = "full"      // records, and the log goes on in the next one
+	StateActive    State = "active"    // the log ends in it
+	StatePrepared  State = "prepared"  // zeros, ready for records
+	StateTemporary State = "temporary" // on its way to become a prepared segment
+	StateTorn      State = "torn"      // behind the tail, and not zero
+	StateRemains   State = "remains"   // behind a cut that was not finished
+	StateLeftover  State = "leftover"  // wholly before the log's first record
+	StateDamaged   State = "damaged"   // its header does not validate, or it is not what its name says
+)
+
+// Result is the judgement.
+type Result struct {
+	UUID    frame.UUID // zero if no segment has a valid header
+	Verdict Verdict
+	Damage  []Damage
+	// Warnings are findings that cost no record and stop nothing.
+	Warnings []string
+
+	Front     frame.LSN // the log's first LSN
+	Start     frame.LSN // the first LSN that was judged
+	Watermark frame.LSN // proved to have been durable
+	Epoch     uint32    // the ruling one
+	Cut       frame.Cut // with which it began
+	Tail      Tail
+	Records   uint64 // judged legal
+	TornBytes int64
+	// Behind are the intact records behind the tail, as LSN ranges: what a
+	// trim would remove.
+	Behind   []Range
+	Segments []Segment // as the files were given
+}
+
+// Range is a run of LSNs, both inclusive.
+type Range struct{ First, Last frame.LSN }
+
+// ErrForeign reports a valid segment of another log.
+var ErrForeign = errors.New("recovery: segment of another log")
+
+// ErrVersion reports a segment of a newer format.
+var ErrVersion = errors.New("recovery: newer format")
+
+// NameError says which file a refusal is about.
+type NameError struct {
+	Name   string
+	Err    error
+	Detail string
+}
+
+// Error implements error.
+func (e *NameError) Error() string { return fmt.Sprintf("%s: %v: %s", e.Name, e.Err, e.Detail) }
+
+// Unwrap returns the sentinel.
+func (e *NameError) Unwrap() error { return e.Err }
+
+// Recover judges a log. The files are sorted by ordinal. An error means that
+// the judgement could not be made: a file could not be read (the error of
+// Bytes), belongs to another log (ErrForeign) or to a newer format
+// (ErrVersion). What is wrong with the log's bytes is in the result.
+func Recover(files []File, o Options) (*Result, error) {
+	j, err := readHeads(files, o)
+	if err != nil {
+		return nil, err
+	}
+	j.rule()
+	j.classify()
+	start := 0
+	if !o.All {
+		if start, err = j.findStart(); err != nil {
+			return nil, err
+		}
+	}
+	j.o.Visit, j.o.Behind, j.o.Progress = o.Visit, o.Behind, o.Progress
+	if err := j.judgeFrom(start); err != nil {
+		return nil, err
+	}
+	return j.finish(), nil
+}

@@ -1,0 +1,187 @@
+package recovery
+
+import (
+	"errors"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// findStart goes back from the newest stamped segment until a witness proves
+// that everything before the segment at hand was durable: only what lies
+// behind a watermark can be torn, so only there judgement is needed.
+func (j *judge) findStart() (int, error) {
+	j.o.Visit, j.o.Behind, j.o.Progress = nil, nil, nil
+	for start := j.stampedBefore(len(j.log), 0); start > 0; start = j.stampedBefore(start, 0) {
+		if err := j.judgeFrom(start); err != nil {
+			return 0, err
+		}
+		if j.watermark < j.log[start].stamp.First-1 {
+			continue
+		}
+		return j.stampedBefore(start+1, j.o.From), nil
+	}
+	return 0, nil
+}
+
+// stampedBefore returns the index of the last segment before i that has a
+// valid header and stamp, and begins no later than at the LSN, unless that is
+// zero; or 0.
+func (j *judge) stampedBefore(i int, at frame.LSN) int {
+	for i--; i > 0; i-- {
+		s := j.log[i]
+		if s.stamped && s.headerErr == "" && (at == 0 || s.stamp.First <= at) {
+			return i
+		}
+	}
+	return 0
+}
+
+// judgeFrom follows the chain from the segment at index start, searches what
+// lies behind its tail, and settles the watermark.
+func (j *judge) judgeFrom(start int) error {
+	j.infos = make([]Segment, len(j.all))
+	if err := j.walk(start); err != nil {
+		return err
+	}
+	if err := j.gather(); err != nil {
+		return err
+	}
+	w := max(j.front-1, j.chain.watermark, j.evidence.watermark)
+	if j.epoch > 1 {
+		w = max(w, j.cut.LSN)
+	}
+	for _, s := range j.log {
+		if s.stamped && s.stamp.Epoch >= j.epoch {
+			w = max(w, s.stamp.Watermark)
+		}
+		for i, slot := range s.slots {
+			if s.slotErr[i] == nil && slot.Epoch >= j.epoch {
+				w = max(w, slot.Watermark)
+			}
+		}
+	}
+	j.watermark = w
+	return nil
+}
+
+// finish puts the judgement into words.
+func (j *judge) finish() *Result {
+	r := &Result{
+		UUID: j.uuid, Warnings: j.warnings, Front: j.front, Start: j.chain.first,
+		Watermark: j.watermark, Epoch: j.epoch, Cut: j.cut,
+		Records: j.chain.records, TornBytes: j.evidence.torn, Behind: j.evidence.ranges(),
+		Tail: Tail{
+			File: -1, Offset: j.chain.tail.off, LSN: j.chain.tail.lsn,
+			Link: j.chain.tail.link, Epoch: j.chain.tail.epoch,
+		},
+	}
+	if j.chain.end >= 0 {
+		r.Tail.File = j.log[j.chain.end].index
+	}
+	r.Segments = j.states()
+	r.Damage = j.damage(r.Behind)
+	switch {
+	case len(r.Damage) > 0:
+		r.Verdict = Damaged
+	case j.evidence.notZero:
+		r.Verdict = Torn
+	}
+	return r
+}
+
+// states completes what is known of each file.
+func (j *judge) states() []Segment {
+	for i, s := range j.log {
+		info := &j.infos[s.index]
+		switch {
+		case s.state == StateDamaged:
+		case i < j.chain.start:
+		case i < j.chain.end:
+			s.state = StateFull
+		case i == j.chain.end:
+			s.state = StateActive
+		case s.stamped || info.Torn > 0 || errors.Is(s.stampErr, frame.ErrInvalid):
+			s.state = StateTorn
+		default:
+			s.state = StatePrepared
+		}
+	}
+	for i, s := range j.all {
+		info := &j.infos[i]
+		info.Name, info.Ordinal, info.State = s.file.Name, s.file.Ordinal, s.state
+		if s.stamped && info.First == 0 {
+			info.First = s.stamp.First
+		}
+	}
+	return j.infos
+}
+
+// damage lists what is lost: the LSNs between the tail and the watermark that
+// no intact record behind the tail has, each gap at the place where the chain
+// breaks, and what the names and heads have shown.
+func (j *judge) damage(behind []Range) []Damage {
+	out := append([]Damage(nil), j.structural...)
+	next := j.chain.tail.lsn + 1
+	for _, r := range append(behind, Range{First: j.watermark + 1, Last: j.watermark + 1}) {
+		if next > j.watermark {
+			break
+		}
+		if r.First > next {
+			out = j.lose(out, Range{next, min(r.First-1, j.watermark)})
+		}
+		next = max(next, r.Last+1)
+	}
+	return out
+}
+
+// lose adds a lost range to the damage at the place where it begins.
+func (j *judge) lose(out []Damage, lost Range) []Damage {
+	if len(j.log) == 0 {
+		return append(out, Damage{File: segmentName(j.cut.Ordinal), First: lost.First, Last: lost.Last,
+			Reason: "missing: the log ended in it"})
+	}
+	b := j.breakAt(lost.First)
+	for i := range out {
+		// A missing or unreadable segment explains the first gap that begins
+		// in it or at the end of the one before it.
+		d := &out[i]
+		if d.First == 0 && (d.File == segmentName(b.seg.file.Ordinal+1) || d.File == b.seg.file.Name) {
+			d.First, d.Last = lost.First, lost.Last
+			return out
+		}
+	}
+	return append(out, Damage{
+		File: b.seg.file.Name, Offset: b.off, First: lost.First, Last: lost.Last, Reason: b.reason.Error(),
+	})
+}
+
+// breakAt returns the place at which the record with that LSN should begin:
+// the first break behind which it cannot lie.
+func (j *judge) breakAt(lsn frame.LSN) brk {
+	at := brk{seg: j.log[max(j.chain.end, j.chain.start)], off: j.chain.tail.off, reason: j.chain.reason}
+	for _, b := range j.evidence.breaks {
+		if b.after+1 >= lsn {
+			at = b
+			break
+		}
+	}
+	if at.reason == nil {
+		at.reason = errZeros
+	}
+	if errors.Is(at.reason, errZeros) || errors.Is(at.reason, errEnd) {
+		if next := j.following(at.seg); next != nil && next.headerErr == "" && errors.Is(next.stampErr, frame.ErrInvalid) {
+			return brk{seg: next, off: frame.StampOffset, reason: errStamp}
+		}
+	}
+	return at
+}
+
+// following returns the segment of the log behind s, or nil.
+func (j *judge) following(s *segment) *segment {
+	for i := range j.log[:max(0, len(j.log)-1)] {
+		if j.log[i] == s {
+			return j.log[i+1]
+		}
+	}
+	return nil
+}

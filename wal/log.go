@@ -1,0 +1,178 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// Log is an open write-ahead log. All of its methods are safe for concurrent
+// use by many goroutines.
+//
+// Lock order: syncMu before mu. Neither is held while a segment is filled,
+// synced by the preparer, or renamed.
+type Log struct {
+	opts     Options
+	dirPath  string
+	dir      *durability.Dir
+	lock     *durability.File
+	uuid     frame.UUID
+	recovery Report
+
+	// syncMu is held through a sync, its result, the check for changed files,
+	// the poison and the acknowledgement: at most one sync runs, so none takes
+	// another's error (C6).
+	syncMu sync.Mutex
+
+	// mu guards the tail and all up to the blank line.
+	mu      sync.Mutex
+	room    *sync.Cond // of mu: a segment was prepared, could not be, or the log ended
+	tail    *segment
+	at      place // where the next frame goes
+	linkOff int64 // where at.link lies in the tail's mapping
+	limit   int64 // where frames must end
+	epoch   uint32
+	cut     frame.Cut
+	claimed LSN // the highest watermark that an appended frame names
+	dirty   []dirtyRange
+	ready   []*segment // prepared, in order
+	prepare preparation
+	buf     frame.Buffer
+
+	witness witness // syncMu guards it
+
+	closing  atomic.Bool   // set under mu
+	appended atomic.Uint64 // the last LSN that readers may read
+	durable  atomic.Uint64 // the last LSN that power loss cannot take
+	front    atomic.Uint64
+	unsynced atomic.Bool // something was appended since the last sync began
+	poison   atomic.Pointer[poisonError]
+
+	commits group
+	store   segments // what Get and Reader read
+	stats   counters
+
+	stop    context.CancelFunc // ends the background work
+	stopped context.Context
+	work    sync.WaitGroup
+	kick    chan struct{} // wakes the interval syncer
+	naming  chan *segment // filled segments on their way to their names
+}
+
+// dirtyRange is what a segment holds that no sync has covered yet.
+type dirtyRange struct {
+	seg      *segment
+	from, to int64 // to is not used for the tail
+}
+
+// Recovery returns what Open found and did.
+func (l *Log) Recovery() Report { return l.recovery }
+
+// FirstLSN returns the log's first LSN. Where LastLSN is smaller, the log is
+// empty.
+func (l *Log) FirstLSN() LSN { return LSN(l.front.Load()) }
+
+// LastLSN returns the LSN of the last appended record.
+func (l *Log) LastLSN() LSN { return LSN(l.appended.Load()) }
+
+// DurableLSN returns the last LSN that survives power loss.
+func (l *Log) DurableLSN() LSN { return LSN(l.durable.Load()) }
+
+// MaxRecordBytes returns the size of the largest record that Append takes, in
+// bytes. A batch may be as large, less 32 bytes a record.
+func (l *Log) MaxRecordBytes() int64 { return maxRecord(l.opts.SegmentBytes) }
+
+// maxRecord returns the largest payload that fits into an empty segment.
+func maxRecord(segmentBytes int64) int64 {
+	return segmentBytes - frame.DataOffset - markRoom - frame.HeaderBytes
+}
+
+// usable returns why the log takes no more records, or nil. The caller holds mu.
+func (l *Log) usable() error {
+	if p := l.poison.Load(); p != nil {
+		return p
+	}
+	if l.closing.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
+// fail poisons the log: cause is the first failure after which nothing may be
+// acknowledged. It returns the error that every later call gets. Those who
+// wait for room are woken.
+func (l *Log) fail(cause error) error {
+	p := &poisonError{cause}
+	if l.poison.CompareAndSwap(nil, p) {
+		l.opts.Logger.Error("log is poisoned: nothing more is acknowledged", "dir", l.dirPath, "cause", cause)
+	}
+	go l.wake() // the caller may hold mu
+	return l.poison.Load()
+}
+
+// wake wakes those who wait for room.
+func (l *Log) wake() {
+	l.mu.Lock()
+	l.room.Broadcast()
+	l.mu.Unlock()
+}
+
+// Close makes everything that was appended durable, by a checkpoint, and ends
+// the log. Appends that have begun are finished first, later ones return
+// ErrClosed; a Commit that waits returns nil if the checkpoint covers it. A
+// poisoned log is closed without a sync, and says so. The second Close returns
+// ErrClosed.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if !l.closing.CompareAndSwap(false, true) {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	l.room.Broadcast()
+	l.mu.Unlock()
+	l.stop()
+	l.work.Wait()
+	err := l.checkpoint(true)
+	if errors.Is(err, ErrPoisoned) {
+		err = fmt.Errorf("wal: closed without a sync, durable up to LSN %d: %w", l.DurableLSN(), err)
+	}
+	l.commits.end()
+	return errors.Join(err, l.release())
+}
+
+// release unmaps and closes everything.
+func (l *Log) release() error {
+	var errs []error
+	errs = append(errs, l.store.close())
+	l.mu.Lock()
+	open := append([]*segment{}, l.ready...)
+	for _, d := range l.dirty {
+		if d.seg != l.tail {
+			open = append(open, d.seg)
+		}
+	}
+	if l.tail != nil {
+		open = append(open, l.tail)
+	}
+	l.ready, l.dirty, l.tail = nil, nil, nil
+	l.mu.Unlock()
+	for _, s := range open {
+		errs = append(errs, s.close())
+	}
+	if l.lock != nil {
+		errs = append(errs, l.lock.Close())
+	}
+	if l.dir != nil {
+		errs = append(errs, l.dir.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// isEOF reports whether a read ended with the file.
+func isEOF(err error) bool { return errors.Is(err, io.EOF) }

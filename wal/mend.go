@@ -1,0 +1,249 @@
+package wal
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// mend makes the judged log one that can be appended to. Its order is what
+// makes a crash between any two steps harmless:
+//
+//  1. The page cache is made to hold what the device holds, for every file
+//     that was judged, and the device to keep it. All that is judged legal is
+//     durable then.
+//  2. A segment that the log reached under its temporary name gets its final
+//     one, and the directory is synced: what Open returns lies under names
+//     that are durable.
+//  3. What lies behind the tail is cut (trim).
+//  4. Files that are no part of the log are removed.
+func (op *opening) mend() error {
+	l, res := op.l, op.res
+	if err := op.reconcile(); err != nil {
+		return err
+	}
+	if op.beyondMending() {
+		return op.startOver()
+	}
+	if err := op.adopt(); err != nil {
+		return err
+	}
+	tail := op.files[res.Tail.File]
+	l.uuid, l.epoch, l.cut = res.UUID, res.Epoch, res.Cut
+	l.store.dir, l.store.uuid = l.dir, l.uuid
+	front := res.Front
+	if op.mode.force {
+		front = max(front, res.Start)
+	}
+	l.front.Store(uint64(front))
+	s, err := op.mapFile(tail)
+	if err != nil {
+		return err
+	}
+	op.enterTail(s, tail)
+	if res.Verdict != recovery.Clean {
+		if err := op.trim(s, tail); err != nil {
+			return err
+		}
+	}
+	if err := op.clear(tail); err != nil {
+		return err
+	}
+	if err := writeLockUUID(l.dir, l.lock, l.uuid); err != nil {
+		return err
+	}
+	return op.settle(s)
+}
+
+// reconcile makes page cache and device the same for every file judged.
+func (op *opening) reconcile() error {
+	for _, d := range op.files {
+		n, err := d.reconcile()
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			op.rep.Warnings = append(op.rep.Warnings, d.name+
+				": the page cache held what the device never got; the device's bytes were kept")
+		}
+		if d.loaded && d.mode != 0 && d.file.DirectReason() != "" {
+			op.rep.Warnings = append(op.rep.Warnings, d.name+
+				": read through the page cache: "+d.file.DirectReason())
+		}
+	}
+	return nil
+}
+
+// adopt gives the segments of the log that have their temporary name their
+// final one. The directory is synced in any case: a name that the last writer
+// did not sync is relied on from here on.
+func (op *opening) adopt() error {
+	l := op.l
+	for i, d := range op.files {
+		st := op.res.Segments[i].State
+		if !d.temp || st != recovery.StateFull && st != recovery.StateActive {
+			continue
+		}
+		if err := d.file.Sync(); err != nil {
+			return err
+		}
+		if err := l.dir.Rename(d.name, finalName(d.ordinal), d.file); err != nil {
+			return err
+		}
+		d.name, d.temp = finalName(d.ordinal), false
+	}
+	return l.dir.Sync()
+}
+
+// mapFile maps a file for writing, with real blocks behind it.
+func (op *opening) mapFile(d *diskFile) (*segment, error) {
+	if err := d.makeReal(); err != nil {
+		return nil, err
+	}
+	head, err := d.Head()
+	if err != nil {
+		return nil, err
+	}
+	h, err := frame.DecodeHeader(head)
+	if err != nil {
+		return nil, err
+	}
+	s, err := mapSegment(d.file, h, op.l.opts.Align)
+	if err != nil {
+		return nil, err
+	}
+	d.file = nil // the segment's now
+	return s, nil
+}
+
+// enterTail makes the segment with the tail the one to append to, and fills
+// the list of segments that readers are served from.
+func (op *opening) enterTail(s *segment, tail *diskFile) {
+	l, t := op.l, &op.res.Tail
+	for i, d := range op.files {
+		switch op.res.Segments[i].State {
+		case recovery.StateUnread, recovery.StateFull:
+			if d != tail {
+				l.store.list = append(l.store.list, &stored{ordinal: d.ordinal, name: d.name})
+			}
+		}
+	}
+	slices.SortFunc(l.store.list, func(a, b *stored) int { return int(a.ordinal) - int(b.ordinal) })
+	st, first, err := frame.DecodeStamp(tail.head[frame.StampOffset:], &s.header)
+	if err == nil {
+		s.first = st.First
+		s.start = place{off: frame.DataOffset, link: first, lsn: st.First - 1, epoch: st.Epoch}
+	}
+	s.taken = true
+	l.tail, l.limit = s, s.size()-markRoom
+	l.at = place{off: t.Offset, link: t.Link, lsn: t.LSN, epoch: t.Epoch}
+	base := op.indexTail(s, tail)
+	l.witness = witness{segment: s.ordinal, newest: 1}
+	for i := range frame.Slots {
+		slot, err := frame.DecodeSlot(tail.head[frame.SlotOffset+i*frame.BlockBytes:], s.seed)
+		if err == nil && slot.Counter > l.witness.counter {
+			l.witness.counter, l.witness.newest = slot.Counter, i
+			l.witness.at = place{off: int64(slot.Tail), link: slot.Link, lsn: slot.Watermark, epoch: t.Epoch}
+			l.witness.valid = slot.Epoch == op.res.Epoch && slot.Front == l.FirstLSN()
+		}
+	}
+	l.appended.Store(uint64(t.LSN))
+	l.durable.Store(uint64(t.LSN))
+	l.store.add(s)
+	l.store.list[len(l.store.list)-1].base = base
+	s.index.add(l.at)
+}
+
+// indexTail finds where the tail's link lies, behind the last frame's header or
+// in the stamp, and notes the places that Get starts from. The frames are valid
+// up to the tail.
+func (op *opening) indexTail(s *segment, tail *diskFile) *index {
+	l := op.l
+	l.linkOff = stampLinkOffset
+	base := new(index)
+	base.init(s.size())
+	p := s.start
+	for p.off != 0 && p.off < l.at.off {
+		base.add(p)
+		f, err := frame.Decode(tail.data[p.off:], p.lsn)
+		if err != nil {
+			break
+		}
+		l.linkOff = p.off + frameLinkOffset
+		p = place{off: p.off + f.Size(), link: f.Link, lsn: f.LSN, epoch: f.Epoch}
+	}
+	return base
+}
+
+// settle ends the mending: the stamp of a log that has none yet, the readers'
+// block, the alignment of the next commit, and the prepared segments.
+func (op *opening) settle(s *segment) error {
+	l := op.l
+	l.prepare.next = s.ordinal + 1
+	if s.start.off == 0 {
+		if err := l.stamp(s, 0, 0); err != nil {
+			return err
+		}
+		l.at, l.linkOff = s.start, stampLinkOffset
+		l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0})
+	} else {
+		if err := l.stampBoard(s); err != nil {
+			return err
+		}
+		l.dirty = append(l.dirty, dirtyRange{seg: s, from: l.at.off})
+	}
+	if err := op.keepPrepared(); err != nil {
+		return err
+	}
+	if l.padding() == 0 || l.at.off == frame.DataOffset && l.LastLSN() < l.FirstLSN() {
+		return nil
+	}
+	return l.alignTail()
+}
+
+// alignTail carries the next commit to its boundary, durably: the records
+// before it count as acknowledged from here on.
+func (l *Log) alignTail() error {
+	from := l.at.off
+	if err := l.putMark(l.padding()); err != nil || l.at.off == from {
+		return err
+	}
+	if err := l.tail.mem.Sync(from, l.at.off-from); err != nil {
+		return err
+	}
+	l.dirty[len(l.dirty)-1].from = l.at.off
+	return nil
+}
+
+// keepPrepared takes over the segments that were prepared before, as long as
+// they are of the size that is asked for now, and removes the others: the
+// newest first, each durably, since a gap in the names is a missing segment.
+func (op *opening) keepPrepared() error {
+	l := op.l
+	var drop []*diskFile
+	for i, d := range op.files {
+		if d.file == nil || op.res.Segments[i].State != recovery.StatePrepared {
+			continue
+		}
+		h, err := frame.DecodeHeader(d.head)
+		if err != nil || h.SegmentBytes != l.opts.SegmentBytes || h.Epoch != l.epoch ||
+			len(drop) > 0 || len(l.ready) >= l.opts.SegmentsAhead {
+			drop = append(drop, d)
+			continue
+		}
+		s, err := op.mapFile(d)
+		if err != nil {
+			return err
+		}
+		l.ready = append(l.ready, s)
+		l.prepare.next++
+	}
+	for i := len(drop) - 1; i >= 0; i-- {
+		if err := errors.Join(drop[i].close(), l.dir.Remove(drop[i].name), l.dir.Sync()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

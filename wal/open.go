@@ -1,0 +1,275 @@
+package wal
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// Open opens the log in a directory for writing, and creates both if need be.
+//
+// What Open returns was read from the device and is durable. A torn tail is
+// trimmed first, and intact records behind it are saved; Recovery tells. Open
+// returns *CorruptError, with nothing changed, where acknowledged records are
+// lost or altered; ErrLocked where the log has a writer; ErrForeign,
+// ErrVersion, ErrNoSpace, ErrOptions; and any error of a sync.
+//
+// A crash during Open, at any point, any number of times, is harmless.
+func Open(dir string, o Options) (*Log, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := durability.MkdirAll(dir, o.DirMode, o.Tracer); err != nil {
+		return nil, fmt.Errorf("wal: open: %w", err)
+	}
+	l, err := openDir(dir, o, repairMode{})
+	if err != nil {
+		return nil, err
+	}
+	l.start()
+	return l, nil
+}
+
+// repairMode says what recovery may do besides what Open does.
+type repairMode struct {
+	force bool // cut at damage
+	save  bool // save all that is removed, not only intact records
+	idle  bool // leave a clean log alone
+}
+
+// errClean says that an idle recovery found nothing to do.
+var errClean = errors.New("wal: nothing to repair")
+
+// openDir locks, judges and mends the log in an existing directory.
+func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
+	d, err := durability.OpenDir(path, o.Tracer)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", ErrMissing, err)
+		}
+		return nil, err
+	}
+	l := &Log{
+		opts: o, dirPath: path, dir: d,
+		kick: make(chan struct{}, 1), naming: make(chan *segment, 2*MaxSegmentsAhead),
+	}
+	l.room = sync.NewCond(&l.mu)
+	l.stopped, l.stop = context.WithCancel(context.Background())
+	op := &opening{l: l, mode: mode}
+	defer func() {
+		err = errors.Join(err, op.close())
+		if err != nil {
+			l.stop()
+			err = errors.Join(err, l.release())
+		}
+	}()
+	if l.lock, err = openLock(d, o.FileMode); err != nil {
+		return l, err
+	}
+	l.warnFilesystem()
+	if err := op.run(); err != nil {
+		return l, err
+	}
+	return l, nil
+}
+
+// warnFilesystem warns where power loss cannot be survived.
+func (l *Log) warnFilesystem() {
+	fsys, err := l.dir.Filesystem()
+	if err == nil && !fsys.Durable {
+		l.opts.Logger.Warn("records on this filesystem do not survive power loss",
+			"dir", l.dirPath, "filesystem", fsys.Name, "why", fsys.Why)
+	}
+}
+
+// start begins the background work.
+func (l *Log) start() {
+	l.work.Add(2)
+	go l.runPreparer(l.stopped)
+	go l.runNamer()
+	if l.opts.Sync.every > 0 {
+		l.work.Add(1)
+		go l.runInterval(l.stopped)
+	}
+}
+
+// opening is an Open or a Repair on its way.
+type opening struct {
+	l     *Log
+	mode  repairMode
+	known frame.UUID // from the lock file
+	files []*diskFile
+	res   *recovery.Result
+	rep   *Report
+}
+
+// run takes the log from whatever the last writer left to one that can be
+// appended to.
+func (op *opening) run() error {
+	if err := op.judge(); err != nil {
+		return err
+	}
+	if op.known == (frame.UUID{}) && allTemporary(op.res) {
+		if op.mode.idle {
+			return fmt.Errorf("%w: %s holds no segment", ErrMissing, op.l.dirPath)
+		}
+		return op.create(frame.UUID{}, 1, 0)
+	}
+	op.rep = newReport(op.l.dirPath, op.res)
+	op.l.recovery = *op.rep
+	if op.res.Verdict == recovery.Damaged && !op.mode.force {
+		return newCorruptError(op.l.dirPath, op.rep.Damage)
+	}
+	if op.mode.idle && op.res.Verdict == recovery.Clean {
+		return errClean
+	}
+	if err := op.mend(); err != nil {
+		return err
+	}
+	op.l.recovery = *op.rep
+	return nil
+}
+
+// judge reads the directory and judges what is there.
+func (op *opening) judge() error {
+	l := op.l
+	var err error
+	if op.known, err = readLockUUID(l.lock); err != nil {
+		return err
+	}
+	entries, err := listSegments(l.dir)
+	if err != nil {
+		return err
+	}
+	files := make([]recovery.File, 0, len(entries))
+	for _, e := range entries {
+		d := &diskFile{entry: e, dir: l.dir}
+		op.files = append(op.files, d)
+		if err := d.open(); err != nil {
+			return err
+		}
+		files = append(files, recovery.File{Name: e.name, Ordinal: e.ordinal, Temp: e.temp, Size: d.size, Bytes: d})
+	}
+	op.res, err = recovery.Recover(files, recovery.Options{UUID: op.known})
+	if err != nil {
+		return refusal(l.dirPath, err)
+	}
+	if op.known != (frame.UUID{}) {
+		noteAllMissing(op.res)
+	}
+	return nil
+}
+
+// noteAllMissing adds the damage that no segment can show: the lock file says
+// that there was one.
+func noteAllMissing(r *recovery.Result) {
+	if !allTemporary(r) {
+		return
+	}
+	r.Verdict = recovery.Damaged
+	r.Damage = append(r.Damage, recovery.Damage{
+		File: finalName(1), Reason: "missing: the directory held a log, and all of its segments are gone",
+	})
+}
+
+// allTemporary reports whether no segment ever got its final name: the
+// directory is empty, or a crash ended the birth of its log.
+func allTemporary(r *recovery.Result) bool {
+	for _, s := range r.Segments {
+		if s.State != recovery.StateTemporary {
+			return false
+		}
+	}
+	return true
+}
+
+// refusal turns recovery's refusals into the package's.
+func refusal(dir string, err error) error {
+	var n *recovery.NameError
+	if !errors.As(err, &n) {
+		return err
+	}
+	sentinel := ErrForeign
+	if errors.Is(err, recovery.ErrVersion) {
+		sentinel = ErrVersion
+	}
+	return fmt.Errorf("%w: %s/%s: %s", sentinel, dir, n.Name, n.Detail)
+}
+
+// create makes a new, empty log: its first segment, and then the name of the
+// log in the lock file. Leftovers of an earlier attempt are removed first.
+func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
+	l := op.l
+	if id == (frame.UUID{}) {
+		_, _ = rand.Read(id[:]) // never fails: crypto/rand
+	}
+	if err := op.removeAll(); err != nil {
+		return err
+	}
+	l.uuid, l.epoch = id, max(l.epoch, 1)
+	l.front.Store(uint64(first))
+	l.at.lsn = first - 1
+	l.durable.Store(uint64(first - 1))
+	s, err := l.makeSegment(l.stopped, 1, l.fillBytes())
+	if err != nil {
+		return err
+	}
+	l.nameSegment(s)
+	if s.nameErr != nil {
+		return errors.Join(s.nameErr, s.close())
+	}
+	if err := writeLockUUID(l.dir, l.lock, id); err != nil {
+		return errors.Join(err, s.close())
+	}
+	l.recovery = Report{
+		Dir: l.dirPath, UUID: UUID(id), FirstLSN: first, LastLSN: first - 1, DurableLSN: first - 1,
+		Damage: []Damage{}, Segments: []SegmentInfo{},
+	}
+	return l.begin(s, flags)
+}
+
+// begin enters the first segment of a log.
+func (l *Log) begin(s *segment, flags uint32) error {
+	l.store.dir, l.store.uuid = l.dir, l.uuid
+	l.prepare.next = s.ordinal + 1
+	s.taken = true
+	if err := l.stamp(s, 0, flags); err != nil {
+		return errors.Join(err, s.close())
+	}
+	l.enter(s)
+	l.appended.Store(uint64(l.at.lsn))
+	return nil
+}
+
+// removeAll removes every segment's file, the newest first, durably.
+func (op *opening) removeAll() error {
+	for i := len(op.files) - 1; i >= 0; i-- {
+		d := op.files[i]
+		if err := errors.Join(d.close(), op.l.dir.Remove(d.name)); err != nil {
+			return err
+		}
+	}
+	if len(op.files) == 0 {
+		return nil
+	}
+	op.files = nil
+	return op.l.dir.Sync()
+}
+
+// close closes the files that were not handed on.
+func (op *opening) close() error {
+	var errs []error
+	for _, d := range op.files {
+		errs = append(errs, d.close())
+	}
+	op.files = nil
+	return errors.Join(errs...)
+}

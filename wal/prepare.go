@@ -1,0 +1,258 @@
+package wal
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// pageSize is the system's, in bytes.
+var pageSize = os.Getpagesize()
+
+// preparation is what the preparer and those who wait for it tell each other.
+// The log's mutex guards it.
+type preparation struct {
+	next    uint64 // the ordinal of the next segment
+	wanted  int    // appenders that wait for one
+	asked   uint64 // counts requests of waiting appenders
+	tried   uint64 // the request that the last attempt had seen when it began
+	err     error  // of the last attempt; nil after one that succeeded
+	filling bool
+	unnamed int // segments that have their temporary name still
+}
+
+// awaitRoom waits until a segment is prepared, and returns why none can be.
+// The caller holds mu, which is released meanwhile.
+func (l *Log) awaitRoom() error {
+	p := &l.prepare
+	p.asked++
+	mine := p.asked
+	p.wanted++
+	l.stats.waits++
+	l.room.Broadcast()
+	defer func() { p.wanted-- }()
+	for len(l.ready) == 0 {
+		if err := l.usable(); err != nil {
+			return err
+		}
+		// Only an attempt that began after the request counts: space may have
+		// been freed since the one before.
+		if p.tried >= mine && p.err != nil && !p.filling {
+			return fmt.Errorf("wal: cannot prepare segment %s: %w", finalName(p.next), p.err)
+		}
+		l.room.Wait()
+	}
+	return nil
+}
+
+// runPreparer keeps SegmentsAhead segments prepared. After a failure it tries
+// again when an appender has need of a segment. It ends when the log does.
+func (l *Log) runPreparer(ctx context.Context) {
+	defer l.work.Done()
+	defer close(l.naming)
+	p := &l.prepare
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		for !l.mayPrepare() {
+			if l.usable() != nil {
+				return
+			}
+			l.room.Wait()
+		}
+		ordinal, fill := p.next, l.fillBytes()
+		p.tried, p.filling = p.asked, true
+		l.mu.Unlock()
+		s, err := l.makeSegment(ctx, ordinal, fill)
+		l.mu.Lock()
+		p.filling = false
+		if p.next != ordinal { // one before it was discarded meanwhile
+			if err == nil {
+				err = errors.Join(p.err, s.close(), l.dir.Remove(tempName(ordinal)))
+			}
+			l.room.Broadcast()
+			continue
+		}
+		p.err = err
+		if err != nil {
+			if ctx.Err() == nil {
+				l.opts.Logger.Warn("cannot prepare a segment", "segment", finalName(ordinal), "err", err)
+			}
+			l.room.Broadcast()
+			continue
+		}
+		p.next++
+		l.ready = append(l.ready, s)
+		p.unnamed++
+		l.stats.prepared++
+		l.room.Broadcast()
+		l.naming <- s // has room for all that may be unnamed
+	}
+}
+
+// runNamer makes filled segments durable and gives them their names, in order,
+// while the preparer fills the next and the appender may be at work in them.
+func (l *Log) runNamer() {
+	defer l.work.Done()
+	for s := range l.naming {
+		l.nameSegment(s)
+		l.mu.Lock()
+		l.prepare.unnamed--
+		l.room.Broadcast()
+		l.mu.Unlock()
+	}
+}
+
+// mayPrepare reports whether there is a segment to prepare. The caller holds mu.
+func (l *Log) mayPrepare() bool {
+	p := &l.prepare
+	if l.usable() != nil || len(l.ready) >= l.opts.SegmentsAhead || p.unnamed >= MaxSegmentsAhead {
+		return false
+	}
+	waited := p.asked > p.tried && p.wanted > 0
+	return waited || p.err == nil && l.stats.records > 0
+}
+
+// fillBytes returns the size of the writes that fill the next segment: small
+// folios for small syncs, large ones for few (kernel fact 1). The caller holds
+// mu.
+func (l *Log) fillBytes() int {
+	if l.opts.FillBytes != 0 {
+		return l.opts.FillBytes
+	}
+	small := max(smallFillBytes, pageSize)
+	if l.opts.Align == AlignFolio || l.opts.Sync.each {
+		return small
+	}
+	perSync := l.stats.bytesPerSync()
+	switch {
+	case perSync == 0:
+		return defaultFillBytes
+	case perSync < defaultFillBytes:
+		return small
+	case perSync < 8*maxFillBytes:
+		return defaultFillBytes
+	}
+	return maxFillBytes
+}
+
+// makeSegment makes a segment under its temporary name: allocated, filled with
+// zeros, with its header, and mapped. It is not durable yet. Where that fails,
+// nothing is left of it.
+func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*segment, error) {
+	h := frame.Header{
+		UUID: l.uuid, Ordinal: ordinal, SegmentBytes: l.opts.SegmentBytes,
+		Salt: newSalt(), Epoch: l.epochNow(), FillBytes: uint32(fill),
+	}
+	name := tempName(ordinal)
+	f, err := l.dir.Create(name, l.opts.FileMode)
+	if errors.Is(err, fs.ErrExist) {
+		// What an earlier attempt could not remove.
+		if err = l.dir.Remove(name); err == nil {
+			f, err = l.dir.Create(name, l.opts.FileMode)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := fillSegment(ctx, f, h, l.opts.Align)
+	if err != nil {
+		return nil, errors.Join(err, f.Close(), l.dir.Remove(name))
+	}
+	s.named = make(chan struct{})
+	return s, nil
+}
+
+// fillSegment gives a new file its blocks and header, and maps it.
+func fillSegment(ctx context.Context, f *durability.File, h frame.Header, align Align) (*segment, error) {
+	err := f.Allocate(h.SegmentBytes, durability.AllocateOptions{
+		FillBytes: int(h.FillBytes), Head: frame.DataOffset,
+		Cancel: func() bool { return ctx.Err() != nil },
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := h.Encode()
+	if _, err := f.WriteAt(b[:], frame.HeaderOffset); err != nil {
+		return nil, err
+	}
+	return mapSegment(f, h, align)
+}
+
+// nameSegment makes a filled segment durable and gives it its final name. A
+// segment whose sync fails before it holds records is discarded; one that
+// holds records poisons the log, and so does a directory whose sync fails.
+func (l *Log) nameSegment(s *segment) {
+	defer close(s.named)
+	l.mu.Lock()
+	discarded := s.nameErr != nil // with one before it
+	l.mu.Unlock()
+	if discarded {
+		return
+	}
+	// The header is durable before the name is: under its final name a segment
+	// without a valid header is damage.
+	if err := s.file.Sync(); err != nil {
+		l.discard(s, err)
+		return
+	}
+	if err := l.dir.Rename(tempName(s.ordinal), finalName(s.ordinal), s.file); err != nil {
+		l.discard(s, err)
+		return
+	}
+	if err := l.dir.Sync(); err != nil {
+		s.nameErr = err
+		_ = l.fail(err)
+	}
+}
+
+// discard removes a prepared segment that could not be made durable, and those
+// behind it, unless the log has entered it.
+func (l *Log) discard(s *segment, cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.nameErr = cause
+	if s.taken {
+		l.mu.Unlock()
+		_ = l.fail(cause)
+		l.mu.Lock()
+		return
+	}
+	p := &l.prepare
+	p.next, p.err, p.tried = s.ordinal, cause, p.asked
+	l.opts.Logger.Warn("discarded a prepared segment", "segment", s.file.Name(), "err", cause)
+	for n := len(l.ready); n > 0 && l.ready[n-1].ordinal >= s.ordinal; n-- {
+		r := l.ready[n-1]
+		l.ready = l.ready[:n-1]
+		r.nameErr = cause
+		if err := errors.Join(r.close(), l.dir.Remove(tempName(r.ordinal))); err != nil {
+			l.opts.Logger.Warn("cannot remove a discarded segment", "err", err)
+		}
+	}
+	l.room.Broadcast()
+}
+
+// epochNow returns the log's epoch.
+func (l *Log) epochNow() uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch
+}
+
+// newSalt returns a salt. It is never zero.
+func newSalt() uint64 {
+	var b [8]byte
+	for {
+		_, _ = rand.Read(b[:]) // never fails: crypto/rand
+		if v := binary.LittleEndian.Uint64(b[:]); v != 0 {
+			return v
+		}
+	}
+}

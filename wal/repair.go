@@ -1,0 +1,57 @@
+package wal
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/seawall-wal/seawall/durability"
+)
+
+// RepairOptions say how a log is repaired.
+type RepairOptions struct {
+	// Force cuts the log at damage: acknowledged records behind it are given
+	// up. Without it, damage is a *CorruptError and nothing is changed.
+	Force bool
+	// Logger and Tracer are those of Options.
+	Logger *slog.Logger
+	Tracer durability.Tracer
+}
+
+// Repair trims a torn tail, as Open does, and with Force cuts the log at its
+// first damage. What it removes it saves first, beside the log, durably. The
+// report says what was found, what was removed, and where it was saved.
+//
+// A clean log is left alone. Repair needs the log for itself: ErrLocked
+// otherwise. It returns what Open returns.
+func Repair(dir string, o RepairOptions) (*Report, error) {
+	opts, err := Options{Logger: o.Logger, Tracer: o.Tracer}.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	rep, err := Verify(dir)
+	if err != nil {
+		return nil, err
+	}
+	if rep.Verdict == Damaged && !o.Force {
+		return rep, newCorruptError(dir, rep.Damage)
+	}
+	l, err := openDir(dir, opts, repairMode{force: o.Force, save: true, idle: true})
+	if errors.Is(err, errClean) {
+		rep.Live = false
+		return rep, nil
+	}
+	var damaged *CorruptError
+	if errors.As(err, &damaged) {
+		return rep, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	found := l.Recovery()
+	l.stop()
+	l.closing.Store(true)
+	if err := errors.Join(l.checkpoint(true), l.release()); err != nil {
+		return &found, err
+	}
+	return &found, nil
+}

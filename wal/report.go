@@ -1,0 +1,108 @@
+package wal
+
+import (
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// Verdict is the outcome of a judgement. Its numbers are the exit codes of
+// `seawall verify`.
+type Verdict int
+
+const (
+	// Clean says that nothing lies behind the last record.
+	Clean Verdict = iota
+	// Torn says that something lies behind the last record, as a crash leaves
+	// it: nothing that was acknowledged is lost. Open trims it.
+	Torn
+	// Damaged says that acknowledged records are lost or altered, or that a
+	// segment is missing or unreadable. Open refuses the log.
+	Damaged
+)
+
+// String returns `clean`, `torn` or `damaged`.
+func (v Verdict) String() string { return recovery.Verdict(v).String() }
+
+// MarshalText implements encoding.TextMarshaler.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// Damage is one place where acknowledged data is lost or altered.
+type Damage struct {
+	// File is the segment's name within the log's directory.
+	File string `json:"file"`
+	// Offset is where the damage begins, in bytes from the file's start.
+	Offset int64 `json:"offset"`
+	// FirstLSN and LastLSN are the records that are lost there, inclusive;
+	// both zero where none is known to be.
+	FirstLSN LSN    `json:"first_lsn"`
+	LastLSN  LSN    `json:"last_lsn"`
+	Reason   string `json:"reason"`
+}
+
+// SegmentInfo is what a report says of one file.
+type SegmentInfo struct {
+	Name     string `json:"name"`
+	Ordinal  uint64 `json:"ordinal"`
+	FirstLSN LSN    `json:"first_lsn"`
+	LastLSN  LSN    `json:"last_lsn"`
+	Records  uint64 `json:"records"`
+	Bytes    int64  `json:"bytes"` // up to the end of its last frame
+	State    string `json:"state"` // full, active, prepared, temporary, torn, remains, leftover, damaged, unread
+}
+
+// Report is what Verify, Repair, Dump and Open found.
+type Report struct {
+	Dir     string
+	UUID    UUID
+	Verdict Verdict
+	// Live says that a writer had the log open. A record in the making is then
+	// not torn.
+	Live bool
+	// FirstLSN and LastLSN are the log's records; LastLSN is FirstLSN-1 where
+	// it has none. DurableLSN is the last one that is proved to have been
+	// acknowledged as durable; the ones behind it are legal all the same.
+	FirstLSN, LastLSN, DurableLSN LSN
+	// Records is how many were judged: all of them for Verify.
+	Records uint64
+	// Bytes is how many bytes of segments were read.
+	Bytes int64
+	// TornBytes is how many lie behind the last record, up to the last one
+	// that is not zero.
+	TornBytes int64
+	Damage    []Damage
+	// Behind are the intact records behind the tail: what a trim removes.
+	Behind   []Range
+	Warnings []string
+	Segments []SegmentInfo
+
+	// Trimmed says that Open or Repair cut the log behind LastLSN.
+	Trimmed bool
+	// Saved are the files, relative to Dir, to which it saved what it removed.
+	Saved []string
+	// Lost are the acknowledged records that Repair with Force gave up.
+	Lost []Range
+}
+
+// newReport turns a judgement into a report.
+func newReport(dir string, r *recovery.Result) *Report {
+	rep := &Report{
+		Dir: dir, UUID: UUID(r.UUID), Verdict: Verdict(r.Verdict),
+		FirstLSN: r.Front, LastLSN: r.Tail.LSN, DurableLSN: r.Watermark,
+		Records: r.Records, TornBytes: r.TornBytes, Warnings: r.Warnings,
+		Damage: []Damage{}, Segments: []SegmentInfo{},
+	}
+	for _, d := range r.Damage {
+		rep.Damage = append(rep.Damage, Damage{
+			File: d.File, Offset: d.Offset, FirstLSN: d.First, LastLSN: d.Last, Reason: d.Reason,
+		})
+	}
+	for _, b := range r.Behind {
+		rep.Behind = append(rep.Behind, Range{b.First, b.Last})
+	}
+	for _, s := range r.Segments {
+		rep.Segments = append(rep.Segments, SegmentInfo{
+			Name: s.Name, Ordinal: s.Ordinal, FirstLSN: s.First, LastLSN: s.Last,
+			Records: s.Records, Bytes: s.Used, State: string(s.State),
+		})
+	}
+	return rep
+}

@@ -1,0 +1,134 @@
+package wal
+
+import (
+	"sync/atomic"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// Where in a segment the links lie that an appender compares before it
+// appends.
+const (
+	stampLinkOffset = frame.StampOffset + frame.StampBytes - 4
+	frameLinkOffset = frame.HeaderBytes - 4
+)
+
+// markRoom is kept free at the end of each segment, so that a sync can always
+// name the watermark.
+const markRoom = frame.HeaderBytes + frame.MarkBytes
+
+// indexStep is how far apart, in bytes of a segment, the places lie that Get
+// starts from.
+const indexStep = 16 << 10
+
+// segment is a segment that the log holds mapped for writing.
+type segment struct {
+	ordinal uint64
+	header  frame.Header
+	seed    frame.Seed
+	first   LSN   // of its first record; set at rotation
+	start   place // before its first frame; set at rotation
+	file    *durability.File
+	mem     *durability.Mapping
+	expect  durability.Expectation // the file as it was when it was mapped
+	align   int64                  // where a commit may begin, in bytes
+
+	index index
+
+	// taken says that it holds records, or is about to. The log's mutex guards it.
+	taken bool
+	// named is closed when the file has its final name, durably, or will never
+	// have it: nameErr says which and is set before.
+	named   chan struct{}
+	nameErr error
+}
+
+// size returns the segment's size in bytes.
+func (s *segment) size() int64 { return s.header.SegmentBytes }
+
+// closedChan is what a segment's named is that has its name from the start.
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// mapSegment maps an opened segment's file.
+func mapSegment(f *durability.File, h frame.Header, align Align) (*segment, error) {
+	mem, err := f.Map(h.SegmentBytes, true)
+	if err != nil {
+		return nil, err
+	}
+	expect, err := f.Expect()
+	if err != nil {
+		_ = mem.Unmap()
+		return nil, err
+	}
+	s := &segment{
+		ordinal: h.Ordinal, header: h, seed: h.Seed(), file: f, mem: mem, expect: expect,
+		align: alignBytes(align, h.FillBytes), named: closedChan,
+	}
+	s.index.init(h.SegmentBytes)
+	return s, nil
+}
+
+// close unmaps the segment and closes its file.
+func (s *segment) close() error {
+	err := s.mem.Unmap()
+	if cerr := s.file.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// index holds places of a segment from which Get can follow the chain. One
+// goroutine adds, many read.
+type index struct {
+	marks []indexMark
+	n     atomic.Int32
+}
+
+// indexMark is a place behind a frame.
+type indexMark struct {
+	lsn   LSN // of the last record before the place
+	off   uint32
+	link  frame.Link
+	epoch uint32
+}
+
+// init makes room for a segment of that size.
+func (x *index) init(segmentBytes int64) {
+	x.marks = make([]indexMark, segmentBytes/indexStep+1)
+}
+
+// add notes a place if it is far enough from the one before.
+func (x *index) add(p place) {
+	n := x.n.Load()
+	if n > 0 && p.off < int64(x.marks[n-1].off)+indexStep || int(n) == len(x.marks) {
+		return
+	}
+	x.marks[n] = indexMark{lsn: p.lsn, off: uint32(p.off), link: p.link, epoch: p.epoch}
+	x.n.Store(n + 1)
+}
+
+// before returns the last place before the record.
+func (x *index) before(lsn LSN) (place, bool) {
+	lo, hi := 0, int(x.n.Load())
+	for lo < hi {
+		if mid := (lo + hi) / 2; x.marks[mid].lsn < lsn {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo == 0 {
+		return place{}, false
+	}
+	m := &x.marks[lo-1]
+	return place{lsn: m.lsn, off: int64(m.off), link: m.link, epoch: m.epoch}, true
+}
+
+// place is a place in the chain: behind a frame, or at a segment's start.
+type place struct {
+	off   int64
+	link  frame.Link
+	lsn   LSN // of the last record before it
+	epoch uint32
+}

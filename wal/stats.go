@@ -1,0 +1,78 @@
+package wal
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Stats are a log's counters since it was opened.
+type Stats struct {
+	Records     uint64        // appended
+	Bytes       uint64        // of their payloads
+	Syncs       uint64        // msync calls for records
+	Checkpoints uint64        // that wrote a witness
+	Marks       uint64        // frames without a record
+	Rotations   uint64        // into a prepared segment
+	Prepared    uint64        // segments
+	Waits       uint64        // of appenders for a segment
+	SyncTime    time.Duration // spent in syncs that were acknowledged
+	SyncMax     time.Duration // the longest of them
+	// AtRisk is how many bytes of segments were appended and are not durable;
+	// AtRiskRecords is how many records that is.
+	AtRisk        int64
+	AtRiskRecords uint64
+	Segments      int // files that hold records
+	Ready         int // files prepared
+}
+
+// counters are what Stats is made of. The log's mutex guards the plain ones.
+type counters struct {
+	records, bytes, marks, rotations, prepared, waits uint64
+
+	syncs, checkpoints, acks atomic.Uint64
+	syncNanos, syncMax       atomic.Int64
+}
+
+// synced counts an acknowledged sync.
+func (c *counters) synced(d time.Duration) {
+	c.acks.Add(1)
+	c.syncNanos.Add(int64(d))
+	for {
+		m := c.syncMax.Load()
+		if int64(d) <= m || c.syncMax.CompareAndSwap(m, int64(d)) {
+			return
+		}
+	}
+}
+
+// bytesPerSync returns how many bytes an acknowledged sync covered on average,
+// or 0 where nothing is known. The caller holds the log's mutex.
+func (c *counters) bytesPerSync() int64 {
+	n := c.acks.Load()
+	if n == 0 {
+		return int64(c.bytes)
+	}
+	return int64(c.bytes / n)
+}
+
+// Stats returns the log's counters. It takes the appenders' lock for a moment.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	c := &l.stats
+	s := Stats{
+		Records: c.records, Bytes: c.bytes, Marks: c.marks, Rotations: c.rotations,
+		Prepared: c.prepared, Waits: c.waits, Ready: len(l.ready),
+	}
+	for _, r := range l.dirty {
+		if r.seg == l.tail {
+			r.to = l.at.off
+		}
+		s.AtRisk += max(0, r.to-r.from)
+	}
+	s.AtRiskRecords = uint64(l.LastLSN() - l.DurableLSN())
+	l.mu.Unlock()
+	s.Syncs, s.Checkpoints = c.syncs.Load(), c.checkpoints.Load()
+	s.SyncTime, s.SyncMax = time.Duration(c.syncNanos.Load()), time.Duration(c.syncMax.Load())
+	s.Segments = l.store.count()
+	return s
+}

@@ -1,0 +1,251 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// maxMapped bounds the segments that stay mapped for reading beside the ones
+// that are mapped for writing: address space, mappings and descriptors.
+const maxMapped = 64
+
+// segments are the segments that hold records, for Get and Reader. Whoever
+// touches mapped bytes holds mu for reading; mapping and unmapping hold it for
+// writing.
+type segments struct {
+	mu     sync.RWMutex
+	dir    *durability.Dir
+	uuid   frame.UUID
+	list   []*stored // by ordinal, without gaps
+	clock  uint64
+	closed bool
+}
+
+// stored is a segment as readers see it.
+type stored struct {
+	ordinal uint64
+	name    string
+	seg     *segment // while it is mapped for writing
+	// What follows is known once the segment was mapped.
+	known  bool
+	header frame.Header
+	stamp  frame.Stamp
+	link   frame.Link // that the stamp begins
+	file   *durability.File
+	mem    *durability.Mapping
+	used   uint64 // clock of its last use
+
+	live *index // of what was appended since the log was opened, or nil
+
+	scan sync.Mutex // guards base while it is built
+	base *index     // of what was there before, or nil
+}
+
+// add adds the segment that the log enters.
+func (t *segments) add(s *segment) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, st := range t.list {
+		if st.ordinal == s.ordinal {
+			st.seg, st.live = s, &s.index
+			return
+		}
+	}
+	t.list = append(t.list, &stored{ordinal: s.ordinal, name: finalName(s.ordinal), seg: s, live: &s.index})
+}
+
+// retire closes a segment that is full and durable; it is mapped for reading
+// when it is needed.
+func (t *segments) retire(s *segment) {
+	t.mu.Lock()
+	for _, st := range t.list {
+		if st.seg == s {
+			st.seg = nil
+			st.known = false
+		}
+	}
+	t.mu.Unlock()
+	_ = s.close() // all of it is durable, and its result was known before
+}
+
+// count returns the number of segments that hold records.
+func (t *segments) count() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.list)
+}
+
+// close unmaps what was mapped for reading.
+func (t *segments) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	var errs []error
+	for _, st := range t.list {
+		errs = append(errs, st.unmap())
+	}
+	return errors.Join(errs...)
+}
+
+// unmap gives up a mapping for reading.
+func (st *stored) unmap() error {
+	if st.file == nil {
+		return nil
+	}
+	err := errors.Join(st.mem.Unmap(), st.file.Close())
+	st.mem, st.file, st.known = nil, nil, false
+	return err
+}
+
+// view is a mapped segment, for as long as segments.mu is held for reading.
+type view struct {
+	st    *stored
+	mem   *durability.Mapping
+	seed  frame.Seed
+	start place
+	size  int64
+}
+
+// locate returns the segment with that record, mapped. The caller holds mu for
+// reading, and goes on holding it; it is released where something has to be
+// mapped first.
+func (t *segments) locate(lsn LSN) (view, error) {
+	for {
+		if t.closed {
+			return view{}, ErrClosed
+		}
+		var missing *stored
+		i := sort.Search(len(t.list), func(i int) bool {
+			st := t.list[i]
+			if missing != nil {
+				return true
+			}
+			if !st.mapped() {
+				missing = st
+				return true
+			}
+			return st.first() > lsn
+		})
+		if missing == nil && i == 0 {
+			return view{}, fmt.Errorf("%w: LSN %d", ErrTruncated, lsn)
+		}
+		if missing == nil {
+			return t.list[i-1].view(), nil
+		}
+		if err := t.mapIn(missing); err != nil {
+			return view{}, err
+		}
+	}
+}
+
+// following returns the segment behind st, mapped, on locate's terms.
+func (t *segments) following(st *stored) (view, error) {
+	for {
+		if t.closed {
+			return view{}, ErrClosed
+		}
+		i := sort.Search(len(t.list), func(i int) bool { return t.list[i].ordinal > st.ordinal })
+		if i == len(t.list) {
+			return view{}, fmt.Errorf("%w: behind segment %s", ErrNotFound, st.name)
+		}
+		if t.list[i].mapped() {
+			return t.list[i].view(), nil
+		}
+		if err := t.mapIn(t.list[i]); err != nil {
+			return view{}, err
+		}
+	}
+}
+
+// mapped reports whether the segment's bytes can be read.
+func (st *stored) mapped() bool { return st.seg != nil || st.known && st.mem != nil }
+
+// first returns the LSN of a mapped segment's first record.
+func (st *stored) first() LSN {
+	if st.seg != nil {
+		return st.seg.first
+	}
+	return st.stamp.First
+}
+
+// view returns a mapped segment.
+func (st *stored) view() view {
+	if s := st.seg; s != nil {
+		return view{st: st, mem: s.mem, seed: s.seed, start: s.start, size: s.size()}
+	}
+	return view{st: st, mem: st.mem, seed: st.header.Seed(), size: st.header.SegmentBytes, start: place{
+		off: frame.DataOffset, link: st.link, lsn: st.stamp.First - 1, epoch: st.stamp.Epoch,
+	}}
+}
+
+// mapIn maps a segment for reading, and unmaps another where there are too
+// many. The caller holds mu for reading, and does again on return.
+func (t *segments) mapIn(st *stored) error {
+	t.mu.RUnlock()
+	defer t.mu.RLock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || st.mapped() {
+		return nil
+	}
+	t.evict()
+	f, err := t.dir.Open(st.name, false)
+	if err != nil {
+		return err
+	}
+	if err := st.load(f, t.uuid); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	t.clock++
+	st.used = t.clock
+	return nil
+}
+
+// evict unmaps the segment whose mapping is the oldest, if there are too many.
+func (t *segments) evict() {
+	var oldest *stored
+	n := 0
+	for _, st := range t.list {
+		if st.mem == nil {
+			continue
+		}
+		n++
+		if oldest == nil || st.used < oldest.used {
+			oldest = st
+		}
+	}
+	if n >= maxMapped {
+		_ = oldest.unmap() // read-only: nothing is lost with it
+	}
+}
+
+// load reads the segment's head and maps it for reading.
+func (st *stored) load(f *durability.File, id frame.UUID) error {
+	head := make([]byte, frame.DataOffset)
+	if _, err := f.ReadAt(head, 0); err != nil && !isEOF(err) {
+		return err
+	}
+	bad := func(off int64, reason string) error {
+		return newCorruptError("", []Damage{{File: f.Path(), Offset: off, Reason: reason}})
+	}
+	h, err := frame.DecodeHeader(head)
+	if err != nil || h.UUID != id || h.Ordinal != st.ordinal {
+		return bad(frame.HeaderOffset, "the segment's header does not validate")
+	}
+	stamp, link, err := frame.DecodeStamp(head[frame.StampOffset:], &h)
+	if err != nil {
+		return bad(frame.StampOffset, "the segment's stamp does not validate")
+	}
+	mem, err := f.Map(h.SegmentBytes, false)
+	if err != nil {
+		return err
+	}
+	st.header, st.stamp, st.link = h, stamp, link
+	st.file, st.mem, st.known = f, mem, true
+	return nil
+}

@@ -1,0 +1,316 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// Sync makes everything that was appended before the call durable: an msync
+// checkpoint. It shares the sync of others where it can.
+//
+// It returns ErrPoisoned after any failed sync, this one included, and
+// ErrClosed.
+func (l *Log) Sync() error {
+	if l.closing.Load() {
+		return ErrClosed
+	}
+	return l.commit(context.Background(), l.LastLSN())
+}
+
+// snapshot is what one sync is to cover.
+type snapshot struct {
+	lsn    LSN
+	at     place // the tail behind the last frame that is covered
+	tail   *segment
+	ranges []dirtyRange
+	link   int64 // where at.link lies in the tail
+}
+
+// syncOnce runs one sync over everything that is appended when it begins. At
+// most one runs: the lock is held until its result is known, checked and
+// acknowledged.
+func (l *Log) syncOnce() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	_, err := l.syncLocked()
+	return err
+}
+
+// syncLocked is syncOnce for a caller that holds syncMu. It returns what it
+// covered.
+func (l *Log) syncLocked() (snapshot, error) {
+	if p := l.poison.Load(); p != nil {
+		return snapshot{}, p
+	}
+	l.unsynced.Store(false)
+	snap, err := l.snapshot()
+	if err != nil || snap.lsn == l.DurableLSN() && snap.at.off == snap.syncedTo() {
+		return snap, err
+	}
+	begin := time.Now()
+	// Older segments first: no record is acknowledged before its predecessors.
+	for _, r := range snap.ranges {
+		if err := l.syncRange(r); err != nil {
+			return snap, l.fail(err)
+		}
+	}
+	if err := l.checkSynced(&snap); err != nil {
+		return snap, l.fail(err)
+	}
+	if p := l.poison.Load(); p != nil { // the preparer's, or an appender's
+		return snap, p
+	}
+	l.acknowledge(&snap)
+	l.stats.synced(time.Since(begin))
+	return snap, nil
+}
+
+// syncedTo returns up to where the tail was synced before.
+func (s *snapshot) syncedTo() int64 {
+	for _, r := range s.ranges {
+		if r.seg != s.tail || r.from == 0 {
+			return -1
+		}
+		return r.from
+	}
+	return s.at.off
+}
+
+// snapshot closes the commit that is to be synced, with a mark where one is
+// needed, and says what to sync.
+func (l *Log) snapshot() (snapshot, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.mark(); err != nil && (l.opts.Align != AlignFrame || !errors.Is(err, ErrNoSpace)) {
+		return snapshot{}, err
+	}
+	snap := snapshot{lsn: l.at.lsn, at: l.at, tail: l.tail, link: l.linkOff}
+	for _, r := range l.dirty {
+		if r.seg == l.tail {
+			r.to = l.at.off
+		}
+		snap.ranges = append(snap.ranges, r)
+	}
+	return snap, nil
+}
+
+// mark appends a mark if the records that a sync is about to cover need one:
+// where no frame yet names the last durable LSN (so that damage to it is told
+// from a torn tail, C5), or to carry the next commit to its boundary. The
+// caller holds mu.
+func (l *Log) mark() error {
+	durable := l.DurableLSN()
+	if l.at.lsn == durable || l.poison.Load() != nil {
+		return nil
+	}
+	pad := l.padding()
+	if l.claimed == durable && pad == 0 {
+		return nil
+	}
+	return l.putMark(pad)
+}
+
+// putMark appends a mark that names the durable LSN and takes at least so many
+// bytes. Where it has no room, the next segment's stamp names it.
+func (l *Log) putMark(pad int64) error {
+	durable := l.DurableLSN()
+	n := max(pad-frame.HeaderBytes, frame.MarkBytes)
+	if l.at.off+frame.Size(n) > l.tail.size() {
+		return nil
+	}
+	var b [frame.MarkBytes]byte
+	p := frame.PutMark(&b, durable)
+	f := frame.Frame{Length: uint32(n), PayloadCRC: frame.MarkChecksum(p, n), Kind: frame.KindMark}
+	if err := l.checkLink(); err != nil {
+		return err
+	}
+	// The zeros behind the watermark are there already.
+	if err := l.put(&f, p); err != nil {
+		return err
+	}
+	l.claimed = durable
+	l.stats.marks++
+	return nil
+}
+
+// padding returns how many bytes a mark has to take so that the next frame
+// begins at the segment's alignment, or at its end; 0 where it does anyway.
+func (l *Log) padding() int64 {
+	align := l.tail.align
+	gap := (align - l.at.off%align) % align
+	if gap == 0 {
+		return 0
+	}
+	if gap < markRoom {
+		gap += align
+	}
+	return min(gap, l.tail.size()-l.at.off)
+}
+
+// alignBytes returns where commits may begin in a segment that was filled by
+// writes of that size.
+func alignBytes(a Align, fill uint32) int64 {
+	switch a {
+	case AlignSector:
+		return 512
+	case AlignFolio:
+		return max(int64(fill), int64(pageSize))
+	default:
+		return frame.Alignment
+	}
+}
+
+// syncRange makes a range of a segment durable, and before that its name.
+func (l *Log) syncRange(r dirtyRange) error {
+	<-r.seg.named
+	if err := r.seg.nameErr; err != nil {
+		return err
+	}
+	if r.from >= r.to {
+		return nil
+	}
+	l.stats.syncs.Add(1)
+	return r.seg.mem.Sync(r.from, r.to-r.from)
+}
+
+// checkSynced looks, after the sync and before the acknowledgement, whether
+// the files are still those that were mapped: after a truncation msync returns
+// success for what is gone (kernel fact 5).
+func (l *Log) checkSynced(snap *snapshot) error {
+	for _, r := range snap.ranges {
+		if err := r.seg.file.Check(r.seg.expect); err != nil {
+			return err
+		}
+	}
+	got, err := snap.tail.mem.LoadUint32(snap.link)
+	if err != nil {
+		return err
+	}
+	if got != uint32(snap.at.link) {
+		return &durability.ChangedError{
+			File: snap.tail.file.Path(),
+			What: fmt.Sprintf("the last frame's link at offset %d is not what was stored: the file was overwritten, or truncated and extended again", snap.link),
+		}
+	}
+	return nil
+}
+
+// acknowledge publishes what a sync made durable, and closes the segments that
+// it completed.
+func (l *Log) acknowledge(snap *snapshot) {
+	l.mu.Lock()
+	kept := l.dirty[:0]
+	var full []*segment
+	for _, r := range l.dirty {
+		switch {
+		case r.seg == snap.tail:
+			r.from = snap.at.off
+			if r.seg != l.tail && r.from >= r.to {
+				full = append(full, r.seg)
+				continue
+			}
+		case !r.newer(snap.tail):
+			full = append(full, r.seg)
+			continue
+		}
+		kept = append(kept, r)
+	}
+	l.dirty = kept
+	l.durable.Store(uint64(snap.lsn))
+	_ = l.tail.mem.StoreUint64(frame.BoardOffset+frame.BoardDurable, uint64(snap.lsn))
+	l.mu.Unlock()
+	for _, s := range full {
+		l.store.retire(s)
+	}
+	if l.opts.OnDurable != nil {
+		l.opts.OnDurable(snap.lsn)
+	}
+}
+
+// newer reports whether the range's segment comes behind s.
+func (r *dirtyRange) newer(s *segment) bool { return r.seg.ordinal > s.ordinal }
+
+// Checkpoint makes everything that was appended before the call durable, data
+// and metadata, by fsync, and then leaves a witness of it in the segment: from
+// then on the loss of any of these records is damage, never a torn tail.
+//
+// It costs two syncs more than Sync, and returns what Sync returns.
+func (l *Log) Checkpoint() error { return l.checkpoint(false) }
+
+// checkpoint is Checkpoint; closing lets Close pass.
+func (l *Log) checkpoint(closing bool) error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if l.closing.Load() && !closing {
+		return ErrClosed
+	}
+	snap, err := l.syncLocked()
+	if err != nil {
+		return err
+	}
+	if l.witness.is(&snap) {
+		return nil
+	}
+	if err := snap.tail.file.Sync(); err != nil {
+		return l.fail(err)
+	}
+	if err := l.writeSlot(snap.tail, snap.at, snap.lsn); err != nil {
+		return l.fail(err)
+	}
+	// The segments before the tail were checked, and may be closed by now.
+	snap.ranges = []dirtyRange{{seg: snap.tail}}
+	if err := l.checkSynced(&snap); err != nil {
+		return l.fail(err)
+	}
+	l.witness.set(&snap)
+	l.stats.checkpoints.Add(1)
+	return nil
+}
+
+// witness is what the newest slot says, so that a checkpoint of the same again
+// writes nothing. Log.syncMu guards it.
+type witness struct {
+	segment uint64
+	at      place
+	counter uint64 // of the newest slot in the segment
+	newest  int    // its index
+	valid   bool
+}
+
+// is reports whether the witness names just what the snapshot covers.
+func (w *witness) is(s *snapshot) bool {
+	return w.valid && w.segment == s.tail.ordinal && w.at == s.at
+}
+
+// set notes that the witness names the snapshot.
+func (w *witness) set(s *snapshot) { w.valid, w.segment, w.at = true, s.tail.ordinal, s.at }
+
+// writeSlot writes a witness into the segment's older slot and makes it
+// durable. All that it names is durable before: the store itself may reach the
+// device at any time after it. The caller holds syncMu.
+func (l *Log) writeSlot(s *segment, at place, lsn LSN) error {
+	w := &l.witness
+	if w.segment != s.ordinal {
+		*w = witness{segment: s.ordinal, newest: 1}
+	}
+	w.valid = false
+	l.mu.Lock()
+	slot := frame.Slot{
+		Counter: w.counter + 1, Epoch: l.epoch, Link: at.link, Cut: l.cut,
+		Front: l.FirstLSN(), Watermark: lsn, Tail: uint64(at.off),
+	}
+	l.mu.Unlock()
+	w.counter++
+	w.newest = 1 - w.newest
+	off := int64(frame.SlotOffset + w.newest*frame.BlockBytes)
+	b := slot.Encode(s.seed)
+	if err := s.mem.Store(off, b[:], nil); err != nil {
+		return err
+	}
+	return s.mem.Sync(off, frame.SlotBytes)
+}

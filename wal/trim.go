@@ -1,0 +1,182 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// trim cuts what lies behind the tail. All before the tail is durable. At
+// every step a crash leaves the old tail or the new one:
+//
+//  1. What is intact behind the tail is saved beside the log.
+//  2. A slot names the next epoch and where it begins, durably. From here on
+//     frames and segments behind that place with a smaller epoch are remains:
+//     whatever of the following steps is lost, they are neither records nor
+//     damage, and their watermarks accuse nobody.
+//  3. Later segments are removed, the newest first, and the directory synced.
+//  4. Everything behind the tail becomes zero, in the page cache and on the
+//     device, and is synced: nothing that lay there can be chained to what is
+//     appended next.
+//  5. The other slot repeats the first, so that the cut outlives the loss of
+//     either, and no older claim is left in any.
+func (op *opening) trim(s *segment, tail *diskFile) error {
+	l, res := op.l, op.res
+	if op.mode.save || len(res.Behind) > 0 {
+		if err := op.save(); err != nil {
+			return fmt.Errorf("wal: save what is behind the tail before it is removed: %w", err)
+		}
+	}
+	l.opts.Logger.Warn("trimming the log", "dir", l.dirPath, "last", l.LastLSN(), "torn_bytes", res.TornBytes)
+	if res.Epoch+1 == 0 {
+		return errors.New("wal: all epochs are used up; copy the records into a new log")
+	}
+	l.epoch = res.Epoch + 1
+	l.cut = frame.Cut{Ordinal: s.ordinal, Offset: uint64(l.at.off), LSN: l.at.lsn}
+	if err := l.writeSlot(s, l.at, l.at.lsn); err != nil {
+		return err
+	}
+	if err := op.removeBehind(tail); err != nil {
+		return err
+	}
+	if err := op.zeroBehind(s, tail); err != nil {
+		return err
+	}
+	if err := l.writeSlot(s, l.at, l.at.lsn); err != nil {
+		return err
+	}
+	if err := s.file.Check(s.expect); err != nil {
+		return err
+	}
+	op.rep.Trimmed = true
+	op.rep.LastLSN = l.LastLSN()
+	op.noteLost()
+	return nil
+}
+
+// removeBehind removes the segments behind the tail, the newest first.
+func (op *opening) removeBehind(tail *diskFile) error {
+	for i := len(op.files) - 1; i >= 0; i-- {
+		d := op.files[i]
+		if d.file == nil || d.ordinal <= tail.ordinal && !d.temp {
+			continue
+		}
+		if err := errors.Join(d.close(), op.l.dir.Remove(d.name)); err != nil {
+			return err
+		}
+	}
+	return op.l.dir.Sync()
+}
+
+// zeroBehind zeroes what is not zero behind the tail. Page cache and device
+// hold the same by now, so that what was read from the device tells where.
+func (op *opening) zeroBehind(s *segment, tail *diskFile) error {
+	if err := tail.Touch(0, tail.size); err != nil {
+		return err
+	}
+	if s.start.off == 0 {
+		if err := s.mem.Zero(frame.StampOffset, frame.BlockBytes); err != nil {
+			return err
+		}
+		if err := s.mem.Sync(frame.StampOffset, frame.BlockBytes); err != nil {
+			return err
+		}
+	}
+	from, to := int64(-1), int64(0)
+	for off := op.l.at.off; off < s.size(); {
+		end := min((off+frame.BlockBytes)&^(frame.BlockBytes-1), s.size())
+		if recovery.LastNonzero(tail.data[off:end]) > 0 {
+			if err := s.mem.Zero(off, end-off); err != nil {
+				return err
+			}
+			if from < 0 {
+				from = off
+			}
+			to = end
+		}
+		off = end
+	}
+	if from < 0 {
+		return nil
+	}
+	return s.mem.Sync(from, to-from)
+}
+
+// clear removes the files that are no part of the log: segments on their way
+// that no record reached, and leftovers of a front cut.
+func (op *opening) clear(tail *diskFile) error {
+	removed := false
+	for i := range op.files {
+		d, state := op.files[i], op.res.Segments[i].State
+		if d == tail || d.file == nil {
+			continue
+		}
+		if state != recovery.StateTemporary && state != recovery.StateLeftover {
+			continue
+		}
+		if err := errors.Join(d.close(), op.l.dir.Remove(d.name)); err != nil {
+			return err
+		}
+		removed = true
+	}
+	if removed {
+		return op.l.dir.Sync()
+	}
+	return nil
+}
+
+// noteLost reports which acknowledged records a forced cut gave up.
+func (op *opening) noteLost() {
+	last, res := op.l.LastLSN(), op.res
+	if res.Verdict != recovery.Damaged {
+		return
+	}
+	if res.Start > res.Front {
+		op.rep.Lost = append(op.rep.Lost, Range{res.Front, res.Start - 1})
+		op.rep.FirstLSN = res.Start
+	}
+	if res.Watermark > last {
+		op.rep.Lost = append(op.rep.Lost, Range{last + 1, res.Watermark})
+	}
+}
+
+// beyondMending reports whether no segment is left that the log could go on
+// in: a forced repair then starts over.
+func (op *opening) beyondMending() bool {
+	t := op.res.Tail.File
+	return t < 0 || op.res.Segments[t].State == recovery.StateDamaged
+}
+
+// startOver makes an empty log with the same identity behind the highest LSN
+// that anything on the disk speaks of. It is reached with force only.
+func (op *opening) startOver() error {
+	res := op.res
+	if err := op.save(); err != nil {
+		return fmt.Errorf("wal: save the segments before they are removed: %w", err)
+	}
+	last := max(res.Watermark, res.Tail.LSN)
+	for _, r := range res.Behind {
+		last = max(last, r.Last)
+	}
+	if last >= res.Front {
+		op.rep.Lost = append(op.rep.Lost, Range{res.Front, last})
+	}
+	op.l.epoch = res.Epoch + 1
+	for _, d := range op.files {
+		if h, err := frame.DecodeHeader(d.head); err == nil {
+			op.l.opts.SegmentBytes = h.SegmentBytes
+		}
+	}
+	id := res.UUID
+	if id == (frame.UUID{}) {
+		id = op.known
+	}
+	if err := op.create(id, last+1, frame.StampReset); err != nil {
+		return err
+	}
+	op.rep.Trimmed = true
+	op.rep.FirstLSN, op.rep.LastLSN, op.rep.DurableLSN = last+1, last, last
+	return nil
+}
