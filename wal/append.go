@@ -192,6 +192,9 @@ func (l *Log) publish(n int, bytes int64) LSN {
 	}
 	l.stats.records += uint64(n)
 	l.stats.bytes += uint64(bytes)
+	if invariants {
+		l.assertTail()
+	}
 	return l.at.lsn
 }
 

@@ -68,7 +68,7 @@ func rawMapping(b *testing.B, dir string, size int) []byte {
 	}
 	defer f.Close()
 	for range size / (64 << 10) {
-		if _, err := f.Write(make([]byte, 64<<10)); err != nil {
+		if _, err = f.Write(make([]byte, 64<<10)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -23,13 +23,13 @@
 //
 // # A segment
 //
-//	 offset    bytes  block
-//	      0     4096  header   written once, at birth
-//	   4096     4096  stamp    written when the log rotates into the segment
-//	   8192     4096  slot 0   witness of a checkpoint or a cut
-//	  12288     4096  slot 1   the other one
-//	  16384     4096  board    for readers beside the writer; no witness
-//	  20480      ...  frames
+//	offset    bytes  block
+//	     0     4096  header   written once, at birth
+//	  4096     4096  stamp    written when the log rotates into the segment
+//	  8192     4096  slot 0   witness of a checkpoint or a cut
+//	 12288     4096  slot 1   the other one
+//	 16384     4096  board    for readers beside the writer; no witness
+//	 20480      ...  frames
 //
 // Package frame draws each of them byte by byte, and numbers the rules by
 // which a frame is valid.

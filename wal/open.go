@@ -27,7 +27,7 @@ func Open(dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := durability.MkdirAll(dir, o.DirMode, o.Tracer); err != nil {
+	if err = durability.MkdirAll(dir, o.DirMode, o.Tracer); err != nil {
 		return nil, fmt.Errorf("wal: open: %w", err)
 	}
 	l, err := openDir(dir, o, repairMode{})
@@ -153,7 +153,7 @@ func (op *opening) judge() error {
 	for _, e := range entries {
 		d := &diskFile{entry: e, dir: l.dir}
 		op.files = append(op.files, d)
-		if err := d.open(); err != nil {
+		if err = d.open(); err != nil {
 			return err
 		}
 		files = append(files, recovery.File{Name: e.name, Ordinal: e.ordinal, Temp: e.temp, Size: d.size, Bytes: d})

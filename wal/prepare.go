@@ -75,7 +75,7 @@ func (l *Log) runPreparer(ctx context.Context) {
 		p.filling = false
 		if p.next != ordinal { // one before it was discarded meanwhile
 			if err == nil {
-				err = errors.Join(p.err, s.close(), l.dir.Remove(tempName(ordinal)))
+				p.err = errors.Join(p.err, s.close(), l.dir.Remove(tempName(ordinal)))
 			}
 			l.room.Broadcast()
 			continue

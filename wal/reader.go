@@ -104,15 +104,16 @@ func (r *Reader) read() error {
 		return err
 	}
 	for {
+		var err error
 		if r.at.off+frame.HeaderBytes > r.view.size {
-			return r.bad("the segment ends before the record")
+			err = r.endOfSegment()
+		} else {
+			err = r.guarded(r.step)
 		}
-		err := r.guarded(r.step)
 		if err == errNextSegment { //nolint:errorlint // returned as it is
-			if err := r.nextSegment(t); err != nil {
-				return err
+			if err = r.nextSegment(t); err == nil {
+				continue
 			}
-			continue
 		}
 		if err != nil {
 			return err
@@ -245,7 +246,8 @@ func (r *Reader) header() error {
 	}
 	p := r.view.mem.Bytes()[r.at.off:r.view.size]
 	f, err := frame.Decode(p, r.at.lsn)
-	if err == nil && r.head.Linked(p, &f, r.view.seed, r.at.link, r.at.off) {
+	if err == nil && f.LSN-r.at.lsn <= 1 && f.Epoch >= r.at.epoch &&
+		r.head.Linked(p, &f, r.view.seed, r.at.link, r.at.off) {
 		r.frame = f
 		return nil
 	}

@@ -70,7 +70,7 @@ func (op *opening) lostDir() (*durability.Dir, string, error) {
 		n++
 	}
 	rel := path.Join(lostName, fmt.Sprintf("%04d", n))
-	if err := durability.MkdirAll(path.Join(l.dirPath, rel), l.opts.DirMode, l.opts.Tracer); err != nil {
+	if err = durability.MkdirAll(path.Join(l.dirPath, rel), l.opts.DirMode, l.opts.Tracer); err != nil {
 		return nil, "", err
 	}
 	d, err := durability.OpenDir(path.Join(l.dirPath, rel), l.opts.Tracer)

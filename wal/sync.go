@@ -72,13 +72,10 @@ func (l *Log) syncLocked() (snapshot, error) {
 
 // syncedTo returns up to where the tail was synced before.
 func (s *snapshot) syncedTo() int64 {
-	for _, r := range s.ranges {
-		if r.seg != s.tail || r.from == 0 {
-			return -1
-		}
-		return r.from
+	if len(s.ranges) != 1 || s.ranges[0].seg != s.tail || s.ranges[0].from == 0 {
+		return -1
 	}
-	return s.at.off
+	return s.ranges[0].from
 }
 
 // snapshot closes the commit that is to be synced, with a mark where one is
@@ -223,6 +220,9 @@ func (l *Log) acknowledge(snap *snapshot) {
 	l.dirty = kept
 	l.durable.Store(uint64(snap.lsn))
 	_ = l.tail.mem.StoreUint64(frame.BoardOffset+frame.BoardDurable, uint64(snap.lsn))
+	if invariants {
+		l.assertTail()
+	}
 	l.mu.Unlock()
 	for _, s := range full {
 		l.store.retire(s)

@@ -67,7 +67,7 @@ func look(path string, ro recovery.Options, o VerifyOptions) (_ *Report, err err
 	}
 	k := &looking{dir: d}
 	defer func() { err = errors.Join(err, k.close()) }()
-	if err := k.open(); err != nil {
+	if err = k.open(); err != nil {
 		return nil, err
 	}
 	if len(k.files) == 0 && ro.UUID == (frame.UUID{}) && k.known == (frame.UUID{}) && !k.locked {
@@ -87,9 +87,9 @@ func look(path string, ro recovery.Options, o VerifyOptions) (_ *Report, err err
 	published := k.published()
 	var res *recovery.Result
 	err = durability.Guard(func() error {
-		var err error
-		res, err = recovery.Recover(files, ro)
-		return err
+		var rerr error
+		res, rerr = recovery.Recover(files, ro)
+		return rerr
 	})
 	if err != nil {
 		return nil, refusal(path, err)

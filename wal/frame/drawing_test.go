@@ -395,6 +395,6 @@ func TestConstantsAreWhatTheCommentsSay(t *testing.T) {
 		t.Errorf("MaxDistance is %d, its field has 3 bytes", frame.MaxDistance)
 	}
 	if frame.MaxSegmentBytes-1 > 1<<32-1 || frame.MinSegmentBytes <= frame.DataOffset {
-		t.Errorf("segments of %d to %d bytes", frame.MinSegmentBytes, frame.MaxSegmentBytes)
+		t.Errorf("segments of %d to %d bytes", frame.MinSegmentBytes, int64(frame.MaxSegmentBytes))
 	}
 }

@@ -156,10 +156,10 @@ func testSuccession(t *testing.T) {
 			for skew := -2; skew <= 2; skew++ {
 				at := sampleStart()
 				at.lsn = lsn
-				if written := lsn + frame.LSN(step) + frame.LSN(skew); written < lsn && skew >= 0 {
+				f := frame.Frame{Kind: kind, LSN: lsn + frame.LSN(step) + frame.LSN(skew), Epoch: at.epoch, Length: 8}
+				if f.LSN < lsn && skew >= 0 {
 					continue // beyond the last LSN
 				}
-				f := frame.Frame{Kind: kind, LSN: lsn + frame.LSN(step) + frame.LSN(skew), Epoch: at.epoch, Length: 8}
 				payload := make([]byte, f.Length)
 				f.PayloadCRC = frame.Checksum(payload)
 				var buf frame.Buffer
@@ -170,10 +170,10 @@ func testSuccession(t *testing.T) {
 				switch {
 				case skew == 0 && (rule != 0 || got.LSN != f.LSN):
 					t.Errorf("kind %d behind %d: LSN %d, rule %d", kind, lsn, got.LSN, rule)
-				case f.LSN >= lsn && f.LSN-lsn < 1<<32 && skew != 0 && (rule != 4 || got.LSN != f.LSN):
-					t.Errorf("kind %d behind %d: LSN %d, written %d, rule %d", kind, lsn, got.LSN, f.LSN, rule)
 				case skew != 0 && rule == 0:
 					t.Errorf("kind %d with LSN %d is valid behind %d", kind, f.LSN, lsn)
+				case skew != 0 && f.LSN >= lsn && f.LSN-lsn < 1<<32 && (rule != 4 || got.LSN != f.LSN):
+					t.Errorf("kind %d behind %d: LSN %d, written %d, rule %d", kind, lsn, got.LSN, f.LSN, rule)
 				}
 			}
 		}
@@ -324,11 +324,11 @@ func TestDistanceAndWatermark(t *testing.T) {
 		{1 << 40, 1<<40 - most, most},
 		{1 << 40, 1<<40 - most - 1, 0},
 		{1 << 40, 0, 0},
-		{1<<40 + 1, 1, 0},                   // by a power of two that 24 bits cut to zero
-		{1<<40 + 5, 2, 0},                   // and to 3
-		{math.MaxUint64, 0, 0},              // and to all ones
-		{math.MaxUint64, 1<<64 - 1 - 9, 9},  //
-		{math.MaxUint64, math.MaxUint64, 0}, //
+		{1<<40 + 1, 1, 0},      // by a power of two that 24 bits cut to zero
+		{1<<40 + 5, 2, 0},      // and to 3
+		{math.MaxUint64, 0, 0}, // and to all ones
+		{math.MaxUint64, math.MaxUint64 - 9, 9},
+		{math.MaxUint64, math.MaxUint64, 0},
 	} {
 		got := frame.Distance(tt.lsn, tt.watermark)
 		if got != tt.distance {

@@ -22,8 +22,8 @@ var update = flag.Bool("update", false, "write the golden files of this format v
 // golden is a piece of a segment, written out as annotated hex.
 type golden struct {
 	name  string
-	off   int    // of the bytes, in the segment
-	bytes []byte //
+	off   int // of the bytes, in the segment
+	bytes []byte
 	text  string // the same, annotated
 }
 
@@ -180,7 +180,8 @@ func TestGoldenFilesDecode(t *testing.T) {
 	if err != nil || h != sampleHeader {
 		t.Fatalf("header %+v, %v", h, err)
 	}
-	if slot, err := frame.DecodeSlot(read("slot"), h.Seed()); err != nil || slot != sampleSlot {
+	slot, err := frame.DecodeSlot(read("slot"), h.Seed())
+	if err != nil || slot != sampleSlot {
 		t.Errorf("slot %+v, %v", slot, err)
 	}
 	stamp, link, err := frame.DecodeStamp(read("stamp"), &h)

@@ -199,7 +199,7 @@ func TestRemainsAreNotRead(t *testing.T) {
 		old, _, _ := drawChain(t)
 		seg, start, want := drawChain(t)
 		end := want[len(want)-1].Off + want[len(want)-1].Frame.Size()
-		copy(seg[end:], old[end:])                              // where a frame may begin
+		copy(seg[end:], old[end:])                               // where a frame may begin
 		copy(seg[end+512:], old[frame.DataOffset:][:len(old)/2]) // moved
 		if diff := cmp.Diff(want, readChain(seg, start)); diff != "" {
 			t.Fatalf("-want +got:\n%s", diff)

@@ -24,7 +24,6 @@ type segment struct {
 	slots     [frame.Slots]frame.Slot
 	slotErr   [frame.Slots]error
 	state     State
-	data      []byte // nil while it is not loaded
 }
 
 // judge is a judgement on its way.
@@ -264,12 +263,16 @@ func (j *judge) checkNames() {
 	}
 	switch s := j.log[0]; {
 	case s.stamped && s.stamp.First > j.front:
-		d := Damage{File: segmentName(s.file.Ordinal - 1), First: j.front, Last: s.stamp.First - 1,
-			Reason: "missing: the log's first records were in it, or before it"}
+		d := Damage{
+			File: segmentName(s.file.Ordinal - 1), First: j.front, Last: s.stamp.First - 1,
+			Reason: "missing: the log's first records were in it, or before it",
+		}
 		j.structural = append(j.structural, d)
 	case !s.stamped && s.file.Ordinal != 1 && !j.anyStamped():
-		j.structural = append(j.structural, Damage{File: segmentName(s.file.Ordinal - 1),
-			Reason: "missing: every segment with records is gone"})
+		j.structural = append(j.structural, Damage{
+			File:   segmentName(s.file.Ordinal - 1),
+			Reason: "missing: every segment with records is gone",
+		})
 	case !s.stamped && j.anyStamped():
 		j.checkGap(1, s.file.Ordinal, s)
 	}

@@ -137,8 +137,10 @@ func (j *judge) damage(behind []Range) []Damage {
 // lose adds a lost range to the damage at the place where it begins.
 func (j *judge) lose(out []Damage, lost Range) []Damage {
 	if len(j.log) == 0 {
-		return append(out, Damage{File: segmentName(j.cut.Ordinal), First: lost.First, Last: lost.Last,
-			Reason: "missing: the log ended in it"})
+		return append(out, Damage{
+			File: segmentName(j.cut.Ordinal), First: lost.First, Last: lost.Last,
+			Reason: "missing: the log ended in it",
+		})
 	}
 	b := j.breakAt(lost.First)
 	for i := range out {

@@ -1,0 +1,371 @@
+package wal_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// defaultBudget is how long all tests of this package that go on as long as
+// they are let run together; SEAWALL_BUDGET, a duration, replaces it.
+const defaultBudget = 40 * time.Second
+
+// deadline returns when a test ends that may take so many percent of the budget.
+func deadline(t testing.TB, percent int) time.Time {
+	t.Helper()
+	budget := defaultBudget
+	if s := os.Getenv("SEAWALL_BUDGET"); s != "" {
+		var err error
+		if budget, err = time.ParseDuration(s); err != nil {
+			t.Fatalf("SEAWALL_BUDGET: %v", err)
+		}
+	}
+	return time.Now().Add(budget * time.Duration(percent) / 100)
+}
+
+// newSeed returns a test's seed, from SEAWALL_SEED if that is set, and prints
+// it where the test fails.
+func newSeed(t testing.TB) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if s := os.Getenv("SEAWALL_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("SEAWALL_SEED: %v", err)
+		}
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed: SEAWALL_SEED=%d", seed)
+		}
+	})
+	return seed
+}
+
+// newRand returns a generator for a seed.
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
+
+// fastDir returns a directory in memory, where there is one: what a crash
+// leaves is made and judged there, so that thousands of syncs cost nothing.
+func fastDir(t testing.TB) string {
+	t.Helper()
+	base := "/dev/shm"
+	if st, err := os.Stat(base); err != nil || !st.IsDir() {
+		base = ""
+	}
+	dir, err := os.MkdirTemp(base, "seawall-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// sumSeed makes the checksums of one run comparable.
+var sumSeed = maphash.MakeSeed()
+
+// written is a record that was handed to Append.
+type written struct {
+	sum   uint64
+	batch int64 // records of one batch share it; 0 is none
+}
+
+// batches numbers the batches of all lives.
+var batches atomic.Int64
+
+// mark is what is known of a log from an event on.
+type mark struct {
+	at       int       // events that had happened
+	records  []written // whose append had begun: what the log may hold
+	durable  wal.LSN   // acknowledged: what power loss must leave
+	appended wal.LSN   // appended: what the death of the process must leave
+}
+
+// life is a log at work under a recorder, and what is known of it at each
+// event. Appends come from one goroutine.
+type life struct {
+	t    testing.TB
+	rec  *recorder
+	root string // the log's directory is below, so that its birth is seen
+	opts wal.Options
+	log  *wal.Log
+
+	mu      sync.Mutex
+	marks   []mark
+	stopped bool
+
+	events []durability.Event // of rec, once it is at rest
+	before func() string      // tells where the life's first state comes from
+
+	rng *rand.Rand
+	tag uint64 // makes the payloads of one life different from another's
+}
+
+// recorder is a Recorder that can be told to look no further.
+type recorder struct {
+	*durabilitytest.Recorder
+	mu      sync.Mutex
+	stopped bool
+}
+
+func newRecorder() *recorder { return &recorder{Recorder: durabilitytest.NewRecorder()} }
+
+// Trace implements durability.Tracer.
+func (r *recorder) Trace(e durability.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.stopped {
+		r.Recorder.Trace(e)
+	}
+}
+
+// Stop ends the recording.
+func (r *recorder) Stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
+}
+
+// logName is the log's directory below a life's root.
+const logName = "log"
+
+// newLife prepares a life in an empty directory.
+func newLife(t testing.TB, o wal.Options, rng *rand.Rand) *life {
+	f := &life{
+		t: t, rec: newRecorder(), root: fastDir(t), opts: o, rng: rng,
+		tag: rng.Uint64(), marks: []mark{{}},
+	}
+	f.prepareOptions()
+	return f
+}
+
+// newLifeAfter prepares a life that begins with what a crash left.
+func newLifeAfter(t testing.TB, o wal.Options, rng *rand.Rand, state durabilitytest.Files, m mark, scratch string) *life {
+	m.at = 0
+	f := &life{
+		t: t, rec: newRecorder(), root: scratch, opts: o, rng: rng,
+		tag: rng.Uint64(), marks: []mark{m},
+	}
+	if err := state.WriteTo(f.root); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.rec.Base(f.root); err != nil {
+		t.Fatal(err)
+	}
+	f.prepareOptions()
+	return f
+}
+
+// prepareOptions connects the log to the recorder and to the marks.
+func (f *life) prepareOptions() {
+	f.opts.Tracer = f.rec
+	f.opts.OnDurable = func(lsn wal.LSN) {
+		f.note(func(m *mark) { m.durable = max(m.durable, lsn) })
+	}
+}
+
+// dir returns the log's directory.
+func (f *life) dir() string { return filepath.Join(f.root, logName) }
+
+// note adds what became known just now.
+func (f *life) note(change func(*mark)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped {
+		return
+	}
+	m := f.marks[len(f.marks)-1]
+	change(&m)
+	m.at = f.rec.Len()
+	f.marks = append(f.marks, m)
+}
+
+// last returns the newest mark.
+func (f *life) last() mark {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.marks[len(f.marks)-1]
+}
+
+// known returns what was known when the first at events had happened.
+func (f *life) known(at int) mark {
+	i, _ := slices.BinarySearchFunc(f.marks, at+1, func(m mark, at int) int { return m.at - at })
+	return f.marks[i-1]
+}
+
+// open opens the log. What it returns is acknowledged by that.
+func (f *life) open() {
+	f.t.Helper()
+	l, err := wal.Open(f.dir(), f.opts)
+	if err != nil {
+		f.t.Fatalf("open: %v", err)
+	}
+	f.log = l
+	f.note(func(m *mark) {
+		if int(l.LastLSN()) > len(m.records) {
+			f.t.Fatalf("open: last LSN %d of %d records", l.LastLSN(), len(m.records))
+		}
+		m.records = slices.Clip(m.records[:l.LastLSN()])
+		m.durable, m.appended = l.LastLSN(), l.LastLSN()
+	})
+}
+
+// payload makes a record's payload. A life has payloads of its own, so that
+// what an earlier one appended at the same place is never taken for them.
+func (f *life) payload(lsn wal.LSN, n int) []byte {
+	p := make([]byte, n)
+	r := rand.New(rand.NewPCG(f.tag, uint64(lsn)))
+	for i := range p {
+		p[i] = byte(r.Uint32())
+	}
+	return p
+}
+
+// append appends one record of n bytes.
+func (f *life) append(n int) {
+	f.t.Helper()
+	lsn := f.log.LastLSN() + 1
+	p := f.payload(lsn, n)
+	f.begin(p)
+	got, err := f.log.Append(p)
+	if err != nil || got != lsn {
+		f.t.Fatalf("append of record %d: LSN %d, %v", lsn, got, err)
+	}
+	f.returned(lsn)
+}
+
+// appendBatch appends records of those sizes as a batch.
+func (f *life) appendBatch(sizes ...int) {
+	f.t.Helper()
+	first := f.log.LastLSN() + 1
+	var ps [][]byte
+	for i, n := range sizes {
+		ps = append(ps, f.payload(first+wal.LSN(i), n))
+	}
+	f.begin(ps...)
+	last := first + wal.LSN(len(ps)) - 1
+	got, err := f.log.AppendBatch(ps)
+	if err != nil || got != last {
+		f.t.Fatalf("append of batch %d to %d: LSN %d, %v", first, last, got, err)
+	}
+	f.returned(last)
+}
+
+// begin notes records that are about to be appended.
+func (f *life) begin(ps ...[]byte) {
+	batch := int64(0)
+	if len(ps) > 1 {
+		batch = batches.Add(1)
+	}
+	f.note(func(m *mark) {
+		for _, p := range ps {
+			m.records = append(m.records, written{sum: maphash.Bytes(sumSeed, p), batch: batch})
+		}
+	})
+}
+
+// returned notes that an append returned.
+func (f *life) returned(lsn wal.LSN) {
+	f.note(func(m *mark) {
+		m.appended = lsn
+		if f.opts.Sync == wal.SyncEach {
+			m.durable = max(m.durable, lsn)
+		}
+	})
+}
+
+// sync, checkpoint and close do what the log's methods of that name do, and
+// note that all that was appended is acknowledged.
+func (f *life) sync()       { f.acknowledged("sync", f.log.Sync()) }
+func (f *life) checkpoint() { f.acknowledged("checkpoint", f.log.Checkpoint()) }
+func (f *life) close()      { f.acknowledged("close", f.log.Close()) }
+
+func (f *life) acknowledged(what string, err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatalf("%s: %v", what, err)
+	}
+	f.note(func(m *mark) { m.durable = m.appended })
+}
+
+// stop ends a life whose log is as it is: what the events up to here are is
+// all that happened. The log itself is closed behind the recorder's back.
+func (f *life) stop() {
+	f.t.Helper()
+	f.mu.Lock()
+	f.stopped = true
+	f.mu.Unlock()
+	f.rec.Stop()
+	if err := f.log.Close(); err != nil && !errors.Is(err, wal.ErrClosed) {
+		f.t.Fatalf("close: %v", err)
+	}
+}
+
+// discard removes the life's files early.
+func (f *life) discard() {
+	if err := os.RemoveAll(f.root); err != nil {
+		f.t.Error(err)
+	}
+}
+
+// wantFaithful compares the recorder's replay of the whole trace with the
+// directory: a store that nobody reported would make every crash state a lie.
+func (f *life) wantFaithful() {
+	f.t.Helper()
+	real, err := durabilitytest.ReadFiles(f.root)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	replay := f.rec.Final(f.root)
+	if !slices.Equal(real.Names(), replay.Names()) {
+		f.t.Fatalf("replay has files %v, the directory %v", replay.Names(), real.Names())
+	}
+	for name, want := range real {
+		if got := replay[name]; !bytes.Equal(want, got) {
+			f.t.Fatalf("replay of %s differs from the file: %d and %d bytes", name, len(got), len(want))
+		}
+	}
+}
+
+// describe names the events around a crash.
+func (f *life) describe(at int) string {
+	var b bytes.Buffer
+	if f.before != nil {
+		fmt.Fprintf(&b, "%sand then, after its recovery,\n", f.before())
+	}
+	events := f.rec.Events()
+	for i := max(0, at-6); i < min(at+2, len(events)); i++ {
+		e := events[i]
+		here := " "
+		if i == at-1 {
+			here = ">"
+		}
+		fmt.Fprintf(&b, "%s %4d %s %s %s%s off %d len %d err %v\n", here, i, e.Phase, e.Op, e.Name,
+			map[bool]string{true: " -> " + e.NewName}[e.NewName != ""], e.Offset, e.Length, e.Err)
+	}
+	return b.String()
+}
+
+// isStore reports whether the event before the crash is a store or a write
+// that a crash can tear.
+func isTearable(e durability.Event) bool {
+	return e.Op == durability.OpStore || e.Op == durability.OpWrite && e.Phase == durability.Before
+}
