@@ -84,7 +84,7 @@ func (m *Mapping) madvise(advice int, off, n int64) error {
 	from, to := off&^(pageBytes-1), pageCeil(off+n)
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_MADVISE, m.base+uintptr(from), uintptr(to-from), uintptr(advice))
-		if errno != unix.EAGAIN {
+		if errno != unix.EINTR {
 			return answer(errno)
 		}
 	}
@@ -127,16 +127,10 @@ func (m *Mapping) Resident(off, n int64) ([]bool, error) {
 	}
 	from, to := off&^(pageBytes-1), pageCeil(off+n)
 	flags := make([]byte, (to-from)/pageBytes)
-	for {
-		_, _, errno := unix.Syscall(unix.SYS_MINCORE, m.base+uintptr(from), uintptr(to-from),
-			uintptr(unsafe.Pointer(unsafe.SliceData(flags))))
-		if errno == unix.EAGAIN {
-			continue
-		}
-		if errno != 0 {
-			return nil, rangeError("mincore", m.file.Path(), off, n, errno)
-		}
-		break
+	_, _, errno := unix.Syscall(unix.SYS_MINCORE, m.base+uintptr(from), uintptr(to-from),
+		uintptr(unsafe.Pointer(unsafe.SliceData(flags))))
+	if errno != 0 {
+		return nil, rangeError("mincore", m.file.Path(), off, n, errno)
 	}
 	resident := make([]bool, len(flags))
 	for i, f := range flags {

@@ -52,7 +52,9 @@ func (f *File) Allocate(size int64, o AllocateOptions) error {
 		return err
 	}
 	if old == 0 {
-		f.leaveCopyOnWrite()
+		if fsys, ferr := f.Filesystem(); ferr != nil || fsys.Magic == unix.BTRFS_SUPER_MAGIC {
+			f.leaveCopyOnWrite()
+		}
 	}
 	e := f.event(OpAllocate)
 	e.Length = size
@@ -76,23 +78,17 @@ func (f *File) NoCOW() error {
 	return nil
 }
 
-// leaveCopyOnWrite sets the flag on an empty file of a btrfs. It needs no
-// privilege, and that it fails is no failure (a filesystem image may be mounted
-// with checksums enforced): the log works, only less safely on a full disk.
+// leaveCopyOnWrite sets the flag on an empty file of a btrfs, which needs no
+// privilege. That it fails is no failure: stores work, only less safely on a
+// full disk.
 func (f *File) leaveCopyOnWrite() {
-	fsys, err := f.Filesystem()
-	if err == nil && fsys.Magic != unix.BTRFS_SUPER_MAGIC {
-		return
-	}
-	if err == nil {
-		err = f.with(func(fd int) error {
-			flags, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
-			if err != nil {
-				return err
-			}
-			return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, flags|flagNoCOW)
-		})
-	}
+	err := f.with(func(fd int) error {
+		flags, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
+		if err != nil {
+			return err
+		}
+		return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, flags|flagNoCOW)
+	})
 	if err != nil {
 		err = pathError("leave copy-on-write", f.Path(), err)
 		f.noCOW.Store(&err)
@@ -106,7 +102,7 @@ func (f *File) leaveCopyOnWrite() {
 // A filesystem that cannot tell holes from data (lseek(2), SEEK_HOLE) has none
 // for it.
 func (f *File) FillHoles(o AllocateOptions) (filled int64, err error) {
-	if err := o.validate(); err != nil {
+	if err = o.validate(); err != nil {
 		return 0, pathError("fill holes", f.Path(), err)
 	}
 	size, err := f.Size()
@@ -177,10 +173,10 @@ func (o AllocateOptions) fill() int64 {
 // validate checks the options.
 func (o AllocateOptions) validate() error {
 	if o.FillBytes < 0 || o.fill()%pageBytes != 0 {
-		return fmt.Errorf("FillBytes is %d: it must be a multiple of the page size, %d bytes", o.FillBytes, pageBytes)
+		return fmt.Errorf("zeros by %d bytes (FillBytes): it must be a multiple of the page size, %d bytes", o.FillBytes, pageBytes)
 	}
 	if o.Head < 0 {
-		return fmt.Errorf("Head is %d: it must not be negative", o.Head)
+		return fmt.Errorf("a head of %d bytes: it must not be negative", o.Head)
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func (d *Dir) WriteFile(name string, data []byte, perm fs.FileMode) error {
 		err = d.replace(pending, f, name)
 	}
 	if err != nil {
-		err = errors.Join(err, d.discard(pending, f))
+		err = errors.Join(err, d.discard(pending, f, name))
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
@@ -89,8 +89,9 @@ func (d *Dir) pendingFile(name string, perm fs.FileMode) (*renameio.PendingFile,
 	var pending *renameio.PendingFile
 	_, err := ask(&fault.Call{Op: fault.Op(OpCreate), Dir: d.path, Name: "." + name}, func() error {
 		return d.with(func(fd int) (err error) {
-			pending, err = renameio.NewPendingFile(procPath(fd, name),
-				renameio.WithTempDir(procPath(fd, "")), renameio.WithPermissions(perm))
+			own := d.ownPath(fd)
+			pending, err = renameio.NewPendingFile(filepath.Join(own, name),
+				renameio.WithTempDir(own), renameio.WithPermissions(perm))
 			return bare(err)
 		})
 	})
@@ -119,23 +120,35 @@ func (d *Dir) replace(pending *renameio.PendingFile, f *File, name string) error
 	e := f.event(OpRename)
 	e.NewName = name
 	err := perform(d.tracer, &e, func() error {
-		return d.with(func(int) error { return bare(pending.CloseAtomicallyReplace()) })
+		err := d.with(func(int) error { return bare(pending.CloseAtomicallyReplace()) })
+		if err == nil {
+			f.name.Store(&name)
+		}
+		return err
 	})
 	return pathError("replace", filepath.Join(d.path, name), err)
 }
 
-// discard removes the temporary file.
-func (d *Dir) discard(pending *renameio.PendingFile, f *File) error {
+// discard removes the temporary file, unless it has replaced the target already.
+func (d *Dir) discard(pending *renameio.PendingFile, f *File, name string) error {
+	if f.Name() == name {
+		return nil
+	}
 	e := f.event(OpRemove)
-	return perform(d.tracer, &e, func() error {
+	err := perform(d.tracer, &e, func() error {
 		return d.with(func(int) error { return bare(pending.Cleanup()) })
 	})
+	return pathError("remove", f.Path(), err)
 }
 
-// procPath names a file of the very directory that is open as fd, wherever it
-// has been moved to.
-func procPath(fd int, name string) string {
-	return filepath.Join(fmt.Sprintf("/proc/self/fd/%d", fd), name)
+// ownPath names the very directory that is open as fd, wherever it has been
+// moved to. Without /proc its path as it was given has to do.
+func (d *Dir) ownPath(fd int) string {
+	own := fmt.Sprintf("/proc/self/fd/%d", fd)
+	if there, err := isDir(own); there && err == nil {
+		return own
+	}
+	return d.path
 }
 
 // bare takes the names out of an error of package os: they are those of /proc.
@@ -180,29 +193,30 @@ func (d *Dir) CreateFile(name string, data []byte, perm fs.FileMode) error {
 // without RENAME_NOREPLACE has a second name instead (linkat(2) never replaces),
 // and the first is removed.
 func (d *Dir) publish(f *File, name string) error {
-	e := f.event(OpRename)
+	temporary := f.Name()
+	err := d.bind(OpRename, f, name, func(fd int) error {
+		return unix.Renameat2(fd, temporary, fd, name, unix.RENAME_NOREPLACE)
+	})
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	err = d.bind(OpLink, f, name, func(fd int) error { return unix.Linkat(fd, temporary, fd, name, 0) })
+	if err != nil {
+		return err
+	}
+	return d.Remove(temporary)
+}
+
+// bind performs an operation that gives the file its final name.
+func (d *Dir) bind(op Op, f *File, name string, call func(fd int) error) error {
+	e := f.event(op)
 	e.NewName = name
 	err := perform(d.tracer, &e, func() error {
-		return d.with(func(fd int) error {
-			return unix.Renameat2(fd, f.Name(), fd, name, unix.RENAME_NOREPLACE)
-		})
+		err := d.with(call)
+		if err == nil {
+			f.name.Store(&name)
+		}
+		return err
 	})
-	if err == nil {
-		f.name.Store(&name)
-		return nil
-	}
-	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
-		return pathError("create", filepath.Join(d.path, name), err)
-	}
-	temporary := f.Name()
-	e = f.event(OpLink)
-	e.NewName = name
-	err = perform(d.tracer, &e, func() error {
-		return d.with(func(fd int) error { return unix.Linkat(fd, temporary, fd, name, 0) })
-	})
-	if err != nil {
-		return pathError("create", filepath.Join(d.path, name), err)
-	}
-	f.name.Store(&name)
-	return d.Remove(temporary)
+	return pathError("create", filepath.Join(d.path, name), err)
 }

@@ -117,8 +117,9 @@ func (d *Dir) Open(name string, writable bool) (*File, error) {
 
 // openat opens or creates a regular file, and refuses everything else. What
 // openat(2) answers to other things depends on the thing and the mode.
-func (d *Dir) openat(name string, mode int, perm fs.FileMode) (f *File, err error) {
-	err = d.with(func(dirfd int) error {
+func (d *Dir) openat(name string, mode int, perm fs.FileMode) (*File, error) {
+	var f *File
+	err := d.with(func(dirfd int) error {
 		fd, err := unix.Openat(dirfd, name, mode|unix.O_CLOEXEC|unix.O_NOFOLLOW, uint32(perm.Perm()))
 		switch {
 		case errors.Is(err, unix.ELOOP):
@@ -160,15 +161,16 @@ func (d *Dir) Rename(oldName, newName string, f *File) error {
 		e.File = f.id.id
 	}
 	err := perform(d.tracer, &e, func() error {
-		return d.with(func(fd int) error { return unix.Renameat(fd, oldName, fd, newName) })
+		err := d.with(func(fd int) error { return unix.Renameat(fd, oldName, fd, newName) })
+		if err == nil && f != nil {
+			f.name.Store(&newName)
+		}
+		return err
 	})
 	if err != nil {
-		return pathError("rename", filepath.Join(d.path, oldName), fmt.Errorf("to %s: %w", newName, classify(err)))
+		err = fmt.Errorf("to %s: %w", newName, classify(err))
 	}
-	if f != nil {
-		f.name.Store(&newName)
-	}
-	return nil
+	return pathError("rename", filepath.Join(d.path, oldName), err)
 }
 
 // Remove unlinks a file. It is not durable before Sync.

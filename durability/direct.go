@@ -70,12 +70,12 @@ func (f *File) ReadDirect(p []byte, off int64) (n int, how ReadMode, err error) 
 	call := f.call(fault.ReadDirect)
 	call.Offset, call.Length = off, int64(len(p))
 	_, err = ask(call, func() error {
-		err := f.with(func(fd int) (err error) {
+		rerr := f.with(func(fd int) (err error) {
 			n, how, err = f.direct.read(fd, p, off)
 			return err
 		})
 		call.Data = p[:n]
-		return err
+		return rerr
 	})
 	if err == nil || errors.Is(err, io.EOF) {
 		return n, how, err

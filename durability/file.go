@@ -102,12 +102,12 @@ func (f *File) ReadAt(p []byte, off int64) (n int, err error) {
 	call := f.call(fault.Read)
 	call.Offset, call.Length = off, int64(len(p))
 	_, err = ask(call, func() error {
-		err := f.with(func(fd int) (err error) {
+		rerr := f.with(func(fd int) (err error) {
 			n, err = readFull(fd, p, off)
 			return err
 		})
 		call.Data = p[:n]
-		return err
+		return rerr
 	})
 	if err == nil || errors.Is(err, io.EOF) {
 		return n, err

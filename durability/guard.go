@@ -10,6 +10,10 @@ import (
 	"unsafe"
 )
 
+// opAccess is FaultError.Op inside Guard: the runtime does not tell a load from a
+// store.
+const opAccess = "access"
+
 // Guard runs fn and returns its error. A load or store of fn that faults inside
 // a known Mapping, one that File.Map made and that is not unmapped, ends fn and
 // is returned as a *FaultError instead of killing the process with SIGBUS. Every
@@ -21,7 +25,7 @@ import (
 // setting). It works through copy and assembly. Calls of Guard may nest. Locks
 // that fn holds at the fault are released only by its deferred functions.
 func Guard(fn func() error) (err error) {
-	defer caught(debug.SetPanicOnFault(true), "access", &err)
+	defer caught(debug.SetPanicOnFault(true), opAccess, &err)
 	return fn()
 }
 
@@ -39,13 +43,15 @@ func caught(setting bool, op string, err *error) {
 // fault that SetPanicOnFault made a panic an Addr method, and a nil dereference
 // none.
 func faultOf(recovered any, op string) error {
-	if e, ok := recovered.(interface {
+	e, ok := recovered.(interface {
 		runtime.Error
 		Addr() uintptr
-	}); ok {
-		if m := mappings.find(e.Addr()); m != nil {
-			return m.fault(e.Addr(), op)
-		}
+	})
+	if !ok {
+		panic(recovered)
+	}
+	if m := mappings.find(e.Addr()); m != nil {
+		return m.fault(e.Addr(), op)
 	}
 	panic(recovered)
 }

@@ -35,6 +35,8 @@ type Mapping struct {
 	size   int64
 	base   uintptr
 
+	writable bool
+
 	unmap sync.Mutex
 }
 
@@ -57,7 +59,7 @@ func (f *File) Map(size int64, writable bool) (*Mapping, error) {
 	if writable {
 		prot |= unix.PROT_WRITE
 	}
-	m := &Mapping{file: f, tracer: f.dir.tracer, size: size}
+	m := &Mapping{file: f, tracer: f.dir.tracer, size: size, writable: writable}
 	call := f.call(fault.Map)
 	call.Length = size
 	_, err = ask(call, func() error {
@@ -137,6 +139,9 @@ func (m *Mapping) Unmap() error {
 
 // fault returns the error for a fault at an address of the mapping.
 func (m *Mapping) fault(addr uintptr, op string) error {
+	if op == opAccess && !m.writable {
+		op = opAccess + " (the mapping is read-only: a store into it always faults)"
+	}
 	return &FaultError{File: m.file.Path(), Offset: int64(addr - m.base), Op: op}
 }
 

@@ -27,7 +27,7 @@ func MkdirAll(path string, perm fs.FileMode, tracer Tracer) error {
 	if there {
 		return settle(parent, tracer)
 	}
-	if err := MkdirAll(parent, perm, tracer); err != nil {
+	if err = MkdirAll(parent, perm, tracer); err != nil {
 		return err
 	}
 	d, err := OpenDir(parent, tracer)

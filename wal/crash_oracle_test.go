@@ -11,15 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"testing"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
 )
 
-// outcome is what recovery makes of one content of a directory.
-type outcome struct {
+// afterlife is what recovery makes of one content of a directory.
+type afterlife struct {
 	records []uint64 // checksums of what it returns
 	missing bool     // Verify found no log; Open made one
 	err     error    // what is wrong, whatever was acknowledged
@@ -28,20 +27,20 @@ type outcome struct {
 // oracle judges states that crashes leave. Equal content is recovered once;
 // what was acknowledged and what was appended is compared for each state.
 type oracle struct {
-	t        testing.TB
+	t        tester
 	opts     wal.Options
 	scratch  string
-	seen     map[[sha256.Size]byte]*outcome
+	seen     map[[sha256.Size]byte]*afterlife
 	states   int
 	distinct int
 	verdicts [3]int
 }
 
 // newOracle returns an oracle that opens logs with those options.
-func newOracle(t testing.TB, o wal.Options) *oracle {
+func newOracle(t tester, o wal.Options) *oracle {
 	o.Tracer, o.OnDurable, o.Logger, o.Sync = nil, nil, nil, wal.SyncManual
 	o.SegmentsAhead = 1
-	return &oracle{t: t, opts: o, scratch: fastDir(t), seen: make(map[[sha256.Size]byte]*outcome)}
+	return &oracle{t: t, opts: o, scratch: fastDir(t), seen: make(map[[sha256.Size]byte]*afterlife)}
 }
 
 // report prints how many states were judged.
@@ -59,7 +58,7 @@ type crash struct {
 }
 
 // check fails the test where the state breaks the contract.
-func (o *oracle) check(c crash) *outcome {
+func (o *oracle) check(c crash) *afterlife {
 	o.t.Helper()
 	o.states++
 	key := contentKey(c.state)
@@ -76,7 +75,7 @@ func (o *oracle) check(c crash) *outcome {
 }
 
 // against compares what was recovered with what was acknowledged and appended.
-func (out *outcome) against(m mark, killed bool) error {
+func (out *afterlife) against(m mark, killed bool) error {
 	n := wal.LSN(len(out.records))
 	must := m.durable
 	if killed {
@@ -136,7 +135,7 @@ func contentKey(f durabilitytest.Files) (key [sha256.Size]byte) {
 
 // recover writes a state into a directory and takes the log there through all
 // that it must survive: verdict, recovery, appends, sync, close, and back.
-func (o *oracle) recover(state durabilitytest.Files) *outcome {
+func (o *oracle) recover(state durabilitytest.Files) *afterlife {
 	root := filepath.Join(o.scratch, "state")
 	defer func() {
 		if err := os.RemoveAll(root); err != nil {
@@ -147,7 +146,7 @@ func (o *oracle) recover(state durabilitytest.Files) *outcome {
 		o.t.Fatal(err)
 	}
 	dir := filepath.Join(root, logName)
-	out := &outcome{}
+	out := &afterlife{}
 	looked, err := o.look(dir)
 	switch {
 	case errors.Is(err, wal.ErrMissing):
@@ -262,7 +261,12 @@ func (o *oracle) goOn(l *wal.Log, recovered []uint64) ([]uint64, error) {
 	if _, err := l.AppendBatch([][]byte{two, one}); err != nil {
 		return nil, fmt.Errorf("append after recovery: %w", err)
 	}
-	return append(all, maphash.Bytes(sumSeed, two), maphash.Bytes(sumSeed, one)), nil
+	all = append(all, maphash.Bytes(sumSeed, two), maphash.Bytes(sumSeed, one))
+	held, err := read(l)
+	if err == nil && !slices.Equal(held, all) {
+		err = fmt.Errorf("read %d of %d records behind a recovery", len(held), len(all))
+	}
+	return all, err
 }
 
 // crashes calls fn with states that a crash after the first at events leaves:

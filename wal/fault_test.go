@@ -110,7 +110,12 @@ func (d *durables) all() []wal.LSN {
 func faultWork(l *wal.Log) error {
 	for i := range 8 {
 		for range 2 {
-			if _, err := l.Append(record(l.LastLSN()+1, 9000)); err != nil {
+			_, err := l.Append(record(l.LastLSN()+1, 9000))
+			if errors.Is(err, unix.EIO) && !errors.Is(err, wal.ErrPoisoned) {
+				// A segment that could not be prepared: the next attempt may do.
+				_, err = l.Append(record(l.LastLSN()+1, 9000))
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -228,8 +233,11 @@ func wantPoisoned(t *testing.T, l *wal.Log, f *faults, d *durables, where string
 		t.Fatalf("after a failing %s: OnDurable said %v and then %v, durable is %d", where, told, got, durable)
 	}
 	f.mu.Lock()
-	if len(f.syncs) > 0 {
-		t.Errorf("after a failing %s: the kernel was asked for %v", where, f.syncs)
+	for _, s := range f.syncs {
+		// A segment without records may be on its way to its name meanwhile.
+		if !strings.HasSuffix(s, ".tmp") && (f.fired.Op == durability.OpSyncDir || !strings.HasPrefix(s, durability.OpSyncDir.String())) {
+			t.Errorf("after a failing %s: the kernel was asked for %s", where, s)
+		}
 	}
 	f.mu.Unlock()
 	for lsn := wal.LSN(1); lsn <= durable; lsn++ {

@@ -97,10 +97,22 @@ func openLock(dir *durability.Dir, perm fs.FileMode) (*durability.File, error) {
 // a directory that says so and has no segment has lost them.
 func lockText(id frame.UUID) string { return "seawall log " + UUID(id).String() + "\n" }
 
+// deviceLockUUID returns the UUID that the lock file names, or zero, durably and
+// as the device holds it: the writer decides by it whether segments are missing.
+func deviceLockUUID(f *durability.File) (frame.UUID, error) {
+	if err := f.Sync(); err != nil {
+		return frame.UUID{}, err
+	}
+	return readLockUUID(func(p []byte, off int64) (int, error) {
+		n, _, err := f.ReadDirect(p, off)
+		return n, err
+	})
+}
+
 // readLockUUID returns the UUID that the lock file names, or zero.
-func readLockUUID(f *durability.File) (frame.UUID, error) {
+func readLockUUID(read func([]byte, int64) (int, error)) (frame.UUID, error) {
 	buf := make([]byte, len(lockText(frame.UUID{})))
-	n, err := f.ReadAt(buf, 0)
+	n, err := read(buf, 0)
 	if n < len(buf) {
 		if isEOF(err) {
 			err = nil
@@ -125,11 +137,11 @@ func readLockUUID(f *durability.File) (frame.UUID, error) {
 	return id, nil
 }
 
-// writeLockUUID makes the lock file name the log, durably, if it does not yet.
-func writeLockUUID(dir *durability.Dir, f *durability.File, id frame.UUID) error {
-	have, err := readLockUUID(f)
-	if err != nil || have == id {
-		return err
+// writeLockUUID makes the lock file name the log, durably, if it does not yet:
+// have is what deviceLockUUID found.
+func writeLockUUID(dir *durability.Dir, f *durability.File, have, id frame.UUID) error {
+	if have == id {
+		return nil
 	}
 	if _, err := f.WriteAt([]byte(lockText(id)), 0); err != nil {
 		return err

@@ -35,7 +35,7 @@ func (op *opening) mend() error {
 	l.store.dir, l.store.uuid = l.dir, l.uuid
 	front := res.Front
 	if op.mode.force {
-		front = max(front, res.Start)
+		front = max(front, res.First)
 	}
 	l.front.Store(uint64(front))
 	s, err := op.mapFile(tail)
@@ -51,7 +51,7 @@ func (op *opening) mend() error {
 	if err := op.clear(tail); err != nil {
 		return err
 	}
-	if err := writeLockUUID(l.dir, l.lock, l.uuid); err != nil {
+	if err := writeLockUUID(l.dir, l.lock, op.known, l.uuid); err != nil {
 		return err
 	}
 	return op.settle(s)
@@ -83,7 +83,7 @@ func (op *opening) adopt() error {
 	l := op.l
 	for i, d := range op.files {
 		st := op.res.Segments[i].State
-		if !d.temp || st != recovery.StateFull && st != recovery.StateActive {
+		if !d.temp || st != recovery.StateFull && st != recovery.StateActive && st != recovery.StateUnread {
 			continue
 		}
 		if err := d.file.Sync(); err != nil {
@@ -153,7 +153,9 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 	l.durable.Store(uint64(t.LSN))
 	l.store.add(s)
 	l.store.list[len(l.store.list)-1].base = base
-	s.index.add(l.at)
+	if s.start.off != 0 { // where there is no stamp yet, settle's adds its start
+		s.index.add(l.at)
+	}
 }
 
 // indexTail finds where the tail's link lies, behind the last frame's header or

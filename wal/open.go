@@ -43,6 +43,7 @@ type repairMode struct {
 	force bool // cut at damage
 	save  bool // save all that is removed, not only intact records
 	idle  bool // leave a clean log alone
+	from  LSN  // judge no less than from here on, 0 for what Open needs
 }
 
 // errClean says that an idle recovery found nothing to do.
@@ -142,7 +143,7 @@ func (op *opening) run() error {
 func (op *opening) judge() error {
 	l := op.l
 	var err error
-	if op.known, err = readLockUUID(l.lock); err != nil {
+	if op.known, err = deviceLockUUID(l.lock); err != nil {
 		return err
 	}
 	entries, err := listSegments(l.dir)
@@ -158,7 +159,7 @@ func (op *opening) judge() error {
 		}
 		files = append(files, recovery.File{Name: e.name, Ordinal: e.ordinal, Temp: e.temp, Size: d.size, Bytes: d})
 	}
-	op.res, err = recovery.Recover(files, recovery.Options{UUID: op.known})
+	op.res, err = recovery.Recover(files, recovery.Options{UUID: op.known, From: op.mode.from})
 	if err != nil {
 		return refusal(l.dirPath, err)
 	}
@@ -226,7 +227,7 @@ func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	if s.nameErr != nil {
 		return errors.Join(s.nameErr, s.close())
 	}
-	if err := writeLockUUID(l.dir, l.lock, id); err != nil {
+	if err := writeLockUUID(l.dir, l.lock, op.known, id); err != nil {
 		return errors.Join(err, s.close())
 	}
 	l.recovery = Report{

@@ -35,7 +35,8 @@ func Repair(dir string, o RepairOptions) (*Report, error) {
 	if rep.Verdict == Damaged && !o.Force {
 		return rep, newCorruptError(dir, rep.Damage)
 	}
-	l, err := openDir(dir, opts, repairMode{force: o.Force, save: true, idle: true})
+	// Open looks no farther back than it has to; what Verify found may lie before.
+	l, err := openDir(dir, opts, repairMode{force: o.Force, save: true, idle: true, from: max(1, rep.LastLSN)})
 	if errors.Is(err, errClean) {
 		rep.Live = false
 		return rep, nil

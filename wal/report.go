@@ -69,7 +69,9 @@ type Report struct {
 	// that is not zero.
 	TornBytes int64
 	Damage    []Damage
-	// Behind are the intact records behind the tail: what a trim removes.
+	// Behind are the intact records behind the tail: what a trim removes. Those
+	// that were acknowledged are in Lost instead, where a forced repair gave
+	// them up.
 	Behind   []Range
 	Warnings []string
 	Segments []SegmentInfo

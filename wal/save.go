@@ -7,6 +7,7 @@ import (
 	"path"
 
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -25,7 +26,13 @@ func (op *opening) save() error {
 	}
 	defer func() { _ = dir.Close() }()
 	for i, d := range op.files {
-		if d.file == nil || !op.behind(i) || op.res.Segments[i].State == recovery.StatePrepared {
+		// The tail's own file is mapped for writing by now; what was read of it
+		// is what the device holds.
+		worth, err := op.worthSaving(i)
+		if err != nil {
+			return err
+		}
+		if !worth {
 			continue
 		}
 		if err := op.saveFile(dir, d); err != nil {
@@ -38,6 +45,26 @@ func (op *opening) save() error {
 	}
 	l.opts.Logger.Warn("saved what is behind the tail", "dir", l.dirPath, "files", op.rep.Saved)
 	return nil
+}
+
+// worthSaving reports whether the file holds the tail or lies behind it, and
+// is more than a segment that was prepared.
+func (op *opening) worthSaving(i int) (bool, error) {
+	if !op.behind(i) {
+		return false, nil
+	}
+	switch d := op.files[i]; op.res.Segments[i].State {
+	case recovery.StatePrepared:
+		return false, nil
+	case recovery.StateTemporary:
+		if _, err := d.Load(); err != nil {
+			return false, err
+		}
+		err := d.Touch(0, d.size)
+		return recovery.LastNonzero(d.data[min(d.size, frame.StampOffset):]) > 0, err
+	default:
+		return true, nil
+	}
 }
 
 // behind reports whether the file holds the tail or lies behind it.

@@ -133,13 +133,20 @@ func (op *opening) noteLost() {
 	if res.Verdict != recovery.Damaged {
 		return
 	}
-	if res.Start > res.Front {
-		op.rep.Lost = append(op.rep.Lost, Range{res.Front, res.Start - 1})
-		op.rep.FirstLSN = res.Start
+	if res.First > res.Front {
+		op.rep.Lost = append(op.rep.Lost, Range{res.Front, res.First - 1})
+		op.rep.FirstLSN = res.First
 	}
 	if res.Watermark > last {
 		op.rep.Lost = append(op.rep.Lost, Range{last + 1, res.Watermark})
 	}
+	var behind []Range
+	for _, b := range op.rep.Behind {
+		if b.Last > res.Watermark {
+			behind = append(behind, Range{max(b.First, res.Watermark+1), b.Last})
+		}
+	}
+	op.rep.Behind = behind
 }
 
 // beyondMending reports whether no segment is left that the log could go on

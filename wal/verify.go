@@ -151,7 +151,7 @@ func (k *looking) open() error {
 		k.locked = true
 		k.live, err = f.Locked()
 		if err == nil {
-			k.known, err = readLockUUID(f)
+			k.known, err = readLockUUID(f.ReadAt)
 		}
 		err = errors.Join(err, f.Close())
 	}

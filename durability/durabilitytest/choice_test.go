@@ -64,6 +64,21 @@ func TestHoldBack(t *testing.T) {
 	}
 }
 
+func TestWhatChangesNothingIsNoChoice(t *testing.T) {
+	t.Parallel()
+	tr := newTrace()
+	tr.created(1, "f", 2)
+	tr.store(1, 0, sectors("a"))
+	tr.sync(1)
+	tr.store(1, 0, sectors("a."))
+	tr.truncate(1, 2*sector)
+	tr.syncDir()
+	var h durabilitytest.HoldBack
+	if tr.Crash(dir, tr.Len(), &h); h.Hit() {
+		t.Error("there is a choice between equal contents")
+	}
+}
+
 func TestUnknownMode(t *testing.T) {
 	t.Parallel()
 	defer func() {

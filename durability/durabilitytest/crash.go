@@ -49,7 +49,7 @@ func (r *Recorder) Killed(dir string, at, torn int) Files {
 		if s.file != nil && e.Phase == durability.Before && (e.Op == durability.OpStore || e.Op == durability.OpWrite) {
 			k.torn = s.file
 			k.span = stored(e)
-			k.span = k.span.clip(k.span.off + int64(max(0, min(int64(torn), k.span.length))))
+			k.span = k.span.clip(k.span.off + min(int64(torn), k.span.length))
 			k.grows = e.Op == durability.OpWrite
 		}
 	}

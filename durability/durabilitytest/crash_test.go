@@ -172,6 +172,23 @@ func TestCrashInFlight(t *testing.T) {
 			tr.sync(1)
 			tr.begin(durability.Event{Op: durability.OpTruncate, File: 1, Length: sector})
 		}, []string{"f=ab", "f=a.", "f=a"}},
+		{"what is stored behind a shorter end does not show in the longer one", func(tr *trace) {
+			tr.created(1, "f", 2)
+			tr.truncate(1, sector)
+			tr.store(1, sector-8, append(word('a'), word('b')...))
+		}, []string{"f=.", "f=(.63a1)", "f=..", "f=(.63a1)."}},
+		{"a truncation that lengthens has no pages on its way", func(tr *trace) {
+			tr.created(1, "f", 1)
+			tr.begin(durability.Event{Op: durability.OpTruncate, File: 1, Length: 8704})
+		}, []string{"f=.", "f=................."}},
+		{"an allocation has", func(tr *trace) {
+			tr.created(1, "f", 8)
+			tr.begin(durability.Event{Op: durability.OpAllocate, File: 1, Length: 8704})
+		}, []string{"f=........", "f=................", "f=................."}},
+		{"an allocation under way never shortens", func(tr *trace) {
+			tr.created(1, "f", 2)
+			tr.begin(durability.Event{Op: durability.OpAllocate, File: 1, Length: sector})
+		}, []string{"f=.."}},
 		{"an allocation may be there", func(tr *trace) {
 			tr.created(1, "f", 1)
 			tr.begin(durability.Event{Op: durability.OpAllocate, File: 1, Offset: sector, Length: sector})
@@ -242,6 +259,16 @@ func TestCrashSize(t *testing.T) {
 			tr.msync(1, 0, sector)
 			tr.truncate(1, 2*sector)
 		}, []string{"f=a", "f=a."}},
+		{"also one that an earlier sync did not cover", func(tr *trace) {
+			tr.created(1, "f", 2)
+			tr.store(1, sector, sectors("b"))
+			tr.sync(1)
+			end := tr.begin(durability.Event{Op: durability.OpMsync, File: 1, Length: sector})
+			tr.truncate(1, sector)
+			end(nil)
+			tr.truncate(1, 2*sector)
+			tr.msync(1, 0, sector)
+		}, []string{"f=.."}},
 		{"what comes behind it later is new", func(tr *trace) {
 			tr.created(1, "f", 2)
 			tr.store(1, 0, sectors("ab"))
@@ -266,6 +293,11 @@ func TestCrashSize(t *testing.T) {
 			tr.truncate(1, sector)
 			tr.sync(1)
 		}, []string{"f=(a1.63)"}},
+		{"an allocation has an offset", func(tr *trace) {
+			tr.created(1, "f", 1)
+			tr.do(durability.Event{Op: durability.OpAllocate, File: 1, Offset: 2 * sector, Length: sector})
+			tr.sync(1)
+		}, []string{"f=..."}},
 		{"an allocation never shortens", func(tr *trace) {
 			tr.created(1, "f", 2)
 			tr.allocate(1, sector)
@@ -311,6 +343,12 @@ func TestCrashOfLostPages(t *testing.T) {
 			tr.store(1, 0, sectors("a"))
 			tr.sync(1)
 		}, []string{"f=a........"}},
+		{"a page beside the range is not lost", func(tr *trace) {
+			failed(tr)
+			tr.store(1, 4096, sectors("b"))
+			tr.begin(durability.Event{Op: durability.OpMsync, File: 1, Length: 4096})(errSync)
+			tr.sync(1)
+		}, []string{"f=........b", "f=a.......b"}},
 		{"what was durable stays", func(tr *trace) {
 			tr.LoseOnFailedSync()
 			tr.created(1, "f", 1)
@@ -333,6 +371,7 @@ func TestCrashModes(t *testing.T) {
 	tr.write(2, 0, sectors("gg"))
 	tr.rename(1, "f", "h")
 	tr.begin(write(2, 2*sector, sectors("g")))
+	tr.begin(write(2, 2*sector, sectors("g")[:8])) // reaches less far
 	tr.store(1, sector, sectors("c"))
 	at := tr.Len()
 	for mode, want := range map[durabilitytest.CrashMode]string{
@@ -342,5 +381,20 @@ func TestCrashModes(t *testing.T) {
 		if got := describe(tr.CrashAs(mode, dir, at, nil)); got != want {
 			t.Errorf("mode %d: %q, want %q", mode, got, want)
 		}
+	}
+}
+
+func TestCrashGivesEachNameItsOwnBytes(t *testing.T) {
+	t.Parallel()
+	tr := newTrace()
+	tr.created(1, "f", 1)
+	tr.do(durability.Event{Op: durability.OpLink, File: 1, NewName: "g"})
+	files := tr.CrashAs(durabilitytest.Keep, dir, tr.Len(), nil)
+	files["f"][0] = 'x'
+	if files["g"][0] != 0 {
+		t.Error("two names of one file share their bytes")
+	}
+	if got := describe(tr.Final(dir)); got != "f=. g=." {
+		t.Errorf("after a caller changed a state, Final() = %q", got)
 	}
 }

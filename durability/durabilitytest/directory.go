@@ -131,7 +131,7 @@ func (o nameOp) touches() (string, string) {
 // blocked reports whether an earlier operation on one of the names is missing.
 func (o nameOp) blocked(missing map[string]bool) bool {
 	a, b := o.touches()
-	return missing[a] || b != "" && missing[b]
+	return missing[a] || missing[b]
 }
 
 // block marks the operation's names: later operations on them are missing too.

@@ -101,6 +101,36 @@ func TestCrashNames(t *testing.T) {
 			tr.created(2, "g", 2)
 			tr.do(durability.Event{Op: durability.OpExchange, Name: "f", NewName: "g"})
 		}, []string{"f=. g=..", "f=.. g=."}},
+		{"and comes before what follows on its names", func(tr *trace) {
+			tr.created(1, "f", 1)
+			tr.created(2, "g", 2)
+			tr.do(durability.Event{Op: durability.OpExchange, Name: "f", NewName: "g"})
+			tr.remove("g")
+		}, []string{"f=. g=..", "f=.. g=.", "f=.."}},
+		{"a link and a removal are two", func(tr *trace) {
+			tr.created(1, "f", 1)
+			link(tr, 1, "g")
+			tr.remove("f")
+		}, []string{"f=.", "f=. g=.", "g=.", ""}},
+		{"a link of a file that nobody knows is none", func(tr *trace) {
+			link(tr, 9, "g")
+			tr.begin(durability.Event{Op: durability.OpLink, File: 9, NewName: "h"})
+		}, []string{""}},
+		{"a file without a name is in no state", func(tr *trace) {
+			tr.begin(durability.Event{Op: durability.OpCreate, File: 1})
+		}, []string{""}},
+		{"a file may be known by name alone", func(tr *trace) {
+			tr.created(1, "f", 1)
+			tr.created(2, "g", 1)
+			for _, name := range []string{"f", "g"} {
+				tr.Trace(durability.Event{
+					Op: durability.OpStore, Phase: durability.Before, Dir: dir, Name: name,
+					Length: sector, Data: sectors(name),
+				})
+			}
+			tr.do(durability.Event{Op: durability.OpSync, Name: "f"})
+			tr.do(durability.Event{Op: durability.OpSync, Name: "g"})
+		}, []string{"f=f g=g"}},
 		{"a link is the same file", func(tr *trace) {
 			tr.created(1, "f", 1)
 			link(tr, 1, "g")

@@ -104,7 +104,7 @@ func (x *index) add(events []record) {
 	}
 	switch {
 	case e.Op == durability.OpStore:
-		if s.file != nil && e.Phase == durability.Before {
+		if s.file != nil {
 			s.file.put(pos, stored(e).clip(s.size))
 		}
 	case e.Phase == durability.Before:
@@ -129,9 +129,6 @@ func (x *index) add(events []record) {
 // file returns the file that an event is about, by its identity or, where that
 // is new or 0, by its name; nil when neither is known.
 func (x *index) file(e *record, d *directory) *inode {
-	if e.Op == durability.OpCreate || e.Op == durability.OpMkdir || e.Op == durability.OpSyncDir {
-		return nil
-	}
 	if f := x.files[e.File]; f != nil {
 		return f
 	}

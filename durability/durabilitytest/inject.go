@@ -23,8 +23,8 @@ const (
 	OpOpen       = durability.Op(fault.Open)       // openat(2): OpenDir, Dir.Open
 )
 
-// ErrDrop, returned by a hook in the phase Before, skips the operation and
-// reports success: so does a disk that lies about its flush, or a program that
+// ErrDrop is what a hook returns in the phase Before to skip the operation and
+// report success: so does a disk that lies about its flush, or a program that
 // forgot the call. A Tracer is told the truth: its After event carries ErrDrop.
 // For operations that hand something out (OpCreate, OpOpen, OpMap, OpStatx) it
 // is an error as any other; a read that is dropped leaves its buffer as it is.

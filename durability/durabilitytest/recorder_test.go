@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -69,6 +70,8 @@ func TestKilled(t *testing.T) {
 	mark("beyond")
 	tr.Trace(durability.Event{Op: durability.OpStore, Phase: durability.Before, File: 1, Dir: dir, Name: "g", Length: 16})
 	mark("zeros")
+	tr.Trace(durability.Event{Op: durability.OpStore, Phase: durability.Before, File: 1, Dir: dir, Name: "g", Offset: sector - 8, Length: 64})
+	mark("zeros beyond")
 
 	for _, c := range []struct {
 		at   string
@@ -93,12 +96,14 @@ func TestKilled(t *testing.T) {
 		{"zeros", 0, "g=(a63d1)"},
 		{"zeros", 8, "g=(.1a62d1)"},
 		{"zeros", 16, "g=(.2a61d1)"},
+		{"zeros beyond", 4, "g=(.2a61?1)"},
+		{"zeros beyond", 64, "g=(.2a61.1)"},
 	} {
 		if got := describe(tr.Killed(dir, at[c.at], c.torn)); got != c.want {
 			t.Errorf("Killed at %q, torn %d: %q, want %q", c.at, c.torn, got, c.want)
 		}
 	}
-	if got, want := describe(tr.Final(dir)), "g=(.2a61d1)"; got != want {
+	if got, want := describe(tr.Final(dir)), "g=(.2a61.1)"; got != want {
 		t.Errorf("Final() = %q, want %q", got, want)
 	}
 }
@@ -112,6 +117,10 @@ func TestBase(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"e/ f=a sub/ sub/deep/ sub/deep/g=bb:188"}, exhaust(t, tr.Recorder, 0)); diff != "" {
 		t.Errorf("states before the first event (-want +got):\n%s", diff)
+	}
+
+	if got, want := describe(tr.Final(dir)), "e/ f=a sub/ sub/deep/ sub/deep/g=bb:188"; got != want {
+		t.Errorf("Final() = %q, want %q", got, want)
 	}
 
 	// The name tells which file an identity is, and after the file was closed and
@@ -173,8 +182,8 @@ func TestPositionOutsideTheTrace(t *testing.T) {
 	for _, at := range []int{-1, 3} {
 		func() {
 			defer func() {
-				if recover() == nil {
-					t.Errorf("Crash at %d of 2 events did not panic", at)
+				if s, _ := recover().(string); !strings.Contains(s, "outside the trace of 2 events") {
+					t.Errorf("Crash at %d of 2 events: panic %q", at, s)
 				}
 			}()
 			tr.CrashAs(durabilitytest.Drop, dir, at, nil)

@@ -51,7 +51,7 @@ type Call struct {
 // kernel's answer.
 type Hook func(*Call) error
 
-// ErrDrop, returned from a Before call, skips the call and reports success.
+// ErrDrop is returned from a Before call: it skips the call and reports success.
 var ErrDrop = errors.New("durabilitytest: the call is dropped")
 
 var hook atomic.Pointer[Hook]

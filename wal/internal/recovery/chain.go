@@ -185,7 +185,6 @@ type chain struct {
 	start     int // into judge.log
 	end       int // the segment with the tail, into judge.log; -1 where there is none
 	tail      place
-	first     frame.LSN // the first LSN judged
 	records   uint64
 	watermark frame.LSN // highest claim in it
 	reason    error     // why it ends in the tail's segment
@@ -198,7 +197,7 @@ type chain struct {
 // walk follows the chain from the segment at index start of the log. It
 // records per segment what it found in infos.
 func (j *judge) walk(start int) error {
-	j.chain = chain{start: start, end: -1, first: j.front}
+	j.chain = chain{start: start, end: -1}
 	at := place{lsn: j.front - 1}
 	if len(j.log) == 0 {
 		j.chain.tail = at
@@ -206,7 +205,6 @@ func (j *judge) walk(start int) error {
 	}
 	if s := j.log[start]; s.stamped {
 		at = place{lsn: s.stamp.First - 1, epoch: s.stamp.Epoch, link: s.stamp.Previous}
-		j.chain.first = max(j.front, s.stamp.First)
 	}
 	j.chain.tail = at
 	for i := start; i < len(j.log); i++ {

@@ -162,7 +162,7 @@ type Result struct {
 	Warnings []string
 
 	Front     frame.LSN // the log's first LSN
-	Start     frame.LSN // the first LSN that was judged
+	First     frame.LSN // the first that a segment holds: above Front where the first segments are missing
 	Watermark frame.LSN // proved to have been durable
 	Epoch     uint32    // the ruling one
 	Cut       frame.Cut // with which it began
@@ -213,6 +213,7 @@ func Recover(files []File, o Options) (*Result, error) {
 		if start, err = j.findStart(); err != nil {
 			return nil, err
 		}
+		start = min(start, j.beforeDamage())
 	}
 	j.o.Visit, j.o.Behind, j.o.Progress = o.Visit, o.Behind, o.Progress
 	if err := j.judgeFrom(start); err != nil {

@@ -23,6 +23,17 @@ func (j *judge) findStart() (int, error) {
 	return 0, nil
 }
 
+// beforeDamage returns the index of a segment from which the records that are
+// lost with a missing or unreadable segment can be told, or the log's length.
+func (j *judge) beforeDamage() int {
+	for i, s := range j.log {
+		if s.headerErr != "" || i > 0 && s.file.Ordinal != j.log[i-1].file.Ordinal+1 {
+			return j.stampedBefore(i, 0)
+		}
+	}
+	return len(j.log)
+}
+
 // stampedBefore returns the index of the last segment before i that has a
 // valid header and stamp, and begins no later than at the LSN, unless that is
 // zero; or 0.
@@ -67,7 +78,7 @@ func (j *judge) judgeFrom(start int) error {
 // finish puts the judgement into words.
 func (j *judge) finish() *Result {
 	r := &Result{
-		UUID: j.uuid, Warnings: j.warnings, Front: j.front, Start: j.chain.first,
+		UUID: j.uuid, Warnings: j.warnings, Front: j.front, First: j.firstHeld(),
 		Watermark: j.watermark, Epoch: j.epoch, Cut: j.cut,
 		Records: j.chain.records, TornBytes: j.evidence.torn, Behind: j.evidence.ranges(),
 		Tail: Tail{
@@ -87,6 +98,14 @@ func (j *judge) finish() *Result {
 		r.Verdict = Torn
 	}
 	return r
+}
+
+// firstHeld returns the first LSN that a segment of the log holds.
+func (j *judge) firstHeld() frame.LSN {
+	if len(j.log) > 0 && j.log[0].stamped {
+		return max(j.front, j.log[0].stamp.First)
+	}
+	return j.front
 }
 
 // states completes what is known of each file.
@@ -118,10 +137,17 @@ func (j *judge) states() []Segment {
 
 // damage lists what is lost: the LSNs between the tail and the watermark that
 // no intact record behind the tail has, each gap at the place where the chain
-// breaks, and what the names and heads have shown.
+// breaks, and what the names and heads have shown. Where the chain ends before
+// the watermark, that is damage even if all records are intact behind the
+// break: a trim would remove them.
 func (j *judge) damage(behind []Range) []Damage {
 	out := append([]Damage(nil), j.structural...)
 	next := j.chain.tail.lsn + 1
+	if next <= j.watermark && len(behind) > 0 && behind[0].First <= next {
+		if b := j.breakAt(next); explained(out, b) == nil {
+			out = append(out, Damage{File: b.seg.file.Name, Offset: b.off, Reason: b.reason.Error()})
+		}
+	}
 	for _, r := range append(behind, Range{First: j.watermark + 1, Last: j.watermark + 1}) {
 		if next > j.watermark {
 			break
@@ -143,24 +169,36 @@ func (j *judge) lose(out []Damage, lost Range) []Damage {
 		})
 	}
 	b := j.breakAt(lost.First)
-	for i := range out {
-		// A missing or unreadable segment explains the first gap that begins
-		// in it or at the end of the one before it.
-		d := &out[i]
-		if d.First == 0 && (d.File == segmentName(b.seg.file.Ordinal+1) || d.File == b.seg.file.Name) {
-			d.First, d.Last = lost.First, lost.Last
-			return out
-		}
+	if d := explained(out, b); d != nil {
+		d.First, d.Last = lost.First, lost.Last
+		return out
 	}
 	return append(out, Damage{
 		File: b.seg.file.Name, Offset: b.off, First: lost.First, Last: lost.Last, Reason: b.reason.Error(),
 	})
 }
 
+// explained returns the damage that explains a break and has no lost records
+// yet, or nil: a missing or unreadable segment explains the first gap that
+// begins in it or at the end of the one before it.
+func explained(out []Damage, b brk) *Damage {
+	for i := range out {
+		d := &out[i]
+		if d.First == 0 && (d.File == segmentName(b.seg.file.Ordinal+1) || d.File == b.seg.file.Name) {
+			return d
+		}
+	}
+	return nil
+}
+
 // breakAt returns the place at which the record with that LSN should begin:
 // the first break behind which it cannot lie.
 func (j *judge) breakAt(lsn frame.LSN) brk {
 	at := brk{seg: j.log[max(j.chain.end, j.chain.start)], off: j.chain.tail.off, reason: j.chain.reason}
+	if lsn == j.chain.tail.lsn+1 && !at.seg.stamped && at.reason != nil {
+		at.off = frame.StampOffset // none of its frames is reached
+		return at
+	}
 	for _, b := range j.evidence.breaks {
 		if b.after+1 >= lsn {
 			at = b

@@ -1,0 +1,4 @@
+package durability
+
+// LeaveCopyOnWrite does on any filesystem what Allocate does on btrfs.
+var LeaveCopyOnWrite = (*File).leaveCopyOnWrite

@@ -1,0 +1,190 @@
+package wal_test
+
+import (
+	"context"
+	"hash/maphash"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// machine is a log beside a model of it in memory: the life's newest mark. It
+// is crashed, killed and opened again between other calls.
+type machine struct {
+	*life
+	reader *wal.Reader
+	read   wal.LSN // the last record that the reader returned
+}
+
+// TestMachine runs random calls against the model.
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	end := deadline(t, 10)
+	for first := true; first || time.Now().Before(end) && !t.Failed(); first = false {
+		rapid.Check(t, runMachine)
+	}
+}
+
+func runMachine(t *rapid.T) {
+	rng := newRand(rapid.Uint64().Draw(t, "seed"))
+	o := withMin(wal.Options{
+		SegmentsAhead: rapid.IntRange(1, 3).Draw(t, "ahead"),
+		Align: rapid.SampledFrom([]wal.Align{
+			wal.AlignFrame, wal.AlignSector, wal.AlignFolio,
+		}).Draw(t, "align"),
+		Sync: rapid.SampledFrom([]wal.SyncPolicy{
+			wal.SyncManual, wal.SyncEach, wal.SyncEvery(100 * time.Microsecond),
+		}).Draw(t, "sync"),
+	})
+	m := &machine{life: newLife(t, o, rng)}
+	m.open()
+	t.Repeat(map[string]func(*rapid.T){
+		"append":     m.drawAppend,
+		"small":      func(t *rapid.T) { m.append(rapid.IntRange(0, 200).Draw(t, "bytes")) },
+		"batch":      m.drawBatch,
+		"commit":     m.drawCommit,
+		"sync":       func(*rapid.T) { m.sync(); m.wantDurable(m.last().appended) },
+		"checkpoint": func(*rapid.T) { m.checkpoint(); m.wantDurable(m.last().appended) },
+		"get":        m.drawGet,
+		"read":       m.drawRead,
+		"reopen":     func(*rapid.T) { m.close(); m.wantClean(); m.open(); m.forget() },
+		"crash":      m.drawCrash,
+		"kill":       m.drawKill,
+		"":           m.invariant,
+	})
+	m.close()
+	m.wantFaithful()
+	m.wantClean()
+	m.discard()
+}
+
+// forget gives up the reader of a log that is no more.
+func (m *machine) forget() { m.reader, m.read = nil, 0 }
+
+// invariant compares the log's numbers with the model's.
+func (m *machine) invariant(t *rapid.T) {
+	known := m.last()
+	l := m.log
+	if l.FirstLSN() != 1 || int(l.LastLSN()) != len(known.records) ||
+		l.DurableLSN() < known.durable || l.DurableLSN() > l.LastLSN() {
+		t.Fatalf("first %d, last %d, durable %d; the model has %d records, %d durable",
+			l.FirstLSN(), l.LastLSN(), l.DurableLSN(), len(known.records), known.durable)
+	}
+	s := l.Stats()
+	if s.AtRiskRecords > uint64(l.LastLSN()) || s.AtRisk < 0 {
+		t.Fatalf("stats: %+v", s)
+	}
+}
+
+func (m *machine) drawAppend(t *rapid.T) {
+	n := rapid.SampledFrom([]int{0, 1, 8, 488, 512, 4072, 4096, 9000, 20000, 40000, int(m.log.MaxRecordBytes())}).Draw(t, "bytes")
+	m.append(n)
+}
+
+func (m *machine) drawBatch(t *rapid.T) {
+	m.appendBatch(rapid.SliceOfN(rapid.IntRange(0, 6000), 2, 6).Draw(t, "sizes")...)
+}
+
+// drawCommit makes some record durable.
+func (m *machine) drawCommit(t *rapid.T) {
+	if m.log.LastLSN() == 0 {
+		t.Skip("no record")
+	}
+	lsn := wal.LSN(rapid.Uint64Range(1, uint64(m.log.LastLSN())).Draw(t, "lsn"))
+	if err := m.log.Commit(context.Background(), lsn); err != nil {
+		t.Fatalf("commit %d: %v", lsn, err)
+	}
+	m.note(func(k *mark) { k.durable = max(k.durable, lsn) })
+	m.wantDurable(lsn)
+}
+
+// wantDurable checks that the log counts a record as durable.
+func (m *machine) wantDurable(lsn wal.LSN) {
+	if got := m.log.DurableLSN(); got < lsn {
+		m.t.Fatalf("durable is %d behind a sync of %d", got, lsn)
+	}
+}
+
+func (m *machine) drawGet(t *rapid.T) {
+	records := m.last().records
+	if len(records) == 0 {
+		t.Skip("no record")
+	}
+	lsn := rapid.IntRange(1, len(records)).Draw(t, "lsn")
+	p, err := m.log.Get(wal.LSN(lsn))
+	if err != nil || maphash.Bytes(sumSeed, p) != records[lsn-1].sum {
+		t.Fatalf("get %d: %d bytes, %v", lsn, len(p), err)
+	}
+}
+
+// drawRead goes on reading, or begins anew somewhere.
+func (m *machine) drawRead(t *rapid.T) {
+	records := m.last().records
+	if m.reader == nil || rapid.Bool().Draw(t, "anew") {
+		from := rapid.IntRange(0, len(records)+1).Draw(t, "from")
+		m.reader, m.read = m.log.Reader(wal.LSN(from)), wal.LSN(max(from, 1))-1
+	}
+	for range rapid.IntRange(1, 20).Draw(t, "records") {
+		if !m.reader.Next() {
+			if m.reader.Err() != nil || int(m.read) < len(records) {
+				t.Fatalf("reader ended behind %d of %d: %v", m.read, len(records), m.reader.Err())
+			}
+			return
+		}
+		m.read++
+		if m.reader.LSN() != m.read || maphash.Bytes(sumSeed, m.reader.Record()) != records[m.read-1].sum {
+			t.Fatalf("reader returned %d, want %d", m.reader.LSN(), m.read)
+		}
+	}
+}
+
+// drawCrash loses power now, or a while ago, and opens what is left.
+func (m *machine) drawCrash(t *rapid.T) {
+	mode := rapid.SampledFrom([]durabilitytest.CrashMode{
+		durabilitytest.Drop, durabilitytest.Keep, durabilitytest.Mix,
+	}).Draw(t, "mode")
+	ago := rapid.IntRange(0, 12).Draw(t, "events ago")
+	m.stop()
+	at := max(0, m.rec.Len()-ago)
+	known := m.known(at)
+	known.appended = known.durable
+	m.goOn(m.rec.CrashAs(mode, m.root, at, m.rng), known)
+}
+
+// drawKill kills the process now, or a while ago, within a store.
+func (m *machine) drawKill(t *rapid.T) {
+	ago := rapid.IntRange(0, 12).Draw(t, "events ago")
+	torn := rapid.IntRange(0, 5000).Draw(t, "torn")
+	m.stop()
+	at := max(0, m.rec.Len()-ago)
+	m.goOn(m.rec.Killed(m.root, at, torn), m.known(at))
+}
+
+// goOn opens what a crash left.
+func (m *machine) goOn(state durabilitytest.Files, known mark) {
+	known.records = known.records[:len(known.records):len(known.records)]
+	next := newLifeAfter(m.t, m.opts, m.rng, state, known, fastDir(m.t))
+	m.discard()
+	m.life = next
+	m.wantNoDamage()
+	m.open()
+	m.forget()
+}
+
+// wantNoDamage and wantClean verify the log at rest.
+func (m *machine) wantNoDamage() { m.verify(wal.Torn) }
+func (m *machine) wantClean()    { m.verify(wal.Clean) }
+
+func (m *machine) verify(worst wal.Verdict) {
+	rep, err := wal.Verify(m.dir())
+	if err != nil && len(m.last().records) == 0 {
+		return // a crash before the first record
+	}
+	if err != nil || rep.Verdict > worst {
+		m.t.Fatalf("verify: %+v, %v", rep, err)
+	}
+}
