@@ -76,13 +76,10 @@ func (m *Mapping) Load(off int64, p []byte) (err error) {
 }
 
 // Zero stores n zero bytes at off. A Tracer sees an OpStore with Length n and no
-// Data. A range of no bytes is no store.
+// Data.
 func (m *Mapping) Zero(off, n int64) (err error) {
 	if !m.holds(m.store, off, n) {
 		return m.refuse("store zeros", m.store, off, n)
-	}
-	if n == 0 {
-		return nil
 	}
 	if m.tracer != nil {
 		m.traceStore(off, n, nil, nil)

@@ -78,9 +78,6 @@ func (m *Mapping) populate(op string, advice int, b []byte, off, n int64) error 
 // madvise gives advice for a range that was checked, rounded outwards to pages.
 // It returns the bare errno.
 func (m *Mapping) madvise(advice int, off, n int64) error {
-	if n == 0 {
-		return nil
-	}
 	from, to := off&^(pageBytes-1), pageCeil(off+n)
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_MADVISE, m.base+uintptr(from), uintptr(to-from), uintptr(advice))

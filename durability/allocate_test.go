@@ -106,6 +106,11 @@ func TestAllocate(t *testing.T) {
 			if n := holes(t, f); n != 0 {
 				t.Errorf("%d bytes have no data", n)
 			}
+			for _, e := range r.Events() {
+				if e.Op == durability.OpAllocate && (e.Offset != 0 || e.Length != c.size || e.Err != nil) {
+					t.Errorf("the trace says allocate [%d, +%d), %v; want [0, +%d)", e.Offset, e.Length, e.Err, c.size)
+				}
+			}
 			must(t, f.NoCOW())
 		})
 	}

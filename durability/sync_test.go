@@ -155,6 +155,20 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// TestInterruptedByKernel repeats what the kernel itself cut short.
+func TestInterruptedByKernel(t *testing.T) {
+	t.Parallel()
+	answers := []error{unix.EINTR, unix.EINTR, unix.EIO, nil}
+	err := durability.Ask(func() error {
+		err := answers[0]
+		answers = answers[1:]
+		return err
+	})
+	if !errors.Is(err, unix.EIO) || len(answers) != 1 {
+		t.Errorf("the answer is %v with %d left, want %v with 1", err, len(answers), unix.EIO)
+	}
+}
+
 // TestOneSyncAtATime holds the first sync in the kernel until every other one
 // waits for it, then lets it fail: none of the others may reach the kernel.
 func TestOneSyncAtATime(t *testing.T) {

@@ -92,7 +92,7 @@ func (l *Log) appendBatch(ps [][]byte, sums []uint32, size int64) error {
 			end := l.at.off
 			l.at, l.linkOff, l.claimed = start, linkOff, claimed
 			if start.off < end && l.poison.Load() == nil {
-				if zerr := l.tail.mem.Zero(start.off, end-start.off); zerr != nil {
+				if zerr := l.tail.clean(start.off, end-start.off); zerr != nil {
 					return l.fail(zerr)
 				}
 			}
@@ -174,7 +174,7 @@ func (l *Log) unput(cause error, size int64) error {
 	if err := l.tail.file.Check(l.tail.expect); err != nil {
 		return l.fail(fmt.Errorf("%w (%w)", err, cause))
 	}
-	if err := l.tail.mem.Zero(l.at.off, size); err != nil {
+	if err := l.tail.clean(l.at.off, size); err != nil {
 		return l.fail(cause)
 	}
 	return fmt.Errorf("%w: %w", ErrNoSpace, cause)
@@ -253,7 +253,7 @@ func (l *Log) stamp(s *segment, previous frame.Link, flags uint32) error {
 	if cerr := s.file.Check(s.expect); cerr != nil {
 		return l.fail(fmt.Errorf("%w (%w)", cerr, err))
 	}
-	if zerr := s.mem.Zero(frame.StampOffset, frame.StampBytes); zerr != nil {
+	if zerr := s.clean(frame.StampOffset, frame.StampBytes); zerr != nil {
 		return l.fail(err)
 	}
 	return fmt.Errorf("%w: %w", ErrNoSpace, err)

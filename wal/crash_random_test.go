@@ -56,7 +56,7 @@ func (f *life) work(n int) {
 			f.checkpoint()
 		case 4:
 			f.close()
-			f.opts.SegmentsAhead = 1 + f.rng.IntN(3)
+			f.change()
 			f.open()
 		case 5, 6, 7:
 			sizes := make([]int, 2+f.rng.IntN(4))
@@ -68,6 +68,13 @@ func (f *life) work(n int) {
 			f.append(size(f.rng))
 		}
 	}
+}
+
+// change changes options that a log may be reopened with.
+func (f *life) change() {
+	f.opts.SegmentsAhead = 1 + f.rng.IntN(3)
+	f.opts.Align = wal.Align(f.rng.IntN(3))
+	f.opts.SegmentBytes = wal.MinSegmentBytes + 4096*int64(f.rng.IntN(3))
 }
 
 // TestCrashRandom crashes random lives at random events, in generations: each

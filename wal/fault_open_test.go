@@ -15,90 +15,86 @@ import (
 	"github.com/seawall-wal/seawall/wal"
 )
 
-// leftLog is the state that a crash left, with records 1 to 6 acknowledged and
-// a torn tail that has intact records behind a hole.
-func leftLog(t *testing.T) (durabilitytest.Files, mark) {
-	t.Helper()
-	f := newLife(t, withMin(wal.Options{SegmentsAhead: 1}), newRand(1))
-	f.open()
-	for range 6 {
-		f.append(300)
-	}
-	f.sync()
-	for range 3 {
-		f.append(3000)
-	}
-	f.stop()
-	at := f.rec.Len()
-	state := f.rec.CrashAs(durabilitytest.Keep, f.root, at, nil)
-	seg := state[logName+"/0000000000000001.wal"]
-	// The page in the middle of record 7 never reached the device.
-	end := bytes.LastIndexFunc(seg, func(r rune) bool { return r != 0 })
-	hole := (end - 7000) / 512 * 512
-	clear(seg[hole : hole+512])
-	return state, f.known(at)
-}
-
-// TestOpenFailsWithItsSyncs fails each sync of an Open that trims, in turn:
-// Open must fail, before its first store with every file as it was, and the
-// next one must find all that was acknowledged.
+// TestOpenFailsWithItsSyncs fails each sync of an Open that trims, in turn, and
+// each of its writes and directory operations: Open must fail, before its first
+// store with every file as it was. What it leaves, the next one mends.
 func TestOpenFailsWithItsSyncs(t *testing.T) {
 	t.Parallel()
-	state, m := leftLog(t)
-	o := withMin(wal.Options{SegmentsAhead: 1})
-	unchanged := 0
-	for at := 0; ; at++ {
-		root := fastDir(t)
-		if err := state.WriteTo(root); err != nil {
-			t.Fatal(err)
-		}
-		rec := newRecorder()
-		if err := rec.Base(root); err != nil {
-			t.Fatal(err)
-		}
-		rec.LoseOnFailedSync()
-		f := &faults{
-			match: func(c *durabilitytest.Call) bool { return isSync(c.Op) },
-			at:    at, err: unix.EIO, phase: durability.Before,
-		}
-		remove := durabilitytest.InjectDir(root, f.hook)
-		o.Tracer = rec
-		l, err := wal.Open(root+"/"+logName, o)
-		remove()
-		where, hit := f.has()
-		if !hit {
-			if err != nil {
-				t.Fatal(err)
+	changes := func(op durability.Op) bool { return !isSync(op) && op < durabilitytest.OpRead }
+	for _, c := range []struct {
+		errno unix.Errno
+		match func(durability.Op) bool
+	}{{unix.EIO, isSync}, {unix.ENOSPC, changes}} {
+		t.Run(unix.ErrnoName(c.errno), func(t *testing.T) {
+			t.Parallel()
+			f := &faults{err: c.errno, phase: durability.Before}
+			f.match = func(call *durabilitytest.Call) bool { return c.match(call.Op) }
+			unchanged := 0
+			for openWith(t, f, &unchanged) {
+				f = &faults{err: f.err, phase: f.phase, match: f.match, at: f.at + 1}
 			}
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
+			if f.at < 5 || unchanged == 0 {
+				t.Fatalf("Open asked for %d, %d of them before its first store", f.at, unchanged)
 			}
-			if at < 5 || unchanged == 0 {
-				t.Fatalf("Open asked for %d syncs, %d of them before its first store", at, unchanged)
-			}
-			break
-		}
-		if err == nil || !errors.Is(err, unix.EIO) {
-			t.Fatalf("open with a failing %s: %v", where, err)
-		}
-		if !stored(rec.Events()) {
-			unchanged++
-			wantFiles(t, root, state, where)
-		}
-		or := newOracle(t, o)
-		for _, mode := range []durabilitytest.CrashMode{durabilitytest.Drop, durabilitytest.Keep, durabilitytest.Mix} {
-			or.check(crash{
-				state: rec.CrashAs(mode, root, rec.Len(), newRand(uint64(at))), mark: m,
-				words: func() string { return "after an Open that failed at " + where + "\n" },
-			})
-		}
+			t.Logf("%d failures, %d of them before the first store", f.at, unchanged)
+		})
 	}
+}
+
+// openWith opens a torn log with one call failing, and reports whether it did.
+func openWith(t *testing.T, f *faults, unchanged *int) bool {
+	t.Helper()
+	state, m := tornState(t, wal.AlignFrame)
+	o := withMin(wal.Options{SegmentsAhead: 1})
+	root := fastDir(t)
+	if err := state.WriteTo(root); err != nil {
+		t.Fatal(err)
+	}
+	rec := newRecorder()
+	if err := rec.Base(root); err != nil {
+		t.Fatal(err)
+	}
+	rec.LoseOnFailedSync()
+	remove := durabilitytest.InjectDir(root, f.hook)
+	o.Tracer = rec
+	l, err := wal.Open(root+"/"+logName, o)
+	remove()
+	where, hit := f.has()
+	if !hit {
+		if err = errors.Join(err, l.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return false
+	}
+	if !errors.Is(err, f.err) {
+		t.Fatalf("open with a failing %s: %v", where, err)
+	}
+	if !stored(rec.Events()) {
+		*unchanged++
+		wantFiles(t, root, state, where)
+	}
+	m.appended = m.durable
+	or := newOracle(t, o)
+	for _, mode := range []durabilitytest.CrashMode{durabilitytest.Drop, durabilitytest.Keep, durabilitytest.Mix} {
+		or.check(crash{
+			state: rec.CrashAs(mode, root, rec.Len(), newRand(uint64(f.at))), mark: m,
+			words: func() string { return "after an Open that failed at " + where + "\n" },
+		})
+	}
+	now, err := durabilitytest.ReadFiles(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	or.check(crash{state: now, mark: m, killed: true, words: func() string {
+		return "opened again after an Open that failed at " + where + "\n"
+	}})
+	return true
 }
 
 // stored reports whether anything was changed.
 func stored(events []durability.Event) bool {
 	for _, e := range events {
-		if !isSync(e.Op) {
+		if !isSync(e.Op) && e.Err == nil && e.Phase != durability.Before || e.Op == durability.OpStore {
 			return true
 		}
 	}
@@ -164,7 +160,7 @@ func TestOpenBelievesTheDevice(t *testing.T) {
 // sameNames reports whether the files have the same names and sizes.
 func sameNames(a, b durabilitytest.Files) bool {
 	for name := range a {
-		if len(a[name]) != len(b[name]) {
+		if _, there := b[name]; !there || len(a[name]) != len(b[name]) {
 			return false
 		}
 	}

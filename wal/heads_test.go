@@ -31,6 +31,7 @@ func TestHeads(t *testing.T) {
 	const (
 		badHeader, zeroHeader = "header does not validate", "header is zero"
 		badStamp              = "the segment's stamp does not validate"
+		zeroStamp             = "the segment's stamp is zero"
 	)
 	tests := []struct {
 		file string
@@ -48,11 +49,11 @@ func TestHeads(t *testing.T) {
 		{sixthName, header, zero, damaged(14, sixthName, 0, 0, 0, zeroHeader)},
 
 		{firstName, stamp, flip, damaged(0, firstName, frame.StampOffset, 0, 0, badStamp, all...)},
-		{firstName, stamp, zero, damaged(0, firstName, frame.StampOffset, 0, 0, reasonZeros, all...)},
+		{firstName, stamp, zero, damaged(0, firstName, frame.StampOffset, 0, 0, zeroStamp, all...)},
 		{secondName, stamp, flip, damaged(4, secondName, frame.StampOffset, 0, 0, badStamp, wal.Range{First: 5, Last: 14})},
-		{secondName, stamp, zero, damaged(4, secondName, frame.StampOffset, 0, 0, reasonZeros, wal.Range{First: 5, Last: 14})},
+		{secondName, stamp, zero, damaged(4, secondName, frame.StampOffset, 0, 0, zeroStamp, wal.Range{First: 5, Last: 14})},
 		{fourthName, stamp, flip, damaged(12, fourthName, frame.StampOffset, 0, 0, badStamp, wal.Range{First: 13, Last: 14})},
-		{fourthName, stamp, zero, damaged(12, fourthName, frame.StampOffset, 0, 0, reasonZeros, wal.Range{First: 13, Last: 14})},
+		{fourthName, stamp, zero, damaged(12, fourthName, frame.StampOffset, 0, 0, zeroStamp, wal.Range{First: 13, Last: 14})},
 		// No record can be in a prepared segment that nothing was stored to but a
 		// broken stamp: what a crash leaves of a rotation.
 		{fifthName, stamp, flip, finding{verdict: wal.Torn, last: 14, durable: 14}},

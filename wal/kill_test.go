@@ -59,11 +59,10 @@ func runKillWriter(s string) int {
 	fmt.Println("opened", l.LastLSN())
 	for n := 1; ; n++ {
 		lsn := l.LastLSN() + 1
-		switch {
-		case n%50 == 17:
+		if n%50 == 17 {
 			_, err = l.AppendBatch([][]byte{killRecord(life, lsn), killRecord(life, lsn+1), killRecord(life, lsn+2)})
 			lsn += 2
-		default:
+		} else {
 			_, err = l.Append(killRecord(life, lsn))
 		}
 		if err == nil && n%100 == 0 {

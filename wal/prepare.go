@@ -197,6 +197,12 @@ func (l *Log) nameSegment(s *segment) {
 	if discarded {
 		return
 	}
+	// The name before it may not be durable: after a crash this one could be
+	// there without it, and a gap in the names is a missing segment.
+	if p := l.poison.Load(); p != nil {
+		s.nameErr = p
+		return
+	}
 	// The header is durable before the name is: under its final name a segment
 	// without a valid header is damage.
 	if err := s.file.Sync(); err != nil {

@@ -56,6 +56,8 @@ func (op *opening) worthSaving(i int) (bool, error) {
 	switch d := op.files[i]; op.res.Segments[i].State {
 	case recovery.StatePrepared:
 		return false, nil
+	case recovery.StateActive:
+		return op.res.Segments[i].Torn > 0, nil
 	case recovery.StateTemporary:
 		if _, err := d.Load(); err != nil {
 			return false, err

@@ -1,10 +1,12 @@
 package wal
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
 // Where in a segment the links lie that an appender compares before it
@@ -76,6 +78,23 @@ func (s *segment) close() error {
 		err = cerr
 	}
 	return err
+}
+
+// clean zeroes what a store that failed may have left. A page that there is no
+// room for cannot be zeroed either, and need not be: nothing was stored in it.
+// That is asked of the file, since on tmpfs even a load has to find room.
+func (s *segment) clean(off, n int64) error {
+	for end := off + n; off < end; {
+		next := min(end, (off/int64(pageSize)+1)*int64(pageSize))
+		if err := s.mem.Zero(off, next-off); err != nil {
+			p := make([]byte, next-off)
+			if _, rerr := s.file.ReadAt(p, off); rerr != nil || recovery.LastNonzero(p) > 0 {
+				return errors.Join(err, rerr)
+			}
+		}
+		off = next
+	}
+	return nil
 }
 
 // index holds places of a segment from which Get can follow the chain. One

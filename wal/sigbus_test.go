@@ -325,7 +325,7 @@ func TestHolesOnAFullFilesystem(t *testing.T) {
 	}
 	defer f.Close()
 	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
-	if err := unix.Fallocate(int(f.Fd()), mode, 32<<10, 32<<10); err != nil {
+	if err = unix.Fallocate(int(f.Fd()), mode, 32<<10, 32<<10); err != nil {
 		cannotRun(t, fmt.Sprintf("punching a hole into a file of tmpfs: %v", err))
 	}
 	ballast, err := os.Create(filepath.Join(root, "ballast"))
@@ -335,7 +335,7 @@ func TestHolesOnAFullFilesystem(t *testing.T) {
 	for err == nil {
 		_, err = ballast.Write(make([]byte, 4096))
 	}
-	if err := ballast.Close(); err != nil {
+	if err = ballast.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for err = nil; err == nil && l.LastLSN() < 40; {

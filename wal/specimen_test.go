@@ -270,6 +270,9 @@ type finding struct {
 	recordsDiffer bool // the payloads are not those of appendRecords
 	size          int  // of the records
 	dumpFirst     wal.LSN
+	// opens says that Open does not look as far back as the damage, and with
+	// which last record it opens the log.
+	opens wal.LSN
 }
 
 // unchanged fails if the files are not byte for byte what they were.
@@ -357,7 +360,11 @@ func (s *specimen) judge(o wal.Options, want finding) {
 		return
 	}
 	want.first = max(want.first, 1)
-	if want.verdict == wal.Damaged {
+	switch {
+	case want.opens != 0:
+		s.opensUnseeing(o, want)
+		return
+	case want.verdict == wal.Damaged:
 		s.refused(o, want.damage)
 		return
 	}
@@ -421,6 +428,35 @@ func (s *specimen) sameSaved(saved []string, before map[string][]byte) {
 	for _, name := range saved {
 		if !bytes.Equal(s.get(name), before[filepath.Base(name)]) {
 			s.t.Errorf("%s is not what %s was", name, filepath.Base(name))
+		}
+	}
+}
+
+// opensUnseeing opens a log whose damage lies before all that Open has to look
+// at: what is whole is served, and the lost record is an error that says where.
+func (s *specimen) opensUnseeing(o wal.Options, want finding) {
+	s.t.Helper()
+	l, err := wal.Open(s.dir, o)
+	if err != nil {
+		s.t.Fatalf("open: %v", err)
+	}
+	defer func() { _ = l.Close() }()
+	if l.LastLSN() != want.opens || l.Recovery().Trimmed {
+		s.t.Fatalf("opened with record %d, trimmed %v; want %d", l.LastLSN(), l.Recovery().Trimmed, want.opens)
+	}
+	d := want.damage[0]
+	for lsn := want.first; lsn <= want.opens; lsn++ {
+		p, err := l.Get(lsn)
+		if lsn < d.FirstLSN || lsn > d.LastLSN {
+			if err != nil {
+				s.t.Fatalf("get of record %d: %v", lsn, err)
+			}
+			wantRecord(s.t, lsn, want.size, p)
+			continue
+		}
+		var c *wal.CorruptError
+		if !errors.As(err, &c) || c.File != d.File || c.FirstLSN != lsn || lsn == d.FirstLSN && c.Offset != d.Offset {
+			s.t.Fatalf("get of lost record %d: %v", lsn, err)
 		}
 	}
 }

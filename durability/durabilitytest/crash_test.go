@@ -22,6 +22,9 @@ type crashCase struct {
 	want []string
 }
 
+// word returns the bytes of one aligned word, all the same.
+func word(l byte) []byte { return bytes.Repeat([]byte{l}, 8) }
+
 func checkCrashes(t *testing.T, cases []crashCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -38,281 +41,295 @@ func checkCrashes(t *testing.T, cases []crashCase) {
 
 func TestCrashContent(t *testing.T) {
 	t.Parallel()
-	checkCrashes(t, []crashCase{
-		{"nothing happened", func(*trace) {}, []string{""}},
-		{"unsynced sectors go one by one", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.store(1, 0, sectors("ab"))
-			tr.syncDir() // another event: the store is complete
-		}, []string{"f=..", "f=a.", "f=.b", "f=ab"}},
-		{"a sector holds any of its contents", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 0, sectors("a"))
-			tr.store(1, 0, sectors("b"))
-			tr.syncDir()
-		}, []string{"f=.", "f=a", "f=b"}},
-		{"a sync makes durable", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.store(1, 0, sectors("ab"))
-			tr.sync(1)
-		}, []string{"f=ab"}},
-		{"from the start of the sync on", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 0, sectors("a"))
-			tr.store(1, 0, sectors("b"))
-			end := tr.begin(durability.Event{Op: durability.OpDatasync, File: 1})
-			tr.store(1, 0, sectors("c"))
-			end(nil)
-			tr.store(1, 0, sectors("d"))
-			tr.syncDir()
-		}, []string{"f=b", "f=c", "f=d"}},
-		{"a sync that has not returned promises nothing", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 0, sectors("a"))
-			tr.begin(durability.Event{Op: durability.OpSync, File: 1})
-		}, []string{"f=.", "f=a"}},
-		{"a sync that failed promises nothing", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 0, sectors("a"))
-			tr.begin(durability.Event{Op: durability.OpSync, File: 1})(errSync)
-		}, []string{"f=.", "f=a"}},
-		{"a sync after one that failed does", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 0, sectors("a"))
-			tr.begin(durability.Event{Op: durability.OpSync, File: 1})(errSync)
-			tr.sync(1)
-		}, []string{"f=a"}},
-		{"msync covers its range only", func(tr *trace) {
-			tr.created(1, "f", 3)
-			tr.store(1, 0, sectors("abc"))
-			tr.msync(1, sector, sector)
-		}, []string{"f=.b.", "f=ab.", "f=.bc", "f=abc"}},
-		{"a sector covered in part is not covered", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 0, sectors("a"))
-			tr.msync(1, 0, sector-1)
-		}, []string{"f=.", "f=a"}},
-		{"a sync covers its own file only", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.created(2, "g", 1)
-			tr.store(1, 0, sectors("a"))
-			tr.sync(2)
-		}, []string{"f=. g=.", "f=a g=."}},
-		{"two pieces are one store", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.Trace(durability.Event{
-				Op: durability.OpStore, Phase: durability.Before, File: 1, Dir: dir, Name: "f",
-				Length: 2 * sector, Data: sectors("a"), Data2: sectors("b"),
-			})
-			tr.sync(1)
-		}, []string{"f=ab"}},
-		{"a store without data is zeros", func(tr *trace) {
-			tr.created(1, "f", 3)
-			tr.store(1, 0, sectors("abc"))
-			tr.Trace(durability.Event{
-				Op: durability.OpStore, Phase: durability.Before, File: 1, Dir: dir, Name: "f",
-				Offset: sector, Length: sector,
-			})
-			tr.sync(1)
-		}, []string{"f=a.c"}},
-		{"stores behind the end are lost", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 0, sectors("ab"))
-			tr.allocate(1, 2*sector)
-			tr.sync(1)
-		}, []string{"f=a."}},
-	})
+	checkCrashes(t, contentCases)
+}
+
+var contentCases = []crashCase{
+	{"nothing happened", func(*trace) {}, []string{""}},
+	{"unsynced sectors go one by one", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.store(1, 0, sectors("ab"))
+		tr.syncDir() // another event: the store is complete
+	}, []string{"f=..", "f=a.", "f=.b", "f=ab"}},
+	{"a sector holds any of its contents", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 0, sectors("a"))
+		tr.store(1, 0, sectors("b"))
+		tr.syncDir()
+	}, []string{"f=.", "f=a", "f=b"}},
+	{"a sync makes durable", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.store(1, 0, sectors("ab"))
+		tr.sync(1)
+	}, []string{"f=ab"}},
+	{"from the start of the sync on", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 0, sectors("a"))
+		tr.store(1, 0, sectors("b"))
+		end := tr.begin(durability.Event{Op: durability.OpDatasync, File: 1})
+		tr.store(1, 0, sectors("c"))
+		end(nil)
+		tr.store(1, 0, sectors("d"))
+		tr.syncDir()
+	}, []string{"f=b", "f=c", "f=d"}},
+	{"a sync that has not returned promises nothing", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 0, sectors("a"))
+		tr.begin(durability.Event{Op: durability.OpSync, File: 1})
+	}, []string{"f=.", "f=a"}},
+	{"a sync that failed promises nothing", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 0, sectors("a"))
+		tr.begin(durability.Event{Op: durability.OpSync, File: 1})(errSync)
+	}, []string{"f=.", "f=a"}},
+	{"a sync after one that failed does", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 0, sectors("a"))
+		tr.begin(durability.Event{Op: durability.OpSync, File: 1})(errSync)
+		tr.sync(1)
+	}, []string{"f=a"}},
+	{"an earlier sync that returns later takes nothing back", func(tr *trace) {
+		tr.created(1, "f", 1)
+		early := tr.begin(durability.Event{Op: durability.OpSync, File: 1})
+		tr.store(1, 0, sectors("a"))
+		tr.allocate(1, 2*sector)
+		tr.sync(1)
+		tr.store(1, 0, sectors("b"))
+		early(nil)
+	}, []string{"f=a.", "f=b."}},
+	{"msync covers its range only", func(tr *trace) {
+		tr.created(1, "f", 3)
+		tr.store(1, 0, sectors("abc"))
+		tr.msync(1, sector, sector)
+	}, []string{"f=.b.", "f=ab.", "f=.bc", "f=abc"}},
+	{"a sector covered in part is not covered", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 0, sectors("a"))
+		tr.msync(1, 0, sector-1)
+	}, []string{"f=.", "f=a"}},
+	{"a sync covers its own file only", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.created(2, "g", 1)
+		tr.store(1, 0, sectors("a"))
+		tr.sync(2)
+	}, []string{"f=. g=.", "f=a g=."}},
+	{"two pieces are one store", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.Trace(durability.Event{
+			Op: durability.OpStore, Phase: durability.Before, File: 1, Dir: dir, Name: "f",
+			Length: 2 * sector, Data: sectors("a"), Data2: sectors("b"),
+		})
+		tr.sync(1)
+	}, []string{"f=ab"}},
+	{"a store without data is zeros", func(tr *trace) {
+		tr.created(1, "f", 3)
+		tr.store(1, 0, sectors("abc"))
+		tr.Trace(durability.Event{
+			Op: durability.OpStore, Phase: durability.Before, File: 1, Dir: dir, Name: "f",
+			Offset: sector, Length: sector,
+		})
+		tr.sync(1)
+	}, []string{"f=a.c"}},
+	{"stores behind the end are lost", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 0, sectors("ab"))
+		tr.allocate(1, 2*sector)
+		tr.sync(1)
+	}, []string{"f=a."}},
 }
 
 func TestCrashInFlight(t *testing.T) {
 	t.Parallel()
-	word := func(l byte) []byte { return bytes.Repeat([]byte{l}, 8) }
-	checkCrashes(t, []crashCase{
-		{"a store is torn in words", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 8, append(word('a'), word('b')...))
-		}, []string{"f=.", "f=(.1a1.62)", "f=(.2b1.61)", "f=(.1a1b1.61)"}},
-		{"on the newest content only", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 0, sectors("a"))
-			tr.store(1, 0, word('b'))
-		}, []string{"f=.", "f=a", "f=(b1a63)"}},
-		{"in each sector by itself", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.store(1, sector-8, append(word('a'), word('b')...))
-		}, []string{"f=..", "f=(.63a1).", "f=.(b1.63)", "f=(.63a1)(b1.63)"}},
-		{"words that stay the same are no choice", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 0, sectors("."))
-		}, []string{"f=."}},
-		{"a store that others follow is whole", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 0, append(word('a'), word('b')...))
-			tr.store(1, 504, word('c'))
-		}, []string{"f=.", "f=(a1b1.62)", "f=(a1b1.61c1)"}},
-		{"a write is torn until it returns, and may grow the file", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.begin(write(1, 504, append(word('a'), word('b')...)))
-			tr.syncDir()
-		}, []string{"f=.", "f=(.63a1)", "f=..:8", "f=(.63a1).:8", "f=.b:8", "f=(.63a1)b:8"}},
-		{"a write meets what is stored meanwhile", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.begin(write(1, 0, word('w')))
-			tr.store(1, 8, word('s'))
-			tr.syncDir()
-		}, []string{"f=.", "f=(w1.63)", "f=(.1s1.62)", "f=(w1s1.62)"}},
-		{"a write does not meet what was gone before", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 8, word('s'))
-			tr.begin(write(1, 0, word('w')))
-		}, []string{"f=.", "f=(.1s1.62)", "f=(w1s1.62)"}},
-		{"a truncation takes sectors whole", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.store(1, 0, sectors("ab"))
-			tr.sync(1)
-			tr.begin(durability.Event{Op: durability.OpTruncate, File: 1, Length: sector})
-		}, []string{"f=ab", "f=a.", "f=a"}},
-		{"what is stored behind a shorter end does not show in the longer one", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.truncate(1, sector)
-			tr.store(1, sector-8, append(word('a'), word('b')...))
-		}, []string{"f=.", "f=(.63a1)", "f=..", "f=(.63a1)."}},
-		{"a truncation that lengthens has no pages on its way", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.begin(durability.Event{Op: durability.OpTruncate, File: 1, Length: 8704})
-		}, []string{"f=.", "f=................."}},
-		{"an allocation has", func(tr *trace) {
-			tr.created(1, "f", 8)
-			tr.begin(durability.Event{Op: durability.OpAllocate, File: 1, Length: 8704})
-		}, []string{"f=........", "f=................", "f=................."}},
-		{"an allocation under way never shortens", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.begin(durability.Event{Op: durability.OpAllocate, File: 1, Length: sector})
-		}, []string{"f=.."}},
-		{"an allocation may be there", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.begin(durability.Event{Op: durability.OpAllocate, File: 1, Offset: sector, Length: sector})
-		}, []string{"f=.", "f=.."}},
-		{"a creation may be there, empty", func(tr *trace) {
-			tr.begin(durability.Event{Op: durability.OpCreate, File: 1, Name: "f"})
-		}, []string{"", "f="}},
-		{"a rename may be there", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.begin(durability.Event{Op: durability.OpRename, File: 1, NewName: "g"})
-		}, []string{"f=.", "g=."}},
-		{"an operation that failed did nothing", func(tr *trace) {
-			tr.created(1, "f", 1)
-			for _, e := range []durability.Event{
-				{Op: durability.OpRename, File: 1, NewName: "g"},
-				{Op: durability.OpAllocate, File: 1, Length: 2 * sector},
-				{Op: durability.OpTruncate, File: 1},
-				{Op: durability.OpCreate, File: 2, Name: "h"},
-			} {
-				tr.begin(e)(errSync)
-			}
-		}, []string{"f=."}},
-	})
+	checkCrashes(t, inFlightCases)
+}
+
+var inFlightCases = []crashCase{
+	{"a store is torn in words", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 8, append(word('a'), word('b')...))
+	}, []string{"f=.", "f=(.1a1.62)", "f=(.2b1.61)", "f=(.1a1b1.61)"}},
+	{"on the newest content only", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 0, sectors("a"))
+		tr.store(1, 0, word('b'))
+	}, []string{"f=.", "f=a", "f=(b1a63)"}},
+	{"in each sector by itself", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.store(1, sector-8, append(word('a'), word('b')...))
+	}, []string{"f=..", "f=(.63a1).", "f=.(b1.63)", "f=(.63a1)(b1.63)"}},
+	{"words that stay the same are no choice", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 0, sectors("."))
+	}, []string{"f=."}},
+	{"a store that others follow is whole", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 0, append(word('a'), word('b')...))
+		tr.store(1, 504, word('c'))
+	}, []string{"f=.", "f=(a1b1.62)", "f=(a1b1.61c1)"}},
+	{"a write is torn until it returns, and may grow the file", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.begin(write(1, 504, append(word('a'), word('b')...)))
+		tr.syncDir()
+	}, []string{"f=.", "f=(.63a1)", "f=..:8", "f=(.63a1).:8", "f=.b:8", "f=(.63a1)b:8"}},
+	{"a write meets what is stored meanwhile", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.begin(write(1, 0, word('w')))
+		tr.store(1, 8, word('s'))
+		tr.syncDir()
+	}, []string{"f=.", "f=(w1.63)", "f=(.1s1.62)", "f=(w1s1.62)"}},
+	{"a write does not meet what was gone before", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 8, word('s'))
+		tr.begin(write(1, 0, word('w')))
+	}, []string{"f=.", "f=(.1s1.62)", "f=(w1s1.62)"}},
+	{"a truncation takes sectors whole", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.store(1, 0, sectors("ab"))
+		tr.sync(1)
+		tr.begin(durability.Event{Op: durability.OpTruncate, File: 1, Length: sector})
+	}, []string{"f=ab", "f=a.", "f=a"}},
+	{"what is stored behind a shorter end does not show in the longer one", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.truncate(1, sector)
+		tr.store(1, sector-8, append(word('a'), word('b')...))
+	}, []string{"f=.", "f=(.63a1)", "f=..", "f=(.63a1)."}},
+	{"a truncation that lengthens has no pages on its way", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.begin(durability.Event{Op: durability.OpTruncate, File: 1, Length: 8704})
+	}, []string{"f=.", "f=................."}},
+	{"an allocation has", func(tr *trace) {
+		tr.created(1, "f", 16)
+		tr.begin(durability.Event{Op: durability.OpAllocate, File: 1, Length: 12800})
+	}, []string{"f=................", "f=........................", "f=........................."}},
+	{"an allocation under way never shortens", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.begin(durability.Event{Op: durability.OpAllocate, File: 1, Length: sector})
+	}, []string{"f=.."}},
+	{"an allocation may be there", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.begin(durability.Event{Op: durability.OpAllocate, File: 1, Offset: sector, Length: sector})
+	}, []string{"f=.", "f=.."}},
+	{"a creation may be there, empty", func(tr *trace) {
+		tr.begin(durability.Event{Op: durability.OpCreate, File: 1, Name: "f"})
+	}, []string{"", "f="}},
+	{"a rename may be there", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.begin(durability.Event{Op: durability.OpRename, File: 1, NewName: "g"})
+	}, []string{"f=.", "g=."}},
+	{"an operation that failed did nothing", func(tr *trace) {
+		tr.created(1, "f", 1)
+		for _, e := range []durability.Event{
+			{Op: durability.OpRename, File: 1, NewName: "g"},
+			{Op: durability.OpAllocate, File: 1, Length: 2 * sector},
+			{Op: durability.OpTruncate, File: 1},
+			{Op: durability.OpCreate, File: 2, Name: "h"},
+		} {
+			tr.begin(e)(errSync)
+		}
+	}, []string{"f=."}},
 }
 
 func TestCrashSize(t *testing.T) {
 	t.Parallel()
-	checkCrashes(t, []crashCase{
-		{"an unsynced file may be empty, short or without content", func(tr *trace) {
-			tr.create(1, "f")
-			tr.syncDir()
-			tr.write(1, 0, sectors("a"))
-			tr.write(1, sector, sectors("b"))
-		}, []string{"f=", "f=.", "f=a", "f=..", "f=a.", "f=.b", "f=ab"}},
-		{"a size may be missing, and every sync of the file keeps it", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.allocate(1, 2*sector)
-			tr.msync(1, 0, 0)
-			tr.allocate(1, 3*sector)
-		}, []string{"f=..", "f=..."}},
-		{"from the start of the sync on", func(tr *trace) {
-			tr.created(1, "f", 1)
-			end := tr.begin(durability.Event{Op: durability.OpSync, File: 1})
-			tr.allocate(1, 2*sector)
-			end(nil)
-		}, []string{"f=.", "f=.."}},
-		{"a failed sync keeps no size", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.allocate(1, 2*sector)
-			tr.begin(durability.Event{Op: durability.OpSync, File: 1})(errSync)
-		}, []string{"f=.", "f=.."}},
-		{"a file grows page by page", func(tr *trace) {
-			tr.create(1, "f")
-			tr.syncDir()
-			tr.allocate(1, 9000)
-		}, []string{"f=", "f=........", "f=................", "f=..................:296"}},
-		{"a truncation may be missing, with the old content or without", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.store(1, 0, sectors("ab"))
-			tr.sync(1)
-			tr.truncate(1, sector)
-		}, []string{"f=ab", "f=a.", "f=a"}},
-		{"what a durable truncation took does not come back", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.store(1, 0, sectors("ab"))
-			tr.sync(1)
-			tr.truncate(1, sector)
-			tr.msync(1, 0, sector)
-			tr.truncate(1, 2*sector)
-		}, []string{"f=a", "f=a."}},
-		{"also one that an earlier sync did not cover", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.store(1, sector, sectors("b"))
-			tr.sync(1)
-			end := tr.begin(durability.Event{Op: durability.OpMsync, File: 1, Length: sector})
-			tr.truncate(1, sector)
-			end(nil)
-			tr.truncate(1, 2*sector)
-			tr.msync(1, 0, sector)
-		}, []string{"f=.."}},
-		{"what comes behind it later is new", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.store(1, 0, sectors("ab"))
-			tr.sync(1)
-			tr.truncate(1, sector)
-			tr.truncate(1, 2*sector)
-			tr.store(1, sector, sectors("c"))
-			tr.msync(1, 0, sector)
-		}, []string{"f=a.", "f=ac"}},
-		{"a truncation within the sync is not covered", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.store(1, sector, sectors("b"))
-			tr.sync(1)
-			end := tr.begin(durability.Event{Op: durability.OpMsync, File: 1, Length: sector})
-			tr.truncate(1, sector)
-			end(nil)
-		}, []string{"f=.b", "f=..", "f=."}},
-		{"a truncation inside a sector zeroes its rest", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.store(1, 0, sectors("a"))
-			tr.truncate(1, 8)
-			tr.truncate(1, sector)
-			tr.sync(1)
-		}, []string{"f=(a1.63)"}},
-		{"an allocation has an offset", func(tr *trace) {
-			tr.created(1, "f", 1)
-			tr.do(durability.Event{Op: durability.OpAllocate, File: 1, Offset: 2 * sector, Length: sector})
-			tr.sync(1)
-		}, []string{"f=..."}},
-		{"an allocation never shortens", func(tr *trace) {
-			tr.created(1, "f", 2)
-			tr.allocate(1, sector)
-			tr.sync(1)
-		}, []string{"f=.."}},
-		{"a write that failed wrote what it says", func(tr *trace) {
-			tr.create(1, "f")
-			tr.syncDir()
-			e := write(1, 0, sectors("ab"))
-			tr.begin(e)
-			e.Name, e.Dir, e.ID, e.Phase, e.Length, e.Data, e.Err = "f", dir, tr.id, durability.After, sector, nil, errSync
-			tr.Trace(e)
-			tr.sync(1)
-		}, []string{"f=a"}},
-	})
+	checkCrashes(t, sizeCases)
+}
+
+var sizeCases = []crashCase{
+	{"an unsynced file may be empty, short or without content", func(tr *trace) {
+		tr.create(1, "f")
+		tr.syncDir()
+		tr.write(1, 0, sectors("a"))
+		tr.write(1, sector, sectors("b"))
+	}, []string{"f=", "f=.", "f=a", "f=..", "f=a.", "f=.b", "f=ab"}},
+	{"a size may be missing, and every sync of the file keeps it", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.allocate(1, 2*sector)
+		tr.msync(1, 0, 0)
+		tr.allocate(1, 3*sector)
+	}, []string{"f=..", "f=..."}},
+	{"from the start of the sync on", func(tr *trace) {
+		tr.created(1, "f", 1)
+		end := tr.begin(durability.Event{Op: durability.OpSync, File: 1})
+		tr.allocate(1, 2*sector)
+		end(nil)
+	}, []string{"f=.", "f=.."}},
+	{"a failed sync keeps no size", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.allocate(1, 2*sector)
+		tr.begin(durability.Event{Op: durability.OpSync, File: 1})(errSync)
+	}, []string{"f=.", "f=.."}},
+	{"a file grows page by page", func(tr *trace) {
+		tr.create(1, "f")
+		tr.syncDir()
+		tr.allocate(1, 9000)
+	}, []string{"f=", "f=........", "f=................", "f=..................:296"}},
+	{"a truncation may be missing, with the old content or without", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.store(1, 0, sectors("ab"))
+		tr.sync(1)
+		tr.truncate(1, sector)
+	}, []string{"f=ab", "f=a.", "f=a"}},
+	{"what a durable truncation took does not come back", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.store(1, 0, sectors("ab"))
+		tr.sync(1)
+		tr.truncate(1, sector)
+		tr.msync(1, 0, sector)
+		tr.truncate(1, 2*sector)
+	}, []string{"f=a", "f=a."}},
+	{"also one that an earlier sync did not cover", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.store(1, sector, sectors("b"))
+		tr.sync(1)
+		end := tr.begin(durability.Event{Op: durability.OpMsync, File: 1, Length: sector})
+		tr.truncate(1, sector)
+		end(nil)
+		tr.truncate(1, 2*sector)
+		tr.msync(1, 0, sector)
+	}, []string{"f=.."}},
+	{"what comes behind it later is new", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.store(1, 0, sectors("ab"))
+		tr.sync(1)
+		tr.truncate(1, sector)
+		tr.truncate(1, 2*sector)
+		tr.store(1, sector, sectors("c"))
+		tr.msync(1, 0, sector)
+	}, []string{"f=a.", "f=ac"}},
+	{"a truncation within the sync is not covered", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.store(1, sector, sectors("b"))
+		tr.sync(1)
+		end := tr.begin(durability.Event{Op: durability.OpMsync, File: 1, Length: sector})
+		tr.truncate(1, sector)
+		end(nil)
+	}, []string{"f=.b", "f=..", "f=."}},
+	{"a truncation inside a sector zeroes its rest", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.store(1, 0, sectors("a"))
+		tr.truncate(1, 8)
+		tr.truncate(1, sector)
+		tr.sync(1)
+	}, []string{"f=(a1.63)"}},
+	{"an allocation has an offset", func(tr *trace) {
+		tr.created(1, "f", 1)
+		tr.do(durability.Event{Op: durability.OpAllocate, File: 1, Offset: 2 * sector, Length: sector})
+		tr.sync(1)
+	}, []string{"f=..."}},
+	{"an allocation never shortens", func(tr *trace) {
+		tr.created(1, "f", 2)
+		tr.allocate(1, sector)
+		tr.sync(1)
+	}, []string{"f=.."}},
+	{"a write that failed wrote what it says", func(tr *trace) {
+		tr.create(1, "f")
+		tr.syncDir()
+		e := write(1, 0, sectors("ab"))
+		tr.begin(e)
+		e.Name, e.Dir, e.ID, e.Phase, e.Length, e.Data, e.Err = "f", dir, tr.id, durability.After, sector, nil, errSync
+		tr.Trace(e)
+		tr.sync(1)
+	}, []string{"f=a"}},
 }
 
 func TestCrashOfLostPages(t *testing.T) {

@@ -99,11 +99,17 @@ func TestInjectFields(t *testing.T) {
 	})
 	_, _ = f.WriteAt([]byte("data"), -5)
 	_ = d.Rename("f", "g", f)
+	_, _ = f.Map(0, false) // refused before the kernel is asked
+	_ = f.Allocate(-7, durability.AllocateOptions{})
 	want := []durabilitytest.Call{
 		{Op: durability.OpWrite, Phase: durability.Before, Dir: dir, Name: "f", Offset: -5, Length: 4, Data: []byte("data")},
 		{Op: durability.OpWrite, Phase: durability.After, Dir: dir, Name: "f", Offset: -5, Length: 4, Data: []byte("data"), Err: unix.EINVAL},
 		{Op: durability.OpRename, Phase: durability.Before, Dir: dir, Name: "f", NewName: "g"},
 		{Op: durability.OpRename, Phase: durability.After, Dir: dir, Name: "f", NewName: "g"},
+		{Op: durabilitytest.OpStatx, Phase: durability.Before, Dir: dir, Name: "g"},
+		{Op: durabilitytest.OpStatx, Phase: durability.After, Dir: dir, Name: "g"},
+		{Op: durability.OpAllocate, Phase: durability.Before, Dir: dir, Name: "g", Length: -7},
+		{Op: durability.OpAllocate, Phase: durability.After, Dir: dir, Name: "g", Length: -7, Err: unix.EINVAL},
 	}
 	same := cmp.Comparer(func(a, b error) bool { return errors.Is(a, b) })
 	if diff := cmp.Diff(want, got, same); diff != "" {

@@ -76,6 +76,14 @@ func (tr *trace) rename(file uint64, name, newName string) {
 	tr.do(durability.Event{Op: durability.OpRename, File: file, Name: name, NewName: newName})
 }
 
+func (tr *trace) link(file uint64, newName string) {
+	tr.do(durability.Event{Op: durability.OpLink, File: file, NewName: newName})
+}
+
+func (tr *trace) mkdir(in, name string) {
+	tr.do(durability.Event{Op: durability.OpMkdir, Dir: in, Name: name})
+}
+
 func (tr *trace) remove(name string) {
 	tr.do(durability.Event{Op: durability.OpRemove, Name: name})
 }

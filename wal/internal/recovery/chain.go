@@ -43,6 +43,8 @@ func (j *judge) open(s *segment, at place) (*cursor, error) {
 	if s.header.SegmentBytes > 0 && s.header.SegmentBytes < int64(len(data)) {
 		data = data[:s.header.SegmentBytes]
 	}
+	// Frames are padded: what a truncated file ends with is room for none.
+	data = data[:len(data)&^(frame.Alignment-1)]
 	c := &cursor{place: at, seg: s, data: data, judge: j, told: at.off}
 	c.off = min(c.off, int64(len(data)))
 	c.ready = c.off &^ (touchBytes - 1)
@@ -89,6 +91,7 @@ var (
 	errPayload  = errors.New("the payload does not match its checksum")
 	errBatch    = errors.New("incomplete batch")
 	errStamp    = errors.New("the segment's stamp does not validate")
+	errNoStamp  = errors.New("the segment's stamp is zero")
 	errUnlinked = errors.New("the segment does not continue the one before it")
 	errHead     = errors.New("the segment's header does not validate")
 )
@@ -154,7 +157,7 @@ func (c *cursor) pass(f *frame.Frame) {
 // that they could not be read.
 func isVerdict(err error) bool {
 	for _, e := range []error{
-		errEnd, errZeros, errHeader, errRemains, errPayload, errBatch, errStamp, errUnlinked, errHead,
+		errEnd, errZeros, errHeader, errRemains, errPayload, errBatch, errStamp, errNoStamp, errUnlinked, errHead,
 	} {
 		if errors.Is(err, e) {
 			return true
@@ -237,10 +240,8 @@ func (j *judge) enter(i, start int, at place) error {
 	switch {
 	case s.headerErr != "":
 		return errHead
-	case errors.Is(s.stampErr, frame.ErrZero):
-		return errZeros
 	case s.stampErr != nil:
-		return errStamp
+		return s.stampReason()
 	case i == start:
 		return nil
 	case s.file.Ordinal != j.log[i-1].file.Ordinal+1 ||

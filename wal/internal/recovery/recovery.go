@@ -213,7 +213,7 @@ func Recover(files []File, o Options) (*Result, error) {
 		if start, err = j.findStart(); err != nil {
 			return nil, err
 		}
-		start = min(start, j.beforeDamage())
+		start = j.beforeDamage(start)
 	}
 	j.o.Visit, j.o.Behind, j.o.Progress = o.Visit, o.Behind, o.Progress
 	if err := j.judgeFrom(start); err != nil {

@@ -11,7 +11,9 @@ import (
 // behind a watermark can be torn, so only there judgement is needed.
 func (j *judge) findStart() (int, error) {
 	j.o.Visit, j.o.Behind, j.o.Progress = nil, nil, nil
-	for start := j.stampedBefore(len(j.log), 0); start > 0; start = j.stampedBefore(start, 0) {
+	// Each step back is twice as wide as the one before: where nothing is
+	// proved, the whole search costs no more than some passes over the log.
+	for start, back := j.stampedBefore(len(j.log), 0), 1; start > 0; start, back = j.stampedBefore(max(1, start-back+1), 0), 2*back {
 		if err := j.judgeFrom(start); err != nil {
 			return 0, err
 		}
@@ -23,15 +25,16 @@ func (j *judge) findStart() (int, error) {
 	return 0, nil
 }
 
-// beforeDamage returns the index of a segment from which the records that are
-// lost with a missing or unreadable segment can be told, or the log's length.
-func (j *judge) beforeDamage() int {
+// beforeDamage returns from where on the judgement tells what is lost with a
+// missing or unreadable segment, or start, if that is before it. A segment
+// before start has a stamp, in every state that a crash leaves.
+func (j *judge) beforeDamage(start int) int {
 	for i, s := range j.log {
-		if s.headerErr != "" || i > 0 && s.file.Ordinal != j.log[i-1].file.Ordinal+1 {
-			return j.stampedBefore(i, 0)
+		if s.headerErr != "" || i < start && !s.stamped || i > 0 && s.file.Ordinal != j.log[i-1].file.Ordinal+1 {
+			return min(start, j.stampedBefore(i, 0))
 		}
 	}
-	return len(j.log)
+	return start
 }
 
 // stampedBefore returns the index of the last segment before i that has a
@@ -209,11 +212,21 @@ func (j *judge) breakAt(lsn frame.LSN) brk {
 		at.reason = errZeros
 	}
 	if errors.Is(at.reason, errZeros) || errors.Is(at.reason, errEnd) {
-		if next := j.following(at.seg); next != nil && next.headerErr == "" && errors.Is(next.stampErr, frame.ErrInvalid) {
-			return brk{seg: next, off: frame.StampOffset, reason: errStamp}
+		next := j.following(at.seg)
+		if next != nil && next.headerErr == "" && (errors.Is(next.stampErr, frame.ErrInvalid) ||
+			next.stampErr != nil && j.infos[next.index].Torn > 0) {
+			return brk{seg: next, off: frame.StampOffset, reason: next.stampReason()}
 		}
 	}
 	return at
+}
+
+// stampReason says why the segment has no stamp.
+func (s *segment) stampReason() error {
+	if errors.Is(s.stampErr, frame.ErrZero) {
+		return errNoStamp
+	}
+	return errStamp
 }
 
 // following returns the segment of the log behind s, or nil.

@@ -1,0 +1,130 @@
+# Seawall's tasks. `make` alone lists them; .ci/run chains those that must pass.
+
+GO       ?= go
+BIN      := $(CURDIR)/.bin
+MODULE   := github.com/seawall-wal/seawall
+TAGS     := invariants
+
+# Versions of the tools. Tools are installed into .bin, which git ignores: a
+# `tool` line in go.mod would put their dependencies among ours.
+GOLANGCI_VERSION := 2.15.0
+
+# What users may set on the command line.
+TESTFLAGS ?=
+FUZZTIME  ?= 30s
+BENCH     ?= .
+BENCHTIME ?= 1s
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the command into .bin/seawall
+	@mkdir -p $(BIN)
+	$(GO) build -o $(BIN)/seawall ./cmd/seawall
+
+.PHONY: install
+install: ## install the command where `go install` puts it
+	$(GO) install ./cmd/seawall
+
+.PHONY: deps
+deps: linter packages ## install what the other targets need, in pinned versions
+
+# The linter is taken from .bin or PATH where it is there in the right version.
+.PHONY: linter
+linter:
+	@if [ "$$(golangci-lint version --short 2>/dev/null)" != "$(GOLANGCI_VERSION)" ]; then \
+	    echo "installing golangci-lint $(GOLANGCI_VERSION) into .bin"; \
+	    GOFLAGS= GOBIN=$(BIN) $(GO) install \
+	        github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(GOLANGCI_VERSION); \
+	fi
+
+# Only the tests that need root need these packages. The race detector needs a
+# C compiler.
+.PHONY: packages
+packages:
+	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0; \
+	missing=; \
+	while read -r program package; do \
+	    PATH=$$PATH:/usr/sbin:/sbin command -v "$$program" >/dev/null || missing+=" $$package"; \
+	done <<< $$'mkfs.xfs xfsprogs\nmkfs.btrfs btrfs-progs\nmkfs.ext4 e2fsprogs\nstrace strace\ngcc gcc libc6-dev'; \
+	[ -n "$$missing" ] || exit 0; \
+	echo "installing$$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq; \
+	apt-get install -qq -y --no-install-recommends $$missing >/dev/null
+
+.PHONY: demo
+demo: build ## show the main job on real text: append, kill -9, verify, dump, damage
+	@sh cmd/seawall/demo.sh $(BIN)/seawall
+
+.PHONY: test
+test: ## run all tests, with the assertions of the tag `invariants` on
+	$(GO) test -tags $(TAGS) -timeout 4m $(TESTFLAGS) ./...
+
+.PHONY: race
+race: ## run all tests under the race detector
+	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -timeout 10m $(TESTFLAGS) ./...
+
+# Both runs vet too: files with and without the tag are seen.
+.PHONY: lint
+lint: linter ## lint, and show what is not formatted
+	golangci-lint run --allow-parallel-runners ./...
+	golangci-lint run --allow-parallel-runners --build-tags $(TAGS) ./...
+	golangci-lint fmt --diff
+
+.PHONY: bench
+bench: ## run the benchmarks that match BENCH, each for BENCHTIME
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(TESTFLAGS) ./...
+
+# go test fuzzes one target at a time, and must be told which. Up to Go 1.26 it
+# may fail with a bare `context deadline exceeded` when the time is over
+# (golang/go#75804): that is no finding. A count, as in FUZZTIME=10000x, is safe.
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@targets=$$($(GO) test -tags $(TAGS) -list '^Fuzz' ./... | \
+	    awk '/^Fuzz/ {name[n++] = $$1} /^ok/ {for (i = 0; i < n; i++) print $$2, name[i]; n = 0}'); \
+	mkdir -p $(BIN); log=$(BIN)/fuzz.log; \
+	[ -n "$$targets" ] || { echo "fuzz: no fuzz target found" >&2; exit 1; }; \
+	while read -r package name; do \
+	    echo "fuzz: $$name in $$package for $(FUZZTIME)"; \
+	    if $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$package" \
+	        </dev/null 2>&1 | tee "$$log"; then continue; fi; \
+	    if grep -qE 'Failing input|panic' "$$log" || \
+	        ! grep -qx ' *context deadline exceeded' "$$log"; then exit 1; fi; \
+	    echo "fuzz: the time was over, nothing was found"; \
+	done <<< "$$targets"
+
+.PHONY: cover
+cover: ## measure which statements the tests reach, over all packages
+	@mkdir -p $(BIN)
+	$(GO) test -tags $(TAGS) -timeout 10m -coverpkg ./... -coverprofile $(BIN)/cover.out $(TESTFLAGS) ./...
+	$(GO) tool cover -html $(BIN)/cover.out -o $(BIN)/cover.html
+	@$(GO) tool cover -func $(BIN)/cover.out | tail -n 1
+	@echo "line by line: .bin/cover.html"
+
+.PHONY: crosscheck
+crosscheck: ## build and vet for arm64; check that other systems are refused in one line
+	GOOS=linux GOARCH=arm64 $(GO) build ./...
+	GOOS=linux GOARCH=arm64 $(GO) vet ./...
+	GOOS=linux GOARCH=arm64 $(GO) vet -tags $(TAGS) ./...
+	GOOS=linux GOARCH=arm64 $(GO) test -tags $(TAGS) -c -o /dev/null ./...
+	@if said=$$(GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/seawall 2>&1); then \
+	    echo "crosscheck: the command builds for darwin, where it cannot work" >&2; exit 1; \
+	fi; \
+	said=$$(grep -v '^#' <<< "$$said" || true); \
+	if [ "$$(wc -l <<< "$$said")" != 1 ] || ! grep -qi linux <<< "$$said"; then \
+	    printf 'crosscheck: not one line that names Linux when built for darwin:\n%s\n' "$$said" >&2; exit 1; \
+	fi; \
+	echo "darwin is refused: $$said"
+
+.PHONY: clean
+clean: ## remove what was built and installed into .bin
+	rm -rf $(BIN)

@@ -1,0 +1,69 @@
+//go:build linux
+
+package main_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// completions returns what bash offers for a command line whose last word is
+// the one that is being typed.
+func completions(t *testing.T, words ...string) string {
+	t.Helper()
+	script, _ := output(t, "completion", "bash")
+	const probe = `
+COMP_WORDS=("$@")
+COMP_CWORD=$(($# - 1))
+_seawall
+printf '%s\n' "${COMPREPLY[@]}"
+`
+	cmd := exec.Command("bash", append([]string{"-c", script + probe, "bash"}, words...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(strings.Fields(string(out)), " ")
+}
+
+func TestCompletionBash(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil {
+		if os.Getenv("SEAWALL_CI") == "1" {
+			t.Fatal("bash is not here")
+		}
+		t.Skip("bash is not here")
+	}
+	for _, c := range []struct{ line, want string }{
+		{"seawall ", "append verify repair dump completion man help h"},
+		{"seawall a", "append"},
+		{"seawall append --s", "--split --sync --segment-size"},
+		{"seawall append --sync ", "each manual 100ms"},
+		{"seawall append --sync e", "each"},
+		{"seawall append --sync each --split ", "lines nul len32"},
+		{"seawall append log --ba", "--batch"},
+		{"seawall dump --format ", "raw hex json"},
+		{"seawall completion ", "bash zsh fish"},
+		{"seawall append ", ""}, // a directory
+		{"seawall dump --from ", ""},
+	} {
+		if diff := cmp.Diff(c.want, completions(t, strings.Split(c.line, " ")...)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", c.line, diff)
+		}
+	}
+}
+
+// TestCompletionEvaluatesNothing: words that were typed and not yet run are not
+// run by pressing TAB.
+func TestCompletionEvaluatesNothing(t *testing.T) {
+	trap := filepath.Join(t.TempDir(), "trap")
+	completions(t, "seawall", "append", "$(touch "+trap+")", "`touch "+trap+"`", "--s$(touch "+trap+")")
+	if _, err := os.Stat(trap); err == nil {
+		t.Error("a word of the command line was evaluated")
+	}
+}

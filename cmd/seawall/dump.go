@@ -1,0 +1,232 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// dumpBuffer is the size of the writes to stdout, in bytes.
+const dumpBuffer = 1 << 20
+
+// dumpCommand returns `seawall dump`.
+func dumpCommand(p *process) *cli.Command {
+	return &cli.Command{
+		Name:      "dump",
+		Usage:     "write records to stdout",
+		ArgsUsage: "DIR",
+		Flags: []cli.Flag{
+			&cli.Uint64Flag{Name: "from", DefaultText: "the first", Usage: "the first record, by its `LSN`"},
+			&cli.Uint64Flag{Name: "to", DefaultText: "the last", Usage: "the last record, by its `LSN`"},
+			&cli.StringFlag{Name: "format", Value: "raw", DefaultText: "raw", Usage: "write as `FORMAT`: raw, hex or json"},
+			&cli.StringFlag{
+				Name: "split", Value: splitLines, DefaultText: splitLines,
+				Usage: "raw records end by `HOW`: lines, nul or len32",
+			},
+		},
+		Description: dumpText,
+		Action:      p.dump,
+	}
+}
+
+const dumpText = `--format  raw: the inverse of append with the same --split. len32 is
+          exact for all records, lines and nul are for those that do not
+          hold the byte that ends them. hex: a line a record, its LSN
+          and its bytes. json: an object a line, {"lsn":1,"text":"..."},
+          or with "base64" in place of "text" where the record is not
+          UTF-8.
+
+Records come in the order of their LSNs. A torn log gives all of its
+records, and exit code 1; a damaged one those before the damage, and
+exit code 2. With --to, what lies behind that record is not looked at. A
+log that is being written may be dumped too. A reader that has enough,
+as head has, ends the command quietly, with exit code 0.`
+
+// errEnough ends a dump whose last record is written.
+var errEnough = errors.New("the last record is written")
+
+// writeError is a failed write to stdout.
+type writeError struct{ err error }
+
+// Error implements error.
+func (e *writeError) Error() string { return "cannot write to stdout: " + e.err.Error() }
+
+// Unwrap returns the error of the write.
+func (e *writeError) Unwrap() error { return e.err }
+
+// dump runs `seawall dump`. A signal ends it where it stands, also in a write
+// that waits for a reader.
+func (p *process) dump(c *cli.Context) error {
+	dir, err := oneDir(c)
+	if err != nil {
+		return err
+	}
+	d, err := newDumping(p, c)
+	if err != nil {
+		return err
+	}
+	rep, err := wal.Dump(dir, wal.DumpOptions{From: d.from, To: d.to}, d.record)
+	if werr := d.out.Flush(); werr != nil {
+		err = &writeError{werr}
+	}
+	var unwritten *writeError
+	switch {
+	case errors.As(err, &unwritten) && isClosedPipe(err):
+		return nil
+	case errors.As(err, &unwritten):
+		return err
+	case err != nil && !errors.Is(err, errEnough):
+		return err
+	}
+	if d.ambiguous > 0 {
+		p.say("%s the byte that ends a record: --split len32 is exact",
+			map[bool]string{true: "1 record holds", false: count(d.ambiguous) + " records hold"}[d.ambiguous == 1])
+	}
+	if rep == nil {
+		return nil
+	}
+	return d.judge(p, rep)
+}
+
+// dumping is one run of `seawall dump`.
+type dumping struct {
+	from, to  wal.LSN
+	out       *bufio.Writer
+	write     func(lsn wal.LSN, p []byte)
+	delim     byte
+	records   uint64
+	last      wal.LSN // of them
+	ambiguous uint64  // records that hold delim
+	scratch   []byte
+	text      bytes.Buffer
+}
+
+// newDumping reads the flags.
+func newDumping(p *process, c *cli.Context) (*dumping, error) {
+	d := &dumping{
+		from: wal.LSN(c.Uint64("from")), to: wal.LSN(c.Uint64("to")),
+		out: bufio.NewWriterSize(p.out, dumpBuffer),
+	}
+	format, split := c.String("format"), c.String("split")
+	switch {
+	case c.IsSet("from") && d.from == 0, c.IsSet("to") && d.to == 0:
+		return nil, usage("there is no LSN 0: the first record of a log is LSN 1")
+	case d.to != 0 && d.to < d.from:
+		return nil, usage("--from %d is behind --to %d", d.from, d.to)
+	case !slices.Contains(splitNames, split):
+		return nil, usage("--split %s: it is lines, nul or len32", split)
+	case format != "raw" && c.IsSet("split"):
+		return nil, usage("--split is for --format raw")
+	}
+	switch {
+	case format == "hex":
+		d.write = d.hex
+	case format == "json":
+		d.write = d.json
+	case format != "raw":
+		return nil, usage("--format %s: it is raw, hex or json", format)
+	case split == splitLen32:
+		d.write = d.len32
+	case split == splitNUL:
+		d.write, d.delim = d.delimited, 0
+	default:
+		d.write, d.delim = d.delimited, '\n'
+	}
+	return d, nil
+}
+
+// record writes a record.
+func (d *dumping) record(lsn wal.LSN, p []byte) error {
+	d.write(lsn, p)
+	d.records++
+	d.last = lsn
+	// The writer keeps its first error: a write of nothing tells it.
+	if _, err := d.out.Write(nil); err != nil {
+		return &writeError{err}
+	}
+	if lsn == d.to {
+		return errEnough
+	}
+	return nil
+}
+
+// delimited writes a record as append reads it.
+func (d *dumping) delimited(_ wal.LSN, p []byte) {
+	if bytes.IndexByte(p, d.delim) >= 0 {
+		d.ambiguous++
+	}
+	_, _ = d.out.Write(p)
+	_ = d.out.WriteByte(d.delim)
+}
+
+// len32 writes a record behind its length.
+func (d *dumping) len32(_ wal.LSN, p []byte) {
+	d.scratch = binary.BigEndian.AppendUint32(d.scratch[:0], uint32(len(p)))
+	_, _ = d.out.Write(d.scratch)
+	_, _ = d.out.Write(p)
+}
+
+// hex writes a record as its LSN and its bytes in hex.
+func (d *dumping) hex(lsn wal.LSN, p []byte) {
+	d.scratch = strconv.AppendUint(d.scratch[:0], uint64(lsn), 10)
+	d.scratch = append(d.scratch, ' ')
+	d.scratch = hex.AppendEncode(d.scratch, p)
+	_, _ = d.out.Write(append(d.scratch, '\n'))
+}
+
+// json writes a record as a JSON object.
+func (d *dumping) json(lsn wal.LSN, p []byte) {
+	d.scratch = strconv.AppendUint(append(d.scratch[:0], `{"lsn":`...), uint64(lsn), 10)
+	if utf8.Valid(p) {
+		d.text.Reset()
+		enc := json.NewEncoder(&d.text)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(string(p)) // a string always can be
+		d.scratch = append(append(d.scratch, `,"text":`...), bytes.TrimSuffix(d.text.Bytes(), []byte("\n"))...)
+	} else {
+		d.scratch = append(d.scratch, `,"base64":"`...)
+		d.scratch = append(base64.StdEncoding.AppendEncode(d.scratch, p), '"')
+	}
+	_, _ = d.out.Write(append(d.scratch, "}\n"...))
+}
+
+// judge says what the records that were written are not, and returns the exit
+// code.
+func (d *dumping) judge(p *process, rep *wal.Report) error {
+	if d.from != 0 && d.from < rep.FirstLSN && rep.LastLSN >= rep.FirstLSN {
+		p.say("the log begins with LSN %d", rep.FirstLSN)
+	}
+	written := "no record was written"
+	if d.records > 0 {
+		written = fmt.Sprintf("what was written ends with LSN %d", d.last)
+	}
+	switch rep.Verdict {
+	case wal.Damaged:
+		p.say("%s\n%s", verdictWords(rep.Verdict), written)
+		for _, place := range rep.Damage {
+			p.say("%s at offset %d: %s", place.File, place.Offset, place.Reason)
+		}
+		p.say("`seawall verify` tells more")
+	case wal.Torn:
+		p.say("%s\n%s", verdictWords(rep.Verdict), written)
+	case wal.Clean:
+		if d.to > rep.LastLSN || d.from > rep.LastLSN {
+			p.say("the log ends at LSN %d", rep.LastLSN)
+		}
+	}
+	return verdictError(rep.Verdict)
+}

@@ -1,0 +1,155 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// The exit codes. Scripts rely on them: a code means the same for every
+// subcommand.
+const (
+	exitOK         = 0
+	exitTorn       = 1
+	exitDamaged    = 2
+	exitFailed     = 3
+	exitInternal   = 4
+	exitInterrupt  = 128 + int(syscall.SIGINT)
+	exitTerminated = 128 + int(syscall.SIGTERM)
+)
+
+// exitMeanings is the table of the exit codes, for --help and the man page.
+var exitMeanings = []struct {
+	Code    int
+	Meaning string
+}{
+	{exitOK, "done; the log is clean"},
+	{exitTorn, "torn: a crash left a tail; nothing acknowledged is lost"},
+	{exitDamaged, "damaged: acknowledged records are lost or altered"},
+	{exitFailed, "could not: usage, permission, no log, no space, I/O"},
+	{exitInternal, "internal error: a bug in seawall"},
+	{exitInterrupt, "SIGINT; append has made durable what was read"},
+	{exitTerminated, "SIGTERM; append has made durable what was read"},
+}
+
+// codeError is an error that brings its exit code. Without an error of its own
+// everything has been said already.
+type codeError struct {
+	code int
+	err  error
+}
+
+// Error implements error.
+func (e *codeError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+// Unwrap returns the error that is to be said.
+func (e *codeError) Unwrap() error { return e.err }
+
+// interruption is the end that a signal asked for.
+type interruption struct{ signal syscall.Signal }
+
+// Error implements error.
+func (e *interruption) Error() string {
+	if e.signal == syscall.SIGINT {
+		return "interrupted (SIGINT)"
+	}
+	return "terminated (SIGTERM)"
+}
+
+// internalError is a panic, told in one line.
+type internalError struct {
+	value any
+	where string
+}
+
+// newInternalError returns the error for the value of a recovered panic. It is
+// called in the deferred function that recovered it.
+func newInternalError(value any) *internalError {
+	return &internalError{value, panicPlace()}
+}
+
+// Error implements error.
+func (e *internalError) Error() string {
+	text := strings.ReplaceAll(fmt.Sprint(e.value), "\n", " ")
+	return fmt.Sprintf("internal error: %s%s; this is a bug, please report it", text, e.where)
+}
+
+// panicPlace returns where the panic that is being recovered came from: the
+// first frame below the runtime's.
+func panicPlace() string {
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	panicking := false
+	for {
+		f, more := frames.Next()
+		ofRuntime := strings.HasPrefix(f.Function, "runtime.")
+		if panicking && !ofRuntime {
+			return fmt.Sprintf(" (%s:%d)", filepath.Base(f.File), f.Line)
+		}
+		panicking = panicking || f.Function == "runtime.gopanic"
+		if !more {
+			return ""
+		}
+	}
+}
+
+// exitCode returns the exit code for an error.
+func exitCode(err error) int {
+	var coded *codeError
+	var stop *interruption
+	var internal *internalError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &coded):
+		return coded.code
+	case errors.As(err, &internal):
+		return exitInternal
+	case errors.As(err, &stop):
+		return 128 + int(stop.signal)
+	case errors.Is(err, wal.ErrCorrupt):
+		return exitDamaged
+	}
+	return exitFailed
+}
+
+// explain returns the words for an error: one line that says what failed and
+// what to do, or nothing where all has been said.
+func explain(err error) string {
+	var coded *codeError
+	if errors.As(err, &coded) && coded.err == nil {
+		return ""
+	}
+	words := strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", "; "), "wal: ")
+	if hint := hintFor(err); hint != "" {
+		words += "; " + hint
+	}
+	return words
+}
+
+// hintFor returns what to do about an error, where its own words do not say it.
+func hintFor(err error) string {
+	switch {
+	case errors.Is(err, wal.ErrMissing):
+		return "`seawall append` creates a log"
+	case errors.Is(err, wal.ErrLocked):
+		return "end the process that appends to it, or use another directory"
+	case errors.Is(err, wal.ErrForeign):
+		return "move that file elsewhere"
+	case errors.Is(err, wal.ErrVersion):
+		return "use a newer seawall"
+	}
+	return ""
+}

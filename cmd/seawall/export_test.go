@@ -1,0 +1,93 @@
+//go:build linux
+
+package main
+
+import (
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// The seams for the tests of package main_test.
+
+// Main is the program.
+func Main() { main() }
+
+// Run runs the command in this process, and returns the exit code.
+func Run(in, out, err *os.File, args ...string) int {
+	p := &process{in: in, out: out, err: err}
+	return p.run(append([]string{"seawall"}, args...))
+}
+
+// RunWith is Run with one more subcommand.
+func RunWith(in, out, err *os.File, extra *cli.Command, args ...string) int {
+	p := &process{in: in, out: out, err: err}
+	app := newApp(p)
+	app.Commands = append(app.Commands, extra)
+	return p.runApp(app, append([]string{"seawall"}, args...))
+}
+
+// Arrange arranges arguments behind the program's name.
+func Arrange(args ...string) []string {
+	return arrange(newApp(&process{}), append([]string{"seawall"}, args...))[1:]
+}
+
+// AsksForJSON is asksForJSON.
+func AsksForJSON(args ...string) bool { return asksForJSON(append([]string{"seawall"}, args...)) }
+
+// Splitter is splitter.
+type Splitter struct{ s splitter }
+
+// NewSplitter returns a splitter by its name, or the one of --file.
+func NewSplitter(name string, limit int64) Splitter {
+	if name == "whole" {
+		return Splitter{&whole{name: "FILE", part: part{limit: limit}}}
+	}
+	s, err := newSplitter(name, limit)
+	if err != nil {
+		panic(err)
+	}
+	return Splitter{s}
+}
+
+// Feed, End and Unfinished are the splitter's.
+func (s Splitter) Feed(p []byte, emit func([]byte) error) error { return s.s.feed(p, emit) }
+func (s Splitter) End(emit func([]byte) error) error            { return s.s.end(emit) }
+func (s Splitter) Unfinished() int64                            { return s.s.unfinished() }
+
+// Acks is acks.
+type Acks struct{ a *acks }
+
+// NewAcks returns acks that have been started.
+func NewAcks(w io.Writer, every bool, last wal.LSN) Acks {
+	a := newAcks(w, every)
+	a.start(last)
+	return Acks{a}
+}
+
+// Note and Close are the acks'; Dead is closed when a write has failed.
+func (a Acks) Note(lsn wal.LSN)                { a.a.note(lsn) }
+func (a Acks) Close(hurry chan struct{}) error { return a.a.close(hurry) }
+func (a Acks) Dead() chan struct{}             { return a.a.dead }
+func (a Acks) Last() wal.LSN                   { return a.a.last() }
+
+// Texts and sizes.
+var (
+	ErrAcksBlocked = errAcksBlocked
+	ParseSize      = parseSize
+	BytesText      = bytesText
+	Seconds        = seconds
+	ShellWord      = shellWord
+	BreakLines     = breakLines
+	ExplainError   = explain
+	ExitCode       = exitCode
+)
+
+// Count is count.
+func Count(n int64) string { return count(n) }
+
+// InputChunk is what one read asks for.
+const InputChunk = inputChunk

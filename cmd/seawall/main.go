@@ -1,0 +1,82 @@
+//go:build linux
+
+// Seawall keeps records in a write-ahead log: it appends them from its
+// standard input, verifies, repairs and dumps logs. Run `seawall --help`.
+//
+// The command is thin: whatever it does with a log, package wal does. Its own
+// part is what stands between a log and a shell: splitting input into records,
+// signals and closed pipes, words and numbers for people, JSON for scripts,
+// and exit codes that mean one thing each.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+func main() {
+	// An unrecovered panic, a fatal error of the runtime and SIGQUIT exit with
+	// 2, which is the code for damage. With this they abort (134) instead.
+	debug.SetTraceback("crash")
+	// A write to a pipe that nobody reads is then an error of that write, and
+	// not the end of the process: append still makes durable what it has read.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	p := &process{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	os.Exit(p.run(os.Args))
+}
+
+// process is one run of the command and what it is connected to.
+type process struct {
+	in, out, err *os.File
+	json         bool // --json is among the arguments
+	reported     bool // the JSON object is written
+}
+
+// run runs the command with its arguments, the first of which is its name, and
+// returns the exit code.
+func (p *process) run(args []string) int { return p.runApp(newApp(p), args) }
+
+// runApp is run for a tree of commands. A panic becomes an internal error.
+func (p *process) runApp(app *cli.App, args []string) (code int) {
+	defer func() {
+		if v := recover(); v != nil {
+			code = p.finish(newInternalError(v))
+		}
+	}()
+	p.json = asksForJSON(args)
+	return p.finish(app.Run(arrange(app, args)))
+}
+
+// finish says what went wrong, as the JSON object too if that was asked for
+// and is not written yet, and returns the exit code.
+func (p *process) finish(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if words := explain(err); words != "" {
+		p.say("%s", words)
+		if p.json && !p.reported {
+			if werr := p.report(&outcome{Error: words}); werr != nil {
+				p.say("cannot write to stdout: %v", werr)
+			}
+		}
+	}
+	return exitCode(err)
+}
+
+// say writes a line of talk to stderr. There is nobody left to tell when that
+// fails.
+func (p *process) say(format string, args ...any) {
+	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n         ")
+	_, _ = fmt.Fprintf(p.err, "seawall: %s\n", text)
+}
+
+// isClosedPipe reports whether a write failed because nobody reads any more.
+func isClosedPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }

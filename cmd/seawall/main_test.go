@@ -1,0 +1,124 @@
+//go:build linux
+
+package main_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+
+	seawall "github.com/seawall-wal/seawall/cmd/seawall"
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// files returns an open file with a content, and two empty ones.
+func files(t *testing.T, text string) (in, out, stderr *os.File) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "in"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func(name string) *os.File {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		return f
+	}
+	return open("in"), open("out"), open("stderr")
+}
+
+// content returns what a file holds.
+func content(t *testing.T, f *os.File) string {
+	t.Helper()
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestPanic: a panic is an internal error: one line, exit code 4, and the JSON
+// object if that was asked for.
+func TestPanic(t *testing.T) {
+	panicking := &cli.Command{
+		Name:  "panicking",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "json"}},
+		Action: func(*cli.Context) error {
+			none := os.Args[:0]
+			return errors.New(none[0])
+		},
+	}
+	for _, args := range [][]string{{"panicking"}, {"panicking", "--json"}} {
+		in, out, stderr := files(t, "")
+		if code := seawall.RunWith(in, out, stderr, panicking, args...); code != 4 {
+			t.Errorf("exit code %d, want 4", code)
+		}
+		said := content(t, stderr)
+		if !strings.HasPrefix(said, "seawall: internal error: runtime error: index out of range [0] with length 0 (main_test.go:") ||
+			strings.Count(said, "\n") != 1 {
+			t.Errorf("stderr: %q", said)
+		}
+		if got, want := strings.HasPrefix(content(t, out), `{"error":"internal error: `), len(args) > 1; got != want {
+			t.Errorf("stdout: %q", content(t, out))
+		}
+	}
+}
+
+// TestAbort: what the runtime ends the process for does not look like damage.
+func TestAbort(t *testing.T) {
+	r := start(t, "append", filepath.Join(t.TempDir(), "log"), "--ack", "--sync", "each")
+	r.write("one\n")
+	r.ack()
+	r.signal(syscall.SIGQUIT)
+	if code := r.wait(); code != -int(syscall.SIGABRT) && code != 128+int(syscall.SIGABRT) {
+		t.Errorf("exit code %d after SIGQUIT, want an abort", code)
+	}
+}
+
+// TestClosedStderr: talk that nobody hears changes nothing.
+func TestClosedStderr(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	in, out, _ := files(t, "one\n")
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = reader.Close()
+	defer func() { _ = writer.Close() }()
+	if code := seawall.Run(in, out, writer, "append", dir); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	mustHold(t, dir, "one\n")
+}
+
+func TestErrors(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code int
+		says string
+	}{
+		{nil, 0, ""},
+		{fmt.Errorf("x: %w", &wal.CorruptError{Dir: "d", File: "f"}), 2, "seawall repair --force"},
+		{wal.ErrLocked, 3, "log is locked by another writer; end the process"},
+		{fmt.Errorf("%w: d/f: of another", wal.ErrForeign), 3, "segment of another log: d/f: of another; move that file"},
+		{wal.ErrVersion, 3, "use a newer seawall"},
+		{wal.ErrMissing, 3, "`seawall append` creates a log"},
+		{errors.Join(errors.New("a"), errors.New("b")), 3, "a; b"},
+	} {
+		if got := seawall.ExitCode(c.err); got != c.code {
+			t.Errorf("%v: exit code %d, want %d", c.err, got, c.code)
+		}
+		if c.err != nil && !strings.Contains(seawall.ExplainError(c.err), c.says) {
+			t.Errorf("%v is explained as %q, want %q in it", c.err, seawall.ExplainError(c.err), c.says)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// repairCommand returns `seawall repair`.
+func repairCommand(p *process) *cli.Command {
+	return &cli.Command{
+		Name:      "repair",
+		Usage:     "trim a torn tail; with --force cut at damage",
+		ArgsUsage: "DIR",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "force", DisableDefaultText: true, Usage: "cut the log at damage: records are lost"},
+			jsonFlag(),
+		},
+		Description: "A clean log is left alone. What is removed is saved first, in DIR/lost,\n" +
+			"and the records that are lost are told as ranges of LSNs. Exit code 0:\n" +
+			"the log is clean now. 2: it is damaged, and nothing was changed.",
+		Action: p.reporting(p.repair),
+	}
+}
+
+// repair runs `seawall repair`. Signals end it where it stands: a crash during
+// a repair leaves the old tail or the new one.
+func (p *process) repair(c *cli.Context) (reporter, error) {
+	dir, err := oneDir(c)
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	rep, err := wal.Repair(dir, wal.RepairOptions{Force: c.Bool("force"), Logger: newTalk(p)})
+	if rep == nil {
+		return nil, err
+	}
+	r := &repairReport{
+		Dir: dir, Verdict: rep.Verdict, FirstLSN: rep.FirstLSN, LastLSN: rep.LastLSN,
+		DurableLSN: rep.DurableLSN, TornBytes: rep.TornBytes, Damage: rep.Damage,
+		Trimmed: rep.Trimmed, Lost: rep.Lost, Behind: rep.Behind, Saved: rep.Saved,
+		Warnings: rep.Warnings, Seconds: time.Since(begin).Seconds(),
+	}
+	for _, list := range []*[]wal.Range{&r.Lost, &r.Behind} {
+		if *list == nil {
+			*list = []wal.Range{}
+		}
+	}
+	if r.Saved == nil {
+		r.Saved = []string{}
+	}
+	var damaged *wal.CorruptError
+	if errors.As(err, &damaged) {
+		err = &codeError{exitDamaged, errors.New(
+			"the log is damaged and was not changed: restore it from a copy, or cut it at the damage with --force")}
+	}
+	return r, err
+}
+
+// repairReport is what repair says.
+type repairReport struct {
+	outcome
+	Dir        string       `json:"dir"`
+	Verdict    wal.Verdict  `json:"verdict"` // before the repair
+	Trimmed    bool         `json:"trimmed"`
+	FirstLSN   wal.LSN      `json:"first_lsn"`
+	LastLSN    wal.LSN      `json:"last_lsn"`
+	DurableLSN wal.LSN      `json:"durable_lsn"`
+	TornBytes  int64        `json:"torn_bytes"`
+	Lost       []wal.Range  `json:"lost"`   // acknowledged records
+	Behind     []wal.Range  `json:"behind"` // intact ones behind the tail, never acknowledged
+	Saved      []string     `json:"saved"`
+	Damage     []wal.Damage `json:"damage"`
+	Warnings   []string     `json:"warnings,omitempty"`
+	Seconds    float64      `json:"seconds"`
+}
+
+// print writes the report to stdout.
+func (r *repairReport) print(p *process) error {
+	var t table
+	t.add("found", verdictWords(r.Verdict))
+	t.damage(r.Damage)
+	switch {
+	case r.Trimmed:
+		t.add("done", "cut behind LSN "+lsnText(r.LastLSN, r.LastLSN)[len("LSN "):])
+	case r.Verdict == wal.Clean:
+		t.add("done", "nothing: there is nothing to repair")
+	default:
+		t.add("done", "nothing was changed")
+	}
+	if r.Trimmed && r.TornBytes > 0 {
+		t.add("removed", plural(uint64(r.TornBytes), "byte")+" behind the last record")
+	}
+	for _, l := range r.Lost {
+		t.add("lost", lsnText(l.First, l.Last)+": acknowledged records")
+	}
+	for _, b := range r.Behind {
+		t.add("removed", lsnText(b.First, b.Last)+": intact, behind the cut, never acknowledged")
+	}
+	for _, s := range r.Saved {
+		t.add("saved", filepath.Join(r.Dir, s))
+	}
+	t.add("records", recordsText(uint64(r.LastLSN-r.FirstLSN+1), r.FirstLSN, r.LastLSN))
+	for _, w := range r.Warnings {
+		t.add("warning", w)
+	}
+	return t.print(p.out)
+}

@@ -1,0 +1,214 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/urfave/cli/v2"
+
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// verifyCommand returns `seawall verify`.
+func verifyCommand(p *process) *cli.Command {
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "read all of a log and judge it",
+		ArgsUsage: "DIR",
+		Flags:     []cli.Flag{jsonFlag()},
+		Description: "Checks every checksum, link and witness, and writes nothing. The exit\n" +
+			"code is the verdict. A log that is being written may be verified too.",
+		Action: p.reporting(p.verify),
+	}
+}
+
+// verify runs `seawall verify`.
+func (p *process) verify(c *cli.Context) (reporter, error) {
+	dir, err := oneDir(c)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := untilSignal()
+	defer stop()
+	bar := newBar(p, "verifying")
+	faults, begin := faultCounts(), time.Now()
+	rep, err := wal.VerifyWith(dir, wal.VerifyOptions{Context: ctx, Progress: bar.set})
+	took := time.Since(begin)
+	bar.clear()
+	if err != nil {
+		return nil, ended(ctx, err)
+	}
+	now := faultCounts()
+	r := &verifyReport{
+		Dir: dir, UUID: rep.UUID.String(), Verdict: rep.Verdict, Live: rep.Live,
+		FirstLSN: rep.FirstLSN, LastLSN: rep.LastLSN, Records: rep.Records, DurableLSN: rep.DurableLSN,
+		TornBytes: rep.TornBytes, Damage: rep.Damage, Bytes: rep.Bytes, Seconds: took.Seconds(),
+		MinorFaults: now.minor - faults.minor, MajorFaults: now.major - faults.major,
+		Warnings: rep.Warnings, Segments: rep.Segments,
+	}
+	return r, verdictError(rep.Verdict)
+}
+
+// verdictError returns the exit code for a verdict that the report has told.
+func verdictError(v wal.Verdict) error {
+	switch v {
+	case wal.Torn:
+		return &codeError{code: exitTorn}
+	case wal.Damaged:
+		return &codeError{code: exitDamaged}
+	}
+	return nil
+}
+
+// verifyReport is what verify says.
+type verifyReport struct {
+	outcome
+	Dir         string            `json:"dir"`
+	UUID        string            `json:"uuid"`
+	Verdict     wal.Verdict       `json:"verdict"`
+	Live        bool              `json:"live"`
+	FirstLSN    wal.LSN           `json:"first_lsn"`
+	LastLSN     wal.LSN           `json:"last_lsn"` // first_lsn - 1 where there is no record
+	Records     uint64            `json:"records"`
+	DurableLSN  wal.LSN           `json:"durable_lsn"`
+	TornBytes   int64             `json:"torn_bytes"`
+	Damage      []wal.Damage      `json:"damage"`
+	Bytes       int64             `json:"bytes"`
+	Seconds     float64           `json:"seconds"`
+	MinorFaults int64             `json:"minor_faults"`
+	MajorFaults int64             `json:"major_faults"`
+	Warnings    []string          `json:"warnings,omitempty"`
+	Segments    []wal.SegmentInfo `json:"segments"`
+}
+
+// print writes the report to stdout.
+func (r *verifyReport) print(p *process) error {
+	var t table
+	t.add("verdict", verdictWords(r.Verdict))
+	t.add("log", r.UUID)
+	t.add("records", recordsText(r.Records, r.FirstLSN, r.LastLSN))
+	if r.Records > 0 {
+		t.add("durable", durableText(r.DurableLSN, r.FirstLSN, r.LastLSN))
+	}
+	if r.Live {
+		t.add("writer", "a process has the log open and may append meanwhile")
+	}
+	t.add("segments", segmentsText(r.Segments))
+	if r.TornBytes > 0 {
+		t.add("torn", plural(uint64(r.TornBytes), "byte")+" behind the last record")
+	}
+	t.add("read", fmt.Sprintf("%s in %s, %s/s", bytesText(r.Bytes), seconds(r.Seconds),
+		bytesText(int64(perSecond(float64(r.Bytes), r.Seconds)))))
+	t.add("faults", fmt.Sprintf("%s minor, %s major", count(r.MinorFaults), count(r.MajorFaults)))
+	for _, w := range r.Warnings {
+		t.add("warning", w)
+	}
+	t.damage(r.Damage)
+	switch r.Verdict {
+	case wal.Torn:
+		t.add("next", "append trims the tail when it opens the log, and so does")
+		t.add("", "seawall repair "+shellWord(r.Dir))
+	case wal.Damaged:
+		t.add("next", "restore the log from a copy; or save what is intact with")
+		t.add("", "seawall dump "+shellWord(r.Dir))
+		t.add("", "and cut the log at the damage (what is cut is saved) with")
+		t.add("", "seawall repair --force "+shellWord(r.Dir))
+	}
+	return t.print(p.out)
+}
+
+// verdictWords returns a verdict in a sentence that begins with its name.
+func verdictWords(v wal.Verdict) string {
+	switch v {
+	case wal.Torn:
+		return "torn: a crash left a tail; nothing acknowledged is lost"
+	case wal.Damaged:
+		return "damaged: acknowledged records are lost or altered"
+	}
+	return "clean: every record is intact"
+}
+
+// recordsText returns how many records there are, and which.
+func recordsText(n uint64, first, last wal.LSN) string {
+	if n == 0 {
+		return fmt.Sprintf("none; the next one is LSN %d", last+1)
+	}
+	return fmt.Sprintf("%s, LSN %d to %d", count(n), first, last)
+}
+
+// durableText returns up to where records are proved to be durable.
+func durableText(durable, first, last wal.LSN) string {
+	switch {
+	case durable >= last:
+		return "all of them"
+	case durable < first:
+		return "none is proved to be"
+	}
+	return fmt.Sprintf("up to LSN %d, as far as it is proved", durable)
+}
+
+// segmentsText returns how many segments there are, by what they are.
+func segmentsText(segments []wal.SegmentInfo) string {
+	var states []string
+	counts := make(map[string]int)
+	for _, s := range segments {
+		if counts[s.State]++; counts[s.State] == 1 {
+			states = append(states, s.State)
+		}
+	}
+	for i, s := range states {
+		states[i] = fmt.Sprintf("%d %s", counts[s], s)
+	}
+	return strings.Join(states, ", ")
+}
+
+// faults are a process's page faults.
+type faults struct{ minor, major int64 }
+
+// faultCounts returns the page faults of this process until now.
+func faultCounts() faults {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return faults{}
+	}
+	return faults{minor: int64(u.Minflt), major: int64(u.Majflt)} //nolint:unconvert // int32 on some machines
+}
+
+// bar is a progress bar on stderr, and nothing where that is no terminal.
+type bar struct {
+	p    *process
+	what string
+	bar  *progressbar.ProgressBar
+}
+
+// newBar returns a bar that appears with the first progress.
+func newBar(p *process, what string) *bar {
+	return &bar{p: p, what: what}
+}
+
+// set shows how much is done.
+func (b *bar) set(done, total int64) {
+	if b.bar == nil {
+		if !isTerminal(b.p.err) || total == 0 {
+			return
+		}
+		b.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(b.p.err), progressbar.OptionSetDescription(b.what),
+			progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true),
+			progressbar.OptionSetWidth(20), progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionClearOnFinish())
+	}
+	_ = b.bar.Set64(done) // there is nobody to tell that the bar failed
+}
+
+// clear takes the bar away.
+func (b *bar) clear() {
+	if b.bar != nil {
+		_ = b.bar.Clear()
+	}
+}
