@@ -177,3 +177,19 @@ func TestConcurrentAppendersShareSyncs(t *testing.T) {
 	ents, _ := os.ReadDir(dir)
 	t.Log(len(ents), l.Stats())
 }
+
+// TestAppendDoesNotAllocate holds appends within a segment to no allocation.
+func TestAppendDoesNotAllocate(t *testing.T) {
+	l, dir := newTestLog(t, wal.Options{SegmentBytes: 4 << 20})
+	p := record(1, 100)
+	appendRecords(t, l, 1, 100)
+	awaitPrepared(t, l, dir)
+	allocs := testing.AllocsPerRun(2000, func() {
+		if _, err := l.Append(p); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs != 0 {
+		t.Errorf("an append allocates %v times", allocs)
+	}
+}
