@@ -35,10 +35,7 @@ func CreateFile(path string, data []byte, perm fs.FileMode) error {
 // inDirOf runs do with the directory of a path open.
 func inDirOf(path string, do func(d *Dir, name string) error) error {
 	dir, name := filepath.Split(path)
-	if dir == "" {
-		dir = "."
-	}
-	d, err := OpenDir(filepath.Clean(dir), nil)
+	d, err := OpenDir(filepath.Clean(dir), nil) // no directory is "."
 	if err != nil {
 		return err
 	}

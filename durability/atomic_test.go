@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -46,6 +47,12 @@ func TestWriteFile(t *testing.T) {
 		t.Errorf("a link under the name is %v, %v, want it replaced", fi.Mode(), err)
 	}
 	wantErr(t, durability.WriteFile(filepath.Join(dir, "missing", "f"), nil, 0o644), fs.ErrNotExist, "missing")
+	must(t, os.Mkdir(filepath.Join(dir, "sub"), 0o755))
+	err := durability.WriteFile(filepath.Join(dir, "sub"), nil, 0o644)
+	wantErr(t, err, fs.ErrExist, filepath.Join(dir, "sub"))
+	if strings.Contains(err.Error(), "/proc") {
+		t.Errorf("the error %q tells the way through /proc", err)
+	}
 }
 
 // TestCreateFile creates, and leaves alone what is there.
@@ -112,7 +119,7 @@ func TestReplaceFails(t *testing.T) {
 			for _, op := range []durability.Op{
 				durability.OpCreate, durability.OpWrite, durability.OpSync, durability.OpRename, durability.OpSyncDir,
 			} {
-				if op == durability.OpCreate && phase == durability.After {
+				if op == durability.OpCreate && phase == durability.After && c.name == "CreateFile" {
 					continue // a file that is there, and an error: no kernel does that
 				}
 				t.Run(c.name+" "+op.String()+" "+phase.String(), func(t *testing.T) {
@@ -137,6 +144,14 @@ func TestReplaceFails(t *testing.T) {
 					}
 					if diff := cmp.Diff(got, r.Final(d.Path())); diff != "" {
 						t.Errorf("the trace ends otherwise (-real +trace):\n%s", diff)
+					}
+					for _, e := range r.Events() {
+						if e.Op == durability.OpRemove && len(want["f"]) > len("old") {
+							t.Errorf("the trace removes %s, which is under its new name", e.Name)
+						}
+					}
+					if open := descriptors(t, d.Path()); len(open) != 1 {
+						t.Errorf("open are %q, want the directory only", open)
 					}
 				})
 			}

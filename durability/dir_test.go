@@ -246,6 +246,7 @@ func TestMkdirAllFails(t *testing.T) {
 		path string
 	}{
 		{durability.OpSyncDir, there},
+		{durabilitytest.OpOpen, there},
 		{durability.OpSyncDir, filepath.Join(root, "there", "new")},
 		{durability.OpMkdir, filepath.Join(root, "there", "new2")},
 		{durabilitytest.OpOpen, filepath.Join(root, "there", "new3")},
@@ -260,6 +261,68 @@ func TestMkdirAllFails(t *testing.T) {
 		wantErr(t, durability.MkdirAll(c.path, 0o755, nil), unix.EIO)
 		remove()
 	}
+}
+
+// TestMkdirAllPseudo takes no offence at a directory above that cannot be synced.
+func TestMkdirAllPseudo(t *testing.T) {
+	t.Parallel()
+	must(t, durability.MkdirAll("/proc/self", 0o755, nil))
+	dir := t.TempDir()
+	there := filepath.Join(dir, "there")
+	must(t, os.Mkdir(there, 0o755))
+	for _, errno := range []unix.Errno{unix.EROFS, unix.EINVAL} {
+		remove := durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
+			if c.Op == durability.OpSyncDir {
+				return errno
+			}
+			return nil
+		})
+		must(t, durability.MkdirAll(there, 0o755, nil))
+		remove()
+	}
+}
+
+// TestFailuresLeakNothing counts the descriptors after what failed too late.
+func TestFailuresLeakNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := openDir(t, dir, nil)
+	must(t, d.CreateFile("there", []byte("x"), 0o644))
+	durabilitytest.Inject(t, dir, func(c *durabilitytest.Call) error {
+		if c.Phase == durability.After && c.Err == nil && (c.Op == durabilitytest.OpOpen || c.Op == durability.OpCreate) {
+			return unix.EIO
+		}
+		return nil
+	})
+	_, dirErr := durability.OpenDir(dir, nil)
+	_, openErr := d.Open("there", true)
+	_, createErr := d.Create("new", 0o644)
+	for _, err := range []error{dirErr, openErr, createErr, d.WriteFile("w", nil, 0o644)} {
+		wantErr(t, err, unix.EIO)
+	}
+	_, err := durability.OpenDir(filepath.Join(dir, "there"), nil)
+	wantErr(t, err, unix.ENOTDIR)
+	must(t, os.Symlink("there", filepath.Join(dir, "link")))
+	must(t, unix.Mkfifo(filepath.Join(dir, "fifo"), 0o644))
+	_, err = d.Open("fifo", true)
+	wantErr(t, err, durability.ErrNotRegular)
+	if got := descriptors(t, dir); !cmp.Equal(got, []string{dir}) {
+		t.Errorf("open are %q, want the directory only", got)
+	}
+}
+
+// descriptors returns what this process has open in a directory.
+func descriptors(t *testing.T, dir string) []string {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	var open []string
+	for _, fd := range fds {
+		if to, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && strings.HasPrefix(to, dir) {
+			open = append(open, to)
+		}
+	}
+	return open
 }
 
 // TestMkdirAllRelative works from where the process is, also for "." itself.

@@ -2,7 +2,6 @@ package durability_test
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"testing"
@@ -44,7 +43,7 @@ func TestReadDirect(t *testing.T) {
 		if int64(len(want)) < n {
 			wantErr = io.EOF
 		}
-		if !bytes.Equal(p[:got], want) || !errors.Is(err, wantErr) {
+		if !bytes.Equal(p[:got], want) || err != wantErr { //nolint:errorlint // io.EOF itself
 			t.Errorf("ReadDirect(%d bytes, %d): %d bytes, %v; want %d, %v", n, off, got, err, len(want), wantErr)
 		}
 		if n := bytes.Count(p[got:], []byte{0xee}); n != len(p)-got {

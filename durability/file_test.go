@@ -45,6 +45,9 @@ func TestReadWriteAt(t *testing.T) {
 		if string(p[:n]) != c.want || !errors.Is(err, c.err) {
 			t.Errorf("ReadAt(%d bytes, %d) = %q, %v, want %q, %v", c.n, c.off, p[:n], err, c.want, c.err)
 		}
+		if c.err == io.EOF && err != io.EOF { //nolint:errorlint // callers of an io.ReaderAt may compare
+			t.Errorf("the end of the file is %#v, want io.EOF itself", err)
+		}
 	}
 	_, err = f.WriteAt([]byte("x"), -1)
 	wantErr(t, err, unix.EINVAL, f.Path(), "offset -1")

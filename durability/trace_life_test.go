@@ -101,8 +101,30 @@ func TestTraceIdentity(t *testing.T) {
 	if diff := cmp.Diff([]uint64{file, file, file, stranger, dir, dir}, got); diff != "" {
 		t.Errorf("identities (-want +got):\n%s", diff)
 	}
-	if file == 0 || stranger == 0 || dir == 0 || file == stranger || file == dir || stranger == dir {
-		t.Errorf("the identities %d, %d, %d are not three", file, stranger, dir)
+	before = r.Len()
+	must(t, newDir(t, r).Sync())
+	elsewhere := r.Events()[before].File
+	all := map[uint64]bool{file: true, stranger: true, dir: true, elsewhere: true}
+	if len(all) != 4 || all[0] {
+		t.Errorf("the identities %d, %d, %d, %d are not four", file, stranger, dir, elsewhere)
+	}
+	for _, e := range r.Events() {
+		if e.Op == durability.OpCreate && e.Phase == durability.After && e.File != map[string]uint64{"a": file, "x": stranger}[e.Name] {
+			t.Errorf("creating %s has identity %d", e.Name, e.File)
+		}
+	}
+
+	if !durability.Identified(again) {
+		t.Error("the identity went with the first of two descriptors")
+	}
+	must(t, again.Close())
+	if durability.Identified(again) {
+		t.Error("the identity stays behind the last descriptor")
+	}
+	must(t, twin.Close())
+	must(t, d.Close())
+	if durability.IdentifiedDir(d) {
+		t.Error("the identity stays behind the directory")
 	}
 }
 

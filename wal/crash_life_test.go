@@ -24,7 +24,7 @@ import (
 
 // defaultBudget is how long all tests of this package that go on as long as
 // they are let run together; SEAWALL_BUDGET, a duration, replaces it.
-const defaultBudget = 40 * time.Second
+const defaultBudget = 30 * time.Second
 
 // deadline returns when a test ends that may take so many percent of the budget.
 func deadline(t testing.TB, percent int) time.Time {

@@ -151,7 +151,7 @@ func TestCrashHoldsBackOne(t *testing.T) {
 	done := 0
 	for ; done < len(places) && time.Now().Before(end); done++ {
 		at := places[done]
-		for i := 0; ; i++ {
+		for i := 0; i == 0 || time.Now().Before(end); i++ {
 			hold := &durabilitytest.HoldBack{Index: i}
 			state := f.rec.Crash(f.root, at, hold)
 			if !hold.Hit() {

@@ -221,9 +221,19 @@ func openOver(t *testing.T, or *oracle, old *life, c crash, cached durabilitytes
 // differs from the device's: the store would carry it there.
 func (f *life) wantSameBeforeStores(device, cached durabilitytest.Files) {
 	f.t.Helper()
+	unsynced := make(map[string]bool)
 	for i, e := range f.rec.Events() {
+		switch {
+		case e.Op == durability.OpWrite:
+			unsynced[e.Name] = true
+		case e.Op == durability.OpSync && e.Phase == durability.After && e.Err == nil:
+			delete(unsynced, e.Name)
+		}
 		if e.Op != durability.OpStore {
 			continue
+		}
+		if unsynced[e.Name] {
+			f.t.Fatalf("event %d stores into %s before what was written to it is synced\n%s", i, e.Name, f.describe(i+1))
 		}
 		name := logName + "/" + e.Name
 		real, model := f.pages(i, cached, device, name, e)

@@ -341,6 +341,12 @@ func (f *life) readLostPages() (remove func()) {
 func (f *life) failingWork() {
 	f.t.Helper()
 	f.open()
+	f.failingRecords()
+}
+
+// failingRecords appends and syncs until a call fails.
+func (f *life) failingRecords() {
+	f.t.Helper()
 	for i := range 8 {
 		p := f.payload(f.log.LastLSN()+1, 8000)
 		f.begin(p)

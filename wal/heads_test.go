@@ -25,8 +25,10 @@ func TestHeads(t *testing.T) {
 	clean := finding{last: 14, durable: 14}
 	all := []wal.Range{{First: 1, Last: 14}}
 	damaged := func(last wal.LSN, name string, off int64, from, to wal.LSN, reason string, behind ...wal.Range) finding {
-		return finding{verdict: wal.Damaged, last: last, durable: 14, anyTorn: true, behind: behind,
-			damage: []wal.Damage{{File: name, Offset: off, FirstLSN: from, LastLSN: to, Reason: reason}}}
+		return finding{
+			verdict: wal.Damaged, last: last, durable: 14, anyTorn: true, behind: behind,
+			damage: []wal.Damage{{File: name, Offset: off, FirstLSN: from, LastLSN: to, Reason: reason}},
+		}
 	}
 	const (
 		badHeader, zeroHeader = "header does not validate", "header is zero"

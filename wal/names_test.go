@@ -20,118 +20,128 @@ const (
 	sixthName = "0000000000000006.wal"
 )
 
+// missing is the damage of a missing segment.
+func missing(name string, first, last wal.LSN) wal.Damage {
+	return wal.Damage{File: name, FirstLSN: first, LastLSN: last, Reason: "missing segment"}
+}
+
+// cleanTo14 is a log that nothing is wrong with.
+var cleanTo14 = finding{last: 14, durable: 14}
+
+// directories are changes of a directory, and what comes of them.
+var directories = []struct {
+	name string
+	hurt func(*specimen)
+	want finding
+	gone string // a file that Open removes
+}{
+	{"first missing", func(s *specimen) { s.remove(firstName) }, finding{
+		verdict: wal.Damaged, last: 14, durable: 14, dumpFirst: 5,
+		damage: []wal.Damage{{
+			File: firstName, FirstLSN: 1, LastLSN: 4,
+			Reason: "missing: the log's first records were in it, or before it",
+		}},
+	}, ""},
+	{"first two missing", func(s *specimen) { s.remove(firstName); s.remove(secondName) }, finding{
+		verdict: wal.Damaged, last: 14, durable: 14, dumpFirst: 9,
+		damage: []wal.Damage{{
+			File: secondName, FirstLSN: 1, LastLSN: 8,
+			Reason: "missing: the log's first records were in it, or before it",
+		}},
+	}, ""},
+	{"second missing", func(s *specimen) { s.remove(secondName) }, finding{
+		verdict: wal.Damaged, last: 4, durable: 14, anyTorn: true, behind: []wal.Range{{First: 9, Last: 14}},
+		damage: []wal.Damage{missing(secondName, 5, 8)},
+	}, ""},
+	{"second and third missing", func(s *specimen) { s.remove(secondName); s.remove(thirdName) }, finding{
+		verdict: wal.Damaged, last: 4, durable: 14, anyTorn: true, behind: []wal.Range{{First: 13, Last: 14}},
+		damage: []wal.Damage{
+			{File: secondName, FirstLSN: 5, LastLSN: 12, Reason: "missing segment, one of 2 up to " + thirdName},
+			{File: thirdName, Reason: "missing segment, one of 2 up to " + thirdName},
+		},
+	}, ""},
+	{"newest missing", func(s *specimen) { s.remove(fourthName) }, finding{
+		verdict: wal.Damaged, last: 12, durable: 0,
+		damage: []wal.Damage{missing(fourthName, 0, 0)},
+	}, ""},
+	{"prepared missing", func(s *specimen) { s.remove(fifthName) }, finding{
+		verdict: wal.Damaged, last: 14, durable: 14,
+		damage: []wal.Damage{missing(fifthName, 0, 0)},
+	}, ""},
+	{"last prepared missing", func(s *specimen) { s.remove(sixthName) }, cleanTo14, ""},
+	{"lock file missing", func(s *specimen) { s.remove(lockFile) }, cleanTo14, ""},
+	{"lock file empty", func(s *specimen) { s.put(lockFile, nil) }, cleanTo14, ""},
+	{"lock file of nonsense", func(s *specimen) { s.put(lockFile, []byte(strings.Repeat("x", 100))) }, cleanTo14, ""},
+	{"other names", func(s *specimen) {
+		for _, name := range []string{
+			"1.wal", "0000000000000000.wal", "000000000000000A.wal", "00000000000000001.wal",
+			"0000000000000001.wal~", "notes.txt", ".wal", ".tmp", "0000000000000001",
+		} {
+			s.put(name, []byte("not a segment"))
+		}
+	}, cleanTo14, ""},
+	{"longer", func(s *specimen) {
+		s.change(secondName, func(data []byte) []byte { return append(data, "more"...) })
+		s.change(fourthName, func(data []byte) []byte { return append(data, make([]byte, 5000)...) })
+	}, cleanTo14, ""},
+	{"empty", func(s *specimen) { s.put(secondName, nil) }, finding{
+		verdict: wal.Damaged, last: 4, durable: 14, anyTorn: true, behind: []wal.Range{{First: 9, Last: 14}},
+		damage: []wal.Damage{{File: secondName, FirstLSN: 5, LastLSN: 8, Reason: "empty file"}},
+	}, ""},
+	{"prepared one empty", func(s *specimen) { s.put(fifthName, nil) }, finding{
+		verdict: wal.Damaged, last: 14, durable: 14,
+		damage: []wal.Damage{{File: fifthName, Reason: "empty file"}},
+	}, ""},
+	{"renamed", func(s *specimen) { s.rename(secondName, "0000000000000007.wal") }, finding{
+		verdict: wal.Damaged, last: 4, durable: 14, anyTorn: true, behind: []wal.Range{{First: 9, Last: 14}},
+		damage: []wal.Damage{
+			missing(secondName, 5, 8),
+			{File: "0000000000000007.wal", Reason: "renamed: it holds segment 0000000000000002"},
+		},
+	}, ""},
+	{"exchanged", func(s *specimen) {
+		s.rename(secondName, "x")
+		s.rename(thirdName, secondName)
+		s.rename("x", thirdName)
+	}, finding{
+		verdict: wal.Damaged, last: 4, durable: 14, anyTorn: true, behind: []wal.Range{{First: 13, Last: 14}},
+		damage: []wal.Damage{
+			{File: secondName, FirstLSN: 5, LastLSN: 12, Reason: "renamed: it holds segment 0000000000000003"},
+			{File: thirdName, Reason: "renamed: it holds segment 0000000000000002"},
+		},
+	}, ""},
+	{"copied ahead", func(s *specimen) { s.put("0000000000000007.wal", s.get(thirdName)) }, finding{
+		verdict: wal.Damaged, last: 14, durable: 14, anyTorn: true,
+		damage: []wal.Damage{{File: "0000000000000007.wal", Reason: "renamed: it holds segment 0000000000000003"}},
+	}, ""},
+	{"stray temporary file of garbage", func(s *specimen) {
+		s.put("0000000000000007.tmp", []byte(strings.Repeat("garbage", 10000)))
+	}, cleanTo14, "0000000000000007.tmp"},
+	{"empty temporary file", func(s *specimen) { s.put("0000000000000007.tmp", nil) }, cleanTo14, "0000000000000007.tmp"},
+	{"temporary file beside its segment", func(s *specimen) {
+		s.put("0000000000000003.tmp", s.get(thirdName))
+	}, cleanTo14, "0000000000000003.tmp"},
+	{"temporary file with another's stamp", func(s *specimen) {
+		s.put("0000000000000007.tmp", s.get(fourthName))
+	}, cleanTo14, "0000000000000007.tmp"},
+	{"newest has its temporary name", func(s *specimen) {
+		s.rename(fourthName, "0000000000000004.tmp")
+		s.remove(fifthName)
+		s.remove(sixthName)
+	}, cleanTo14, "0000000000000004.tmp"},
+	{"newest two have their temporary names", func(s *specimen) {
+		s.rename(thirdName, "0000000000000003.tmp")
+		s.rename(fourthName, "0000000000000004.tmp")
+		s.remove(fifthName)
+		s.remove(sixthName)
+	}, cleanTo14, "0000000000000003.tmp"},
+}
+
 // TestDirectory changes which files there are. The log has 14 records in
 // segments 1 to 4, and segments 5 and 6 are prepared.
 func TestDirectory(t *testing.T) {
-	clean := finding{last: 14, durable: 14}
-	missing := func(name string, first, last wal.LSN) wal.Damage {
-		return wal.Damage{File: name, FirstLSN: first, LastLSN: last, Reason: "missing segment"}
-	}
-	tests := []struct {
-		name string
-		hurt func(*specimen)
-		want finding
-		gone string // a file that Open removes
-	}{
-		{"first missing", func(s *specimen) { s.remove(firstName) }, finding{
-			verdict: wal.Damaged, last: 14, durable: 14, dumpFirst: 5,
-			damage: []wal.Damage{{File: firstName, FirstLSN: 1, LastLSN: 4,
-				Reason: "missing: the log's first records were in it, or before it"}},
-		}, ""},
-		{"first two missing", func(s *specimen) { s.remove(firstName); s.remove(secondName) }, finding{
-			verdict: wal.Damaged, last: 14, durable: 14, dumpFirst: 9,
-			damage: []wal.Damage{{File: secondName, FirstLSN: 1, LastLSN: 8,
-				Reason: "missing: the log's first records were in it, or before it"}},
-		}, ""},
-		{"second missing", func(s *specimen) { s.remove(secondName) }, finding{
-			verdict: wal.Damaged, last: 4, durable: 14, anyTorn: true, behind: []wal.Range{{First: 9, Last: 14}},
-			damage: []wal.Damage{missing(secondName, 5, 8)},
-		}, ""},
-		{"second and third missing", func(s *specimen) { s.remove(secondName); s.remove(thirdName) }, finding{
-			verdict: wal.Damaged, last: 4, durable: 14, anyTorn: true, behind: []wal.Range{{First: 13, Last: 14}},
-			damage: []wal.Damage{
-				{File: secondName, FirstLSN: 5, LastLSN: 12, Reason: "missing segment, one of 2 up to " + thirdName},
-				{File: thirdName, Reason: "missing segment, one of 2 up to " + thirdName},
-			},
-		}, ""},
-		{"newest missing", func(s *specimen) { s.remove(fourthName) }, finding{
-			verdict: wal.Damaged, last: 12, durable: 0,
-			damage: []wal.Damage{missing(fourthName, 0, 0)},
-		}, ""},
-		{"prepared missing", func(s *specimen) { s.remove(fifthName) }, finding{
-			verdict: wal.Damaged, last: 14, durable: 14,
-			damage: []wal.Damage{missing(fifthName, 0, 0)},
-		}, ""},
-		{"last prepared missing", func(s *specimen) { s.remove(sixthName) }, clean, ""},
-		{"lock file missing", func(s *specimen) { s.remove(lockFile) }, clean, ""},
-		{"lock file empty", func(s *specimen) { s.put(lockFile, nil) }, clean, ""},
-		{"lock file of nonsense", func(s *specimen) { s.put(lockFile, []byte(strings.Repeat("x", 100))) }, clean, ""},
-		{"other names", func(s *specimen) {
-			for _, name := range []string{
-				"1.wal", "0000000000000000.wal", "000000000000000A.wal", "00000000000000001.wal",
-				"0000000000000001.wal~", "notes.txt", ".wal", ".tmp", "0000000000000001",
-			} {
-				s.put(name, []byte("not a segment"))
-			}
-		}, clean, ""},
-		{"longer", func(s *specimen) {
-			s.change(secondName, func(data []byte) []byte { return append(data, "more"...) })
-			s.change(fourthName, func(data []byte) []byte { return append(data, make([]byte, 5000)...) })
-		}, clean, ""},
-		{"empty", func(s *specimen) { s.put(secondName, nil) }, finding{
-			verdict: wal.Damaged, last: 4, durable: 14, anyTorn: true, behind: []wal.Range{{First: 9, Last: 14}},
-			damage: []wal.Damage{{File: secondName, FirstLSN: 5, LastLSN: 8, Reason: "empty file"}},
-		}, ""},
-		{"prepared one empty", func(s *specimen) { s.put(fifthName, nil) }, finding{
-			verdict: wal.Damaged, last: 14, durable: 14,
-			damage: []wal.Damage{{File: fifthName, Reason: "empty file"}},
-		}, ""},
-		{"renamed", func(s *specimen) { s.rename(secondName, "0000000000000007.wal") }, finding{
-			verdict: wal.Damaged, last: 4, durable: 14, anyTorn: true, behind: []wal.Range{{First: 9, Last: 14}},
-			damage: []wal.Damage{
-				missing(secondName, 5, 8),
-				{File: "0000000000000007.wal", Reason: "renamed: it holds segment 0000000000000002"},
-			},
-		}, ""},
-		{"exchanged", func(s *specimen) {
-			s.rename(secondName, "x")
-			s.rename(thirdName, secondName)
-			s.rename("x", thirdName)
-		}, finding{
-			verdict: wal.Damaged, last: 4, durable: 14, anyTorn: true, behind: []wal.Range{{First: 13, Last: 14}},
-			damage: []wal.Damage{
-				{File: secondName, FirstLSN: 5, LastLSN: 12, Reason: "renamed: it holds segment 0000000000000003"},
-				{File: thirdName, Reason: "renamed: it holds segment 0000000000000002"},
-			},
-		}, ""},
-		{"copied ahead", func(s *specimen) { s.put("0000000000000007.wal", s.get(thirdName)) }, finding{
-			verdict: wal.Damaged, last: 14, durable: 14, anyTorn: true,
-			damage: []wal.Damage{{File: "0000000000000007.wal", Reason: "renamed: it holds segment 0000000000000003"}},
-		}, ""},
-		{"stray temporary file of garbage", func(s *specimen) {
-			s.put("0000000000000007.tmp", []byte(strings.Repeat("garbage", 10000)))
-		}, clean, "0000000000000007.tmp"},
-		{"empty temporary file", func(s *specimen) { s.put("0000000000000007.tmp", nil) }, clean, "0000000000000007.tmp"},
-		{"temporary file beside its segment", func(s *specimen) {
-			s.put("0000000000000003.tmp", s.get(thirdName))
-		}, clean, "0000000000000003.tmp"},
-		{"temporary file with another's stamp", func(s *specimen) {
-			s.put("0000000000000007.tmp", s.get(fourthName))
-		}, clean, "0000000000000007.tmp"},
-		{"newest has its temporary name", func(s *specimen) {
-			s.rename(fourthName, "0000000000000004.tmp")
-			s.remove(fifthName)
-			s.remove(sixthName)
-		}, clean, "0000000000000004.tmp"},
-		{"newest two have their temporary names", func(s *specimen) {
-			s.rename(thirdName, "0000000000000003.tmp")
-			s.rename(fourthName, "0000000000000004.tmp")
-			s.remove(fifthName)
-			s.remove(sixthName)
-		}, clean, "0000000000000003.tmp"},
-	}
 	base := rotated(t)
-	for _, tt := range tests {
+	for _, tt := range directories {
 		t.Run(tt.name, func(t *testing.T) {
 			s := take(t, base.dir)
 			tt.hurt(s)
@@ -193,16 +203,22 @@ func TestRefused(t *testing.T) {
 		want error
 		file string
 	}{
-		{"foreign segment ahead", func(s *specimen) { s.put("0000000000000007.wal", other.get(firstName)) },
-			wal.ErrForeign, "0000000000000007.wal"},
-		{"foreign segment in the middle", func(s *specimen) { s.put(secondName, other.get(secondName)) },
-			wal.ErrForeign, secondName},
+		{
+			"foreign segment ahead", func(s *specimen) { s.put("0000000000000007.wal", other.get(firstName)) },
+			wal.ErrForeign, "0000000000000007.wal",
+		},
+		{
+			"foreign segment in the middle", func(s *specimen) { s.put(secondName, other.get(secondName)) },
+			wal.ErrForeign, secondName,
+		},
 		{"foreign first segment, nameless lock file", func(s *specimen) {
 			s.put(firstName, other.get(firstName))
 			s.put(lockFile, nil)
 		}, wal.ErrForeign, firstName},
-		{"foreign temporary file", func(s *specimen) { s.put("0000000000000007.tmp", other.get(sixthName)) },
-			wal.ErrForeign, "0000000000000007.tmp"},
+		{
+			"foreign temporary file", func(s *specimen) { s.put("0000000000000007.tmp", other.get(sixthName)) },
+			wal.ErrForeign, "0000000000000007.tmp",
+		},
 		{"all segments foreign", func(s *specimen) {
 			for _, name := range s.segments() {
 				s.put(name, other.get(name))

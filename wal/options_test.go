@@ -54,7 +54,7 @@ func TestOptions(t *testing.T) {
 				if !errors.Is(err, wal.ErrOptions) {
 					t.Errorf("%v, want ErrOptions", err)
 				}
-				if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+				if _, err = os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 					t.Errorf("the directory was made: %v", err)
 				}
 				return
@@ -132,7 +132,7 @@ func TestOptionsChange(t *testing.T) {
 		appendRecords(t, l, 20, 9000)
 		last += 20
 		wantRecords(t, l, 1, last, 9000)
-		if err := l.Close(); err != nil {
+		if err = l.Close(); err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
 		rep, err := wal.Verify(dir)

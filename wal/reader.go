@@ -128,6 +128,9 @@ func (r *Reader) read() error {
 // position brings the view to the segment of the record that is next, and the
 // place to a frame that is not behind it.
 func (r *Reader) position(t *segments) error {
+	if t.closed {
+		return ErrClosed // the mapping at hand may be gone
+	}
 	if r.view.st != nil && r.at.lsn == r.next-1 {
 		// The view may be of a mapping that was given up meanwhile.
 		if v := r.view.st; v.mapped() && v.view().mem == r.view.mem {

@@ -11,79 +11,107 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
+// forceTests are damages, what a forced repair leaves, and what it saves.
+var forceTests = []struct {
+	name        string
+	hurt        func(*specimen)
+	first, last wal.LSN
+	lost        string
+	saved       []string
+}{
+	{
+		"record in the last segment", func(s *specimen) { s.flip(fourthName, frame.DataOffset+10024+100) },
+		1, 13, "[{14 14}]", savedAs(fourthName),
+	},
+	{
+		"record in the first segment", func(s *specimen) { s.flip(firstName, frame.DataOffset+100) },
+		1, 0, "[{1 14}]", savedAs(firstName, secondName, thirdName, fourthName),
+	},
+	{
+		"record in the middle", func(s *specimen) { s.zero(secondName, frame.DataOffset+10024, frame.DataOffset+10100) },
+		1, 5, "[{6 14}]", savedAs(secondName, thirdName, fourthName),
+	},
+	{"two records", func(s *specimen) {
+		s.flip(secondName, frame.DataOffset+2*10024+100)
+		s.flip(fourthName, frame.DataOffset+100)
+	}, 1, 6, "[{7 14}]", savedAs(secondName, thirdName, fourthName)},
+	{
+		"last record of a segment", func(s *specimen) { s.flip(secondName, frame.DataOffset+3*10024) },
+		1, 7, "[{8 14}]", savedAs(secondName, thirdName, fourthName),
+	},
+	{
+		"stamp of the first segment", func(s *specimen) { s.flip(firstName, frame.StampOffset+50) },
+		1, 0, "[{1 14}]", savedAs(firstName, secondName, thirdName, fourthName),
+	},
+	{
+		"stamp of the last segment", func(s *specimen) { s.flip(fourthName, frame.StampOffset+50) },
+		1, 12, "[{13 14}]", savedAs(fourthName),
+	},
+	{
+		"stamp in the middle", func(s *specimen) { s.zero(secondName, frame.StampOffset, frame.StampOffset+104) },
+		1, 4, "[{5 14}]", savedAs(secondName, thirdName, fourthName),
+	},
+	{
+		"header of the first segment", func(s *specimen) { s.flip(firstName, 20) },
+		15, 14, "[{1 14}]", savedAs(firstName, secondName, thirdName, fourthName),
+	},
+	{
+		"header in the middle", func(s *specimen) { s.flip(thirdName, 20) },
+		1, 8, "[{9 14}]", savedAs(thirdName, fourthName),
+	},
+	{
+		"header of the last segment", func(s *specimen) { s.flip(fourthName, 20) },
+		1, 12, "[{13 14}]", savedAs(fourthName),
+	},
+	{
+		"header of a prepared segment", func(s *specimen) { s.flip(fifthName, 20) },
+		1, 14, "[]", savedAs(fifthName),
+	},
+	{"short in the middle", func(s *specimen) {
+		s.change(secondName, func(data []byte) []byte { return data[:frame.DataOffset+20000] })
+	}, 1, 4, "[{5 14}]", savedAs(secondName, thirdName, fourthName)},
+	{
+		"empty last segment", func(s *specimen) { s.put(fourthName, nil) },
+		1, 12, "[]", savedAs(fourthName),
+	}, // what was in it nobody knows any more
+	{
+		"first segment missing", func(s *specimen) { s.remove(firstName) },
+		5, 14, "[{1 4}]", nil,
+	},
+	{
+		"first two segments missing", func(s *specimen) { s.remove(firstName); s.remove(secondName) },
+		9, 14, "[{1 8}]", nil,
+	},
+	{"first segment missing and a record", func(s *specimen) {
+		s.remove(firstName)
+		s.flip(thirdName, frame.DataOffset+100)
+	}, 5, 8, "[{1 4} {9 14}]", savedAs(thirdName, fourthName)},
+	{
+		"second segment missing", func(s *specimen) { s.remove(secondName) },
+		1, 4, "[{5 14}]", savedAs(thirdName, fourthName),
+	},
+	{"prepared segment missing", func(s *specimen) { s.remove(fifthName) }, 1, 14, "[]", nil},
+	{
+		"renamed", func(s *specimen) { s.rename(secondName, "0000000000000007.wal") },
+		1, 4, "[{5 14}]", savedAs(thirdName, fourthName, "0000000000000007.wal"),
+	},
+	{"all segments missing", func(s *specimen) {
+		for _, n := range s.segments() {
+			s.remove(n)
+		}
+	}, 1, 0, "[]", nil},
+	{"all headers", func(s *specimen) {
+		for _, n := range s.segments() {
+			s.flip(n, 20)
+		}
+	}, 15, 14, "[{1 14}]", savedAs(firstName, secondName, thirdName, fourthName, fifthName, sixthName)},
+}
+
 // TestForce cuts damaged logs at their damage. The log has records 1 to 14 of
 // 10,000 bytes in segments 1 to 4, all durable, and segments 5 and 6 prepared.
 func TestForce(t *testing.T) {
-	saved := func(names ...string) (out []string) {
-		for _, n := range names {
-			out = append(out, "lost/0001/"+n)
-		}
-		return out
-	}
-	tests := []struct {
-		name        string
-		hurt        func(*specimen)
-		first, last wal.LSN
-		lost        string
-		saved       []string
-	}{
-		{"record in the last segment", func(s *specimen) { s.flip(fourthName, frame.DataOffset+10024+100) },
-			1, 13, "[{14 14}]", saved(fourthName)},
-		{"record in the first segment", func(s *specimen) { s.flip(firstName, frame.DataOffset+100) },
-			1, 0, "[{1 14}]", saved(firstName, secondName, thirdName, fourthName)},
-		{"record in the middle", func(s *specimen) { s.zero(secondName, frame.DataOffset+10024, frame.DataOffset+10100) },
-			1, 5, "[{6 14}]", saved(secondName, thirdName, fourthName)},
-		{"two records", func(s *specimen) {
-			s.flip(secondName, frame.DataOffset+2*10024+100)
-			s.flip(fourthName, frame.DataOffset+100)
-		}, 1, 6, "[{7 14}]", saved(secondName, thirdName, fourthName)},
-		{"last record of a segment", func(s *specimen) { s.flip(secondName, frame.DataOffset+3*10024) },
-			1, 7, "[{8 14}]", saved(secondName, thirdName, fourthName)},
-		{"stamp of the first segment", func(s *specimen) { s.flip(firstName, frame.StampOffset+50) },
-			1, 0, "[{1 14}]", saved(firstName, secondName, thirdName, fourthName)},
-		{"stamp of the last segment", func(s *specimen) { s.flip(fourthName, frame.StampOffset+50) },
-			1, 12, "[{13 14}]", saved(fourthName)},
-		{"stamp in the middle", func(s *specimen) { s.zero(secondName, frame.StampOffset, frame.StampOffset+104) },
-			1, 4, "[{5 14}]", saved(secondName, thirdName, fourthName)},
-		{"header of the first segment", func(s *specimen) { s.flip(firstName, 20) },
-			15, 14, "[{1 14}]", saved(firstName, secondName, thirdName, fourthName)},
-		{"header in the middle", func(s *specimen) { s.flip(thirdName, 20) },
-			1, 8, "[{9 14}]", saved(thirdName, fourthName)},
-		{"header of the last segment", func(s *specimen) { s.flip(fourthName, 20) },
-			1, 12, "[{13 14}]", saved(fourthName)},
-		{"header of a prepared segment", func(s *specimen) { s.flip(fifthName, 20) },
-			1, 14, "[]", saved(fifthName)},
-		{"short in the middle", func(s *specimen) {
-			s.change(secondName, func(data []byte) []byte { return data[:frame.DataOffset+20000] })
-		}, 1, 4, "[{5 14}]", saved(secondName, thirdName, fourthName)},
-		{"empty last segment", func(s *specimen) { s.put(fourthName, nil) },
-			1, 12, "[]", saved(fourthName)}, // what was in it nobody knows any more
-		{"first segment missing", func(s *specimen) { s.remove(firstName) },
-			5, 14, "[{1 4}]", nil},
-		{"first two segments missing", func(s *specimen) { s.remove(firstName); s.remove(secondName) },
-			9, 14, "[{1 8}]", nil},
-		{"first segment missing and a record", func(s *specimen) {
-			s.remove(firstName)
-			s.flip(thirdName, frame.DataOffset+100)
-		}, 5, 8, "[{1 4} {9 14}]", saved(thirdName, fourthName)},
-		{"second segment missing", func(s *specimen) { s.remove(secondName) },
-			1, 4, "[{5 14}]", saved(thirdName, fourthName)},
-		{"prepared segment missing", func(s *specimen) { s.remove(fifthName) }, 1, 14, "[]", nil},
-		{"renamed", func(s *specimen) { s.rename(secondName, "0000000000000007.wal") },
-			1, 4, "[{5 14}]", saved(thirdName, fourthName, "0000000000000007.wal")},
-		{"all segments missing", func(s *specimen) {
-			for _, n := range s.segments() {
-				s.remove(n)
-			}
-		}, 1, 0, "[]", nil},
-		{"all headers", func(s *specimen) {
-			for _, n := range s.segments() {
-				s.flip(n, 20)
-			}
-		}, 15, 14, "[{1 14}]", saved(firstName, secondName, thirdName, fourthName, fifthName, sixthName)},
-	}
 	base := rotated(t)
-	for _, tt := range tests {
+	for _, tt := range forceTests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := take(t, base.dir)
 			tt.hurt(s)
@@ -213,7 +241,7 @@ func TestTrimsNested(t *testing.T) {
 		}
 		appendRecords(t, l, 5, 100)
 		next := takeLive(t, l, s.dir)
-		if err := l.Close(); err != nil {
+		if err = l.Close(); err != nil {
 			t.Fatal(err)
 		}
 		// Nothing was synced since the log was opened.

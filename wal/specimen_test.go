@@ -51,9 +51,9 @@ func readDir(t testing.TB, dir string) map[string][]byte {
 			return nil
 		}
 		if d.Type()&os.ModeSymlink != 0 {
-			to, err := os.Readlink(p)
+			to, rerr := os.Readlink(p)
 			files[rel] = []byte(to)
-			return err
+			return rerr
 		}
 		files[rel], err = os.ReadFile(p)
 		return err
@@ -85,11 +85,12 @@ func takeLive(t testing.TB, l *wal.Log, dir string) *specimen {
 func awaitPrepared(t testing.TB, l *wal.Log, dir string) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		ready := l.Stats().Ready
 		temps, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(temps) == 0 && l.Stats().Ready == wal.DefaultSegmentsAhead {
+		if len(temps) == 0 && ready == wal.DefaultSegmentsAhead {
 			return
 		}
 		if time.Now().After(end) {

@@ -1,6 +1,7 @@
 package wal_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,70 +25,86 @@ func lived(t testing.TB, durable int) *specimen {
 	return takeLive(t, l, dir)
 }
 
+// at10024 returns the offset of a frame of a record of 10,000 bytes, by its
+// place in its segment.
+func at10024(i int64) int64 { return frame.DataOffset + i*10024 }
+
+// tear damages such a frame's payload.
+func tear(name string, i int64) func(*specimen) {
+	return func(s *specimen) { s.flip(name, at10024(i)+100) }
+}
+
+// upTo14 is the range from first to the last record.
+func upTo14(first wal.LSN) []wal.Range { return []wal.Range{{First: first, Last: 14}} }
+
+// olderTorn is what is done to logs, and what comes of it.
+var olderTorn = []struct {
+	name    string
+	durable int
+	hurt    func(*specimen)
+	want    finding
+}{
+	{
+		"unwitnessed, first segment", 3, tear(firstName, 3),
+		finding{verdict: wal.Torn, last: 3, durable: 3, behind: upTo14(5), saved: savedAs(firstName, secondName, thirdName, fourthName)},
+	},
+	{
+		"unwitnessed, second segment", 3, tear(secondName, 0),
+		finding{verdict: wal.Torn, last: 4, durable: 3, behind: upTo14(6), saved: savedAs(secondName, thirdName, fourthName)},
+	},
+	{
+		"unwitnessed, at a segment's end", 4, func(s *specimen) { s.zero(secondName, at10024(3), at10024(4)) },
+		finding{verdict: wal.Torn, last: 7, durable: 4, behind: upTo14(9), saved: savedAs(thirdName, fourthName)},
+	},
+	{"unwitnessed, a whole segment but its header", 4, func(s *specimen) {
+		s.zero(secondName, frame.StampOffset, wal.MinSegmentBytes)
+	}, finding{verdict: wal.Torn, last: 4, durable: 4, behind: upTo14(9), saved: savedAs(thirdName, fourthName)}},
+	{"unwitnessed, nothing but later stamps", 4, func(s *specimen) {
+		s.zero(secondName, frame.StampOffset, wal.MinSegmentBytes)
+		s.zero(thirdName, at10024(0), wal.MinSegmentBytes)
+		s.zero(fourthName, at10024(0), wal.MinSegmentBytes)
+	}, finding{verdict: wal.Torn, last: 4, durable: 4}},
+	{
+		"witnessed, first segment", 6, tear(firstName, 3),
+		finding{
+			verdict: wal.Damaged, last: 3, durable: 6, behind: upTo14(5),
+			damage: lostAt(firstName, at10024(3), 4, 4, reasonPayload),
+		},
+	},
+	{
+		"witnessed, at a segment's end", 9, func(s *specimen) { s.zero(secondName, at10024(3), at10024(4)) },
+		finding{
+			verdict: wal.Damaged, last: 7, durable: 9, behind: upTo14(9),
+			damage: lostAt(secondName, at10024(3), 8, 8, reasonZeros), opens: 14,
+		},
+	},
+	{"witnessed by a stamp alone", 8, func(s *specimen) {
+		s.flip(secondName, at10024(3)+100)
+		s.zero(thirdName, at10024(0), wal.MinSegmentBytes)
+		s.zero(fourthName, frame.StampOffset, wal.MinSegmentBytes)
+	}, finding{verdict: wal.Damaged, last: 7, durable: 8, damage: lostAt(secondName, at10024(3), 8, 8, reasonPayload), opens: 8}},
+	{"witnessed by a frame alone", 8, func(s *specimen) {
+		s.flip(secondName, at10024(3)+100)
+		s.zero(thirdName, frame.StampOffset, frame.StampOffset+frame.StampBytes)
+		s.zero(fourthName, frame.StampOffset, wal.MinSegmentBytes)
+	}, finding{
+		verdict: wal.Damaged, last: 7, durable: 8, damage: lostAt(secondName, at10024(3), 8, 8, reasonPayload),
+		behind: []wal.Range{{First: 9, Last: 12}},
+	}},
+	{"a whole segment but its header", 9, func(s *specimen) {
+		s.zero(secondName, frame.StampOffset, wal.MinSegmentBytes)
+	}, finding{
+		verdict: wal.Damaged, last: 4, durable: 9, behind: upTo14(9),
+		damage: lostAt(firstName, at10024(4), 5, 8, reasonZeros),
+	}},
+}
+
 // TestOlderSegmentTorn tears an older segment while the stamps and frames of
 // newer ones are on the disk: pages reach it in any order. Torn is what nothing
 // witnesses.
 func TestOlderSegmentTorn(t *testing.T) {
-	const size = 10024 // of a frame
-	at := func(i int64) int64 { return frame.DataOffset + i*size }
-	payload := func(name string, i int64) func(*specimen) {
-		return func(s *specimen) { s.flip(name, at(i)+100) }
-	}
-	behind := func(first wal.LSN) []wal.Range { return []wal.Range{{First: first, Last: 14}} }
-	lost := func(name string, i int64, first, last wal.LSN, reason string) []wal.Damage {
-		return []wal.Damage{{File: name, Offset: at(i), FirstLSN: first, LastLSN: last, Reason: reason}}
-	}
-	saved := func(names ...string) (out []string) {
-		for _, n := range names {
-			out = append(out, "lost/0001/"+n)
-		}
-		return out
-	}
-	all := saved(firstName, secondName, thirdName, fourthName)
-	tests := []struct {
-		name    string
-		durable int
-		hurt    func(*specimen)
-		want    finding
-	}{
-		{"unwitnessed, first segment", 3, payload(firstName, 3),
-			finding{verdict: wal.Torn, last: 3, durable: 3, behind: behind(5), saved: all}},
-		{"unwitnessed, second segment", 3, payload(secondName, 0),
-			finding{verdict: wal.Torn, last: 4, durable: 3, behind: behind(6), saved: all[1:]}},
-		{"unwitnessed, at a segment's end", 4, func(s *specimen) { s.zero(secondName, at(3), at(4)) },
-			finding{verdict: wal.Torn, last: 7, durable: 4, behind: behind(9), saved: all[2:]}},
-		{"unwitnessed, a whole segment but its header", 4, func(s *specimen) {
-			s.zero(secondName, frame.StampOffset, wal.MinSegmentBytes)
-		}, finding{verdict: wal.Torn, last: 4, durable: 4, behind: behind(9), saved: all[2:]}},
-		{"unwitnessed, nothing but later stamps", 4, func(s *specimen) {
-			s.zero(secondName, frame.StampOffset, wal.MinSegmentBytes)
-			s.zero(thirdName, at(0), wal.MinSegmentBytes)
-			s.zero(fourthName, at(0), wal.MinSegmentBytes)
-		}, finding{verdict: wal.Torn, last: 4, durable: 4}},
-		{"witnessed, first segment", 6, payload(firstName, 3),
-			finding{verdict: wal.Damaged, last: 3, durable: 6, behind: behind(5),
-				damage: lost(firstName, 3, 4, 4, reasonPayload), opens: 14}},
-		{"witnessed, at a segment's end", 9, func(s *specimen) { s.zero(secondName, at(3), at(4)) },
-			finding{verdict: wal.Damaged, last: 7, durable: 9, behind: behind(9),
-				damage: lost(secondName, 3, 8, 8, reasonZeros), opens: 14}},
-		{"witnessed by a stamp alone", 8, func(s *specimen) {
-			s.flip(secondName, at(3)+100)
-			s.zero(thirdName, at(0), wal.MinSegmentBytes)
-			s.zero(fourthName, frame.StampOffset, wal.MinSegmentBytes)
-		}, finding{verdict: wal.Damaged, last: 7, durable: 8, damage: lost(secondName, 3, 8, 8, reasonPayload), opens: 8}},
-		{"witnessed by a frame alone", 8, func(s *specimen) {
-			s.flip(secondName, at(3)+100)
-			s.zero(thirdName, frame.StampOffset, frame.StampOffset+frame.StampBytes)
-			s.zero(fourthName, frame.StampOffset, wal.MinSegmentBytes)
-		}, finding{verdict: wal.Damaged, last: 7, durable: 8, damage: lost(secondName, 3, 8, 8, reasonPayload),
-			behind: []wal.Range{{First: 9, Last: 12}}}},
-		{"a whole segment but its header", 9, func(s *specimen) {
-			s.zero(secondName, frame.StampOffset, wal.MinSegmentBytes)
-		}, finding{verdict: wal.Damaged, last: 4, durable: 9, behind: behind(9),
-			damage: lost(firstName, 4, 5, 8, reasonZeros)}},
-	}
 	bases := map[int]*specimen{}
-	for _, tt := range tests {
+	for _, tt := range olderTorn {
 		if bases[tt.durable] == nil {
 			bases[tt.durable] = lived(t, tt.durable)
 		}
@@ -130,12 +147,8 @@ func TestEveryCutPoint(t *testing.T) {
 		last, from := wal.LSN(0), int64(frame.DataOffset)
 		for _, p := range frames {
 			// A frame is there if all of its bytes are but zeros at its end.
-			whole := append([]byte(nil), whole[p.off:p.end()]...)
-			if got := append([]byte(nil), whole...); cut < p.end() {
-				clear(got[max(0, cut-p.off):])
-				if string(got) != string(whole) {
-					break
-				}
+			if cut < p.end() && bytes.ContainsFunc(whole[max(p.off, cut):p.end()], func(r rune) bool { return r != 0 }) {
+				break
 			}
 			if p.Last {
 				last, from = p.LSN, p.end()

@@ -127,7 +127,9 @@ func excuse(r *recovery.Result, published LSN) {
 		return
 	}
 	for _, d := range r.Damage {
-		if d.First == 0 || d.Last <= published {
+		// A file that is missing or unreadable has no offset; a break in the
+		// chain has, and may cost no record.
+		if d.First == 0 && d.Offset == 0 || d.First != 0 && d.Last <= published {
 			return
 		}
 	}

@@ -33,7 +33,7 @@ func TestAppendPause(t *testing.T) {
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "log")
-			r := start(t, append(args, "append", "--ack", dir)...)
+			r := start(t, append(args, "append", "--ack", small, dir)...)
 			r.write("one\n")
 			if got := r.ack(); got != 1 {
 				t.Fatalf("acked %d, want 1", got)
@@ -65,7 +65,7 @@ func TestAppendKilled(t *testing.T) {
 	have := 0
 	for round := range 8 {
 		sync := []string{"each", "1ms"}[round%2]
-		r := start(t, "append", dir, "--ack", "--sync", sync, "--segment-size", "64KiB")
+		r := start(t, "append", dir, "--ack", "--sync", sync, small)
 		stop, stopped := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(stopped)
@@ -110,7 +110,7 @@ func TestAppendKilled(t *testing.T) {
 // process without any sync.
 func TestAppendKilledUnsynced(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
-	r := start(t, "append", dir, "--sync", "manual")
+	r := start(t, "append", dir, "--sync", "manual", small)
 	want := string(numbers(1, 2000))
 	r.write(want)
 	eventually(t, "all records are appended", func() bool {
@@ -136,7 +136,7 @@ func TestAppendSignals(t *testing.T) {
 		for _, args := range [][]string{{"--sync", "manual"}, {"--sync", "each"}, {"--sync", "1h", "--batch", "10"}} {
 			t.Run(fmt.Sprint(c.signal, args), func(t *testing.T) {
 				dir := filepath.Join(t.TempDir(), "log")
-				r := start(t, append(args, "append", dir)...)
+				r := start(t, append(args, "append", dir, small)...)
 				r.write("one\ntwo\nthree\nfo")
 				eventually(t, "three records are there", func() bool {
 					got, _ := output(t, "dump", dir)
@@ -163,7 +163,7 @@ func TestAppendSignalTakesAllThatWasRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("seawall", "append", dir, "--sync", "each", "--ack")
+	cmd := exec.Command("seawall", "append", dir, "--sync", "each", "--ack", small)
 	var stderr lockedBuffer
 	cmd.Stdin, cmd.Stderr = reader, &stderr
 	acks, err := cmd.StdoutPipe()
@@ -205,11 +205,11 @@ func TestAppendSignalTakesAllThatWasRead(t *testing.T) {
 // waits for. Here it is somebody who reads the acks.
 func TestAppendSecondSignal(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
-	r := start(t, "append", dir, "--ack", "--sync", "each")
+	r := start(t, "append", dir, "--ack", "--sync", "each", small)
 	fillPipe(t, r)
 	r.signal(syscall.SIGINT)
 	eventually(t, "the log is closed", func() bool {
-		_, code := output(t, "append", "--file", "/dev/null", dir)
+		_, code := output(t, "append", "--file", "/dev/null", small, dir)
 		return code == 0
 	})
 	begin := time.Now()
@@ -243,7 +243,7 @@ func fillPipe(t *testing.T, r *running) {
 // end after a signal.
 func TestAppendAcksNotRead(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
-	r := start(t, "append", dir, "--ack", "--sync", "each")
+	r := start(t, "append", dir, "--ack", "--sync", "each", small)
 	fillPipe(t, r)
 	r.signal(syscall.SIGTERM)
 	if code := r.wait(); code != 143 {
@@ -258,7 +258,7 @@ func TestAppendAcksNotRead(t *testing.T) {
 // is made durable, and the exit code says that it was not all.
 func TestAppendAcksClosed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
-	r := start(t, "append", dir, "--ack", "--sync", "each")
+	r := start(t, "append", dir, "--ack", "--sync", "each", small)
 	r.write("one\n")
 	if got := r.ack(); got != 1 {
 		t.Fatalf("acked %d, want 1", got)
@@ -280,7 +280,7 @@ func TestAppendAcksClosed(t *testing.T) {
 // TestAppendNohup: a signal that the parent ignores is ignored.
 func TestAppendNohup(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
-	cmd := exec.Command("sh", "-c", `trap "" INT; exec seawall append "$0" --ack --sync each`, dir)
+	cmd := exec.Command("sh", "-c", `trap "" INT; exec seawall append "$0" --ack --sync each --segment-size 64KiB`, dir)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -316,7 +316,7 @@ func TestAppendFromNamedPipe(t *testing.T) {
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := start(t, "append", "--file", fifo, dir)
+	r := start(t, "append", "--file", fifo, small, dir)
 	if err := os.WriteFile(fifo, []byte("a\nb"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +325,7 @@ func TestAppendFromNamedPipe(t *testing.T) {
 	}
 	mustHold(t, dir, "a\nb\n")
 
-	r = start(t, "append", "--file", fifo, dir)
+	r = start(t, "append", "--file", fifo, small, dir)
 	eventually(t, "the log is open", func() bool {
 		out, _ := output(t, "verify", "--json", dir)
 		return strings.Contains(out, `"live":true`)
@@ -339,10 +339,10 @@ func TestAppendFromNamedPipe(t *testing.T) {
 // TestAppendLocked: a second writer is refused, and told why.
 func TestAppendLocked(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
-	r := start(t, "append", dir, "--ack", "--sync", "each")
+	r := start(t, "append", dir, "--ack", "--sync", "each", small)
 	r.write("one\n")
 	r.ack()
-	for _, args := range [][]string{{"append", "--file", "/dev/null", dir}, {"repair", dir}} {
+	for _, args := range [][]string{{"append", "--file", "/dev/null", small, dir}, {"repair", dir}} {
 		second := start(t, args...)
 		if code := second.wait(); code != 3 {
 			t.Errorf("%v: exit code %d, want 3", args, code)
@@ -373,7 +373,7 @@ func TestAppendFailedSync(t *testing.T) {
 		return err
 	})
 	in, out, stderr := files(t, "one\ntwo\nthree\nfour\n")
-	code := seawall.Run(in, out, stderr, "append", dir, "--sync", "each", "--ack", "--segment-size", "64KiB")
+	code := seawall.Run(in, out, stderr, "append", dir, "--sync", "each", "--ack", small)
 	if code != 3 {
 		t.Errorf("exit code %d, want 3", code)
 	}

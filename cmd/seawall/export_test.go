@@ -91,3 +91,53 @@ func Count(n int64) string { return count(n) }
 
 // InputChunk is what one read asks for.
 const InputChunk = inputChunk
+
+// Input is input.
+type Input struct{ in *input }
+
+// OpenInput returns an input of a file that has been started.
+func OpenInput(name string, pauses bool) (Input, error) {
+	in, err := openInput(name)
+	if err == nil {
+		in.pauses = pauses
+		in.start()
+	}
+	return Input{in}, err
+}
+
+// OpenBrokenInput is OpenInput for an input whose buffers are too small.
+func OpenBrokenInput(name string) (Input, error) {
+	in, err := openInput(name)
+	if err == nil {
+		<-in.free
+		<-in.free
+		in.free <- nil
+		in.start()
+	}
+	return Input{in}, err
+}
+
+// Stop is the input's.
+func (i Input) Stop() { i.in.stop() }
+
+// Chunk is what one read brought.
+type Chunk struct {
+	Data  string
+	Pause bool
+	Err   error
+}
+
+// Chunks returns a channel of the input's chunks.
+func (i Input) Chunks() chan Chunk {
+	ch := make(chan Chunk)
+	go func() {
+		defer close(ch)
+		for c := range i.in.chunks {
+			ch <- Chunk{string(c.data), c.pause, c.err}
+			if c.data != nil {
+				i.in.free <- c.data
+			}
+		}
+	}()
+	return ch
+}

@@ -75,7 +75,7 @@ func TestPanic(t *testing.T) {
 
 // TestAbort: what the runtime ends the process for does not look like damage.
 func TestAbort(t *testing.T) {
-	r := start(t, "append", filepath.Join(t.TempDir(), "log"), "--ack", "--sync", "each")
+	r := start(t, "append", filepath.Join(t.TempDir(), "log"), "--ack", "--sync", "each", small)
 	r.write("one\n")
 	r.ack()
 	r.signal(syscall.SIGQUIT)
@@ -94,7 +94,7 @@ func TestClosedStderr(t *testing.T) {
 	}
 	_ = reader.Close()
 	defer func() { _ = writer.Close() }()
-	if code := seawall.Run(in, out, writer, "append", dir); code != 0 {
+	if code := seawall.Run(in, out, writer, "append", dir, small); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	mustHold(t, dir, "one\n")

@@ -22,6 +22,9 @@ import (
 // broken.
 const patience = 30 * time.Second
 
+// small is the flag for small segments, which are soon prepared.
+const small = "--segment-size=64KiB"
+
 // running is a `seawall` process under test.
 type running struct {
 	t      *testing.T

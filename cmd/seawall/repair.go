@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -37,7 +38,7 @@ func (p *process) repair(c *cli.Context) (reporter, error) {
 		return nil, err
 	}
 	begin := time.Now()
-	rep, err := wal.Repair(dir, wal.RepairOptions{Force: c.Bool("force"), Logger: newTalk(p)})
+	rep, err := wal.Repair(dir, wal.RepairOptions{Force: c.Bool("force")})
 	if rep == nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ type repairReport struct {
 	DurableLSN wal.LSN      `json:"durable_lsn"`
 	TornBytes  int64        `json:"torn_bytes"`
 	Lost       []wal.Range  `json:"lost"`   // acknowledged records
-	Behind     []wal.Range  `json:"behind"` // intact ones behind the tail, never acknowledged
+	Behind     []wal.Range  `json:"behind"` // intact ones behind the tail or the damage
 	Saved      []string     `json:"saved"`
 	Damage     []wal.Damage `json:"damage"`
 	Warnings   []string     `json:"warnings,omitempty"`
@@ -86,22 +87,17 @@ func (r *repairReport) print(p *process) error {
 	var t table
 	t.add("found", verdictWords(r.Verdict))
 	t.damage(r.Damage)
+	t.behind(r.Verdict, r.TornBytes, r.Behind)
 	switch {
 	case r.Trimmed:
-		t.add("done", "cut behind LSN "+lsnText(r.LastLSN, r.LastLSN)[len("LSN "):])
+		t.add("done", fmt.Sprintf("cut behind LSN %d", r.LastLSN))
 	case r.Verdict == wal.Clean:
 		t.add("done", "nothing: there is nothing to repair")
 	default:
 		t.add("done", "nothing was changed")
 	}
-	if r.Trimmed && r.TornBytes > 0 {
-		t.add("removed", plural(uint64(r.TornBytes), "byte")+" behind the last record")
-	}
 	for _, l := range r.Lost {
 		t.add("lost", lsnText(l.First, l.Last)+": acknowledged records")
-	}
-	for _, b := range r.Behind {
-		t.add("removed", lsnText(b.First, b.Last)+": intact, behind the cut, never acknowledged")
 	}
 	for _, s := range r.Saved {
 		t.add("saved", filepath.Join(r.Dir, s))

@@ -38,6 +38,21 @@ func (t *table) damage(places []wal.Damage) {
 	}
 }
 
+// behind adds what lies behind the last record.
+func (t *table) behind(v wal.Verdict, bytes int64, intact []wal.Range) {
+	if bytes == 0 && len(intact) == 0 {
+		return
+	}
+	t.add("behind", plural(uint64(bytes), "byte")+" behind the last record")
+	words := ": intact, but never acknowledged"
+	if v == wal.Damaged {
+		words = ": intact, but behind the damage"
+	}
+	for _, r := range intact {
+		t.add("", lsnText(r.First, r.Last)+words)
+	}
+}
+
 // print writes the table.
 func (t *table) print(w io.Writer) error {
 	_, err := io.WriteString(w, strings.Join(t.lines, "\n")+"\n")

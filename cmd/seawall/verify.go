@@ -47,7 +47,7 @@ func (p *process) verify(c *cli.Context) (reporter, error) {
 	r := &verifyReport{
 		Dir: dir, UUID: rep.UUID.String(), Verdict: rep.Verdict, Live: rep.Live,
 		FirstLSN: rep.FirstLSN, LastLSN: rep.LastLSN, Records: rep.Records, DurableLSN: rep.DurableLSN,
-		TornBytes: rep.TornBytes, Damage: rep.Damage, Bytes: rep.Bytes, Seconds: took.Seconds(),
+		TornBytes: rep.TornBytes, Behind: rep.Behind, Damage: rep.Damage, Bytes: rep.Bytes, Seconds: took.Seconds(),
 		MinorFaults: now.minor - faults.minor, MajorFaults: now.major - faults.major,
 		Warnings: rep.Warnings, Segments: rep.Segments,
 	}
@@ -77,6 +77,7 @@ type verifyReport struct {
 	Records     uint64            `json:"records"`
 	DurableLSN  wal.LSN           `json:"durable_lsn"`
 	TornBytes   int64             `json:"torn_bytes"`
+	Behind      []wal.Range       `json:"behind,omitempty"` // intact, behind the last record
 	Damage      []wal.Damage      `json:"damage"`
 	Bytes       int64             `json:"bytes"`
 	Seconds     float64           `json:"seconds"`
@@ -92,16 +93,14 @@ func (r *verifyReport) print(p *process) error {
 	t.add("verdict", verdictWords(r.Verdict))
 	t.add("log", r.UUID)
 	t.add("records", recordsText(r.Records, r.FirstLSN, r.LastLSN))
-	if r.Records > 0 {
+	if r.Records > 0 || r.DurableLSN > r.LastLSN {
 		t.add("durable", durableText(r.DurableLSN, r.FirstLSN, r.LastLSN))
 	}
 	if r.Live {
 		t.add("writer", "a process has the log open and may append meanwhile")
 	}
 	t.add("segments", segmentsText(r.Segments))
-	if r.TornBytes > 0 {
-		t.add("torn", plural(uint64(r.TornBytes), "byte")+" behind the last record")
-	}
+	t.behind(r.Verdict, r.TornBytes, r.Behind)
 	t.add("read", fmt.Sprintf("%s in %s, %s/s", bytesText(r.Bytes), seconds(r.Seconds),
 		bytesText(int64(perSecond(float64(r.Bytes), r.Seconds)))))
 	t.add("faults", fmt.Sprintf("%s minor, %s major", count(r.MinorFaults), count(r.MajorFaults)))
@@ -144,7 +143,9 @@ func recordsText(n uint64, first, last wal.LSN) string {
 // durableText returns up to where records are proved to be durable.
 func durableText(durable, first, last wal.LSN) string {
 	switch {
-	case durable >= last:
+	case durable > last:
+		return fmt.Sprintf("up to LSN %d, which is more than there are", durable)
+	case durable == last:
 		return "all of them"
 	case durable < first:
 		return "none is proved to be"

@@ -108,7 +108,7 @@ func TestPermissions(t *testing.T) {
 	}
 	dir := filepath.Join(tmp, "log")
 	in, out, stderr := files(t, "one\n")
-	if code := seawall.Run(in, out, stderr, "append", dir, "--segment-size", "64KiB"); code != 0 {
+	if code := seawall.Run(in, out, stderr, "append", dir, small); code != 0 {
 		t.Fatal(content(t, stderr))
 	}
 	for _, c := range []struct {

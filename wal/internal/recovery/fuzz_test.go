@@ -70,7 +70,7 @@ func (s *sample) target(v uint32) (segment int, off int64) {
 	case v&(1<<31) != 0: // anywhere
 		return segment, low % frame.MinSegmentBytes
 	case low < 1024: // the heads
-		return segment, low / 204 * frame.BlockBytes % frame.DataOffset & ^(frame.BlockBytes - 1) + low%204
+		return segment, low/204*frame.BlockBytes%frame.DataOffset & ^(frame.BlockBytes-1) + low%204
 	default: // near a frame
 		if len(s.places) == 0 {
 			return segment, frame.DataOffset + low%100

@@ -58,22 +58,32 @@ func TestWitnesses(t *testing.T) {
 	}{
 		{"none", func(*sample) {}, facts{Verdict: recovery.Clean, Last: 1}},
 		{"slot", func(s *sample) { s.slot() }, facts{Verdict: recovery.Damaged, Last: 1, Watermark: 2, Damage: lost}},
-		{"stamp of the next segment", func(s *sample) { s.rotate() },
-			facts{Verdict: recovery.Damaged, Last: 1, Watermark: 2, Damage: lost}},
-		{"frame that its predecessor proves", func(s *sample) { s.batch(payload(1)); s.batch(payload(2)) },
-			facts{Verdict: recovery.Damaged, Last: 1, Watermark: 2, Damage: lost, Behind: []recovery.Range{{First: 3, Last: 4}}}},
+		{
+			"stamp of the next segment", func(s *sample) { s.rotate() },
+			facts{Verdict: recovery.Damaged, Last: 1, Watermark: 2, Damage: lost},
+		},
+		{
+			"frame that its predecessor proves", func(s *sample) { s.batch(payload(1)); s.batch(payload(2)) },
+			facts{Verdict: recovery.Damaged, Last: 1, Watermark: 2, Damage: lost, Behind: []recovery.Range{{First: 3, Last: 4}}},
+		},
 		{"frame that nothing proves", func(s *sample) { s.batch(payload(1)) }, facts{Verdict: recovery.Torn, Last: 1}},
-		{"mark that its predecessor proves", func(s *sample) { s.durable = 0; s.batch(payload(1)); s.durable = 2; s.mark() },
-			facts{Verdict: recovery.Damaged, Last: 1, Watermark: 2, Damage: lost, Behind: []recovery.Range{{First: 3, Last: 3}}}},
-		{"mark of more than there is", func(s *sample) { s.durable = 0; s.batch(payload(1)); s.durable = 1 << 60; s.mark() },
-			facts{Verdict: recovery.Damaged, Last: 1, Watermark: 3, Behind: []recovery.Range{{First: 3, Last: 3}}, Damage: lost}},
+		{
+			"mark that its predecessor proves", func(s *sample) { s.durable = 0; s.batch(payload(1)); s.durable = 2; s.mark() },
+			facts{Verdict: recovery.Damaged, Last: 1, Watermark: 2, Damage: lost, Behind: []recovery.Range{{First: 3, Last: 3}}},
+		},
+		{
+			"mark of more than there is", func(s *sample) { s.durable = 0; s.batch(payload(1)); s.durable = 1 << 60; s.mark() },
+			facts{Verdict: recovery.Damaged, Last: 1, Watermark: 3, Behind: []recovery.Range{{First: 3, Last: 3}}, Damage: lost},
+		},
 		{"frame of an older epoch behind the cut", func(s *sample) {
 			s.batch(payload(1))
 			s.batch(payload(2))
 			s.cutAt(s.places[0])
 		}, facts{Verdict: recovery.Torn, Last: 1, Watermark: 1}},
-		{"slot of an older epoch", func(s *sample) { s.slot(); s.cutAt(s.places[0]) },
-			facts{Verdict: recovery.Clean, Last: 1, Watermark: 1}},
+		{
+			"slot of an older epoch", func(s *sample) { s.slot(); s.cutAt(s.places[0]) },
+			facts{Verdict: recovery.Clean, Last: 1, Watermark: 1},
+		},
 		{"first frame of the next segment", func(s *sample) {
 			s.durable = 0
 			s.rotate()
@@ -90,8 +100,10 @@ func TestWitnesses(t *testing.T) {
 		}, facts{Verdict: recovery.Damaged, Last: 1, Watermark: 2, Behind: []recovery.Range{{First: 3, Last: 4}}, Damage: []recovery.Damage{{
 			File: "0000000000000002.wal", Offset: frame.StampOffset, First: 2, Last: 2, Reason: "the segment's stamp is zero",
 		}}}},
-		{"cut behind it", func(s *sample) { s.batch(payload(3)); s.cutAt(s.places[1]) },
-			facts{Verdict: recovery.Damaged, Last: 1, Watermark: 2, Damage: lost}},
+		{
+			"cut behind it", func(s *sample) { s.batch(payload(3)); s.cutAt(s.places[1]) },
+			facts{Verdict: recovery.Damaged, Last: 1, Watermark: 2, Damage: lost},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -104,8 +116,10 @@ func TestWitnesses(t *testing.T) {
 // formed and linked.
 func TestChain(t *testing.T) {
 	rec := func(lsn frame.LSN, p []byte) frame.Frame {
-		return frame.Frame{Length: uint32(len(p)), PayloadCRC: frame.Checksum(p), LSN: lsn, Epoch: 1,
-			Kind: frame.KindRecord, First: true, Last: true}
+		return frame.Frame{
+			Length: uint32(len(p)), PayloadCRC: frame.Checksum(p), LSN: lsn, Epoch: 1,
+			Kind: frame.KindRecord, First: true, Last: true,
+		}
 	}
 	p := payload(9)
 	with := func(lsn frame.LSN, change func(*frame.Frame)) frame.Frame {
@@ -154,8 +168,10 @@ func TestChain(t *testing.T) {
 func TestBatchesInterrupted(t *testing.T) {
 	frameOf := func(s *sample, first, last bool) {
 		p := payload(4)
-		f := frame.Frame{Length: 4, PayloadCRC: frame.Checksum(p), LSN: s.lsn + 1, Epoch: 1,
-			Kind: frame.KindRecord, First: first, Last: last}
+		f := frame.Frame{
+			Length: 4, PayloadCRC: frame.Checksum(p), LSN: s.lsn + 1, Epoch: 1,
+			Kind: frame.KindRecord, First: first, Last: last,
+		}
 		s.note(f, p)
 		s.put(f, p)
 	}
@@ -192,9 +208,11 @@ func TestHighLSNs(t *testing.T) {
 	p := s.places[1]
 	s.segments[0][p.off] ^= 1
 	j := s.judge(t, recovery.Options{All: true})
-	wantFacts(t, j, facts{Verdict: recovery.Damaged, Last: first, Watermark: first + 3,
+	wantFacts(t, j, facts{
+		Verdict: recovery.Damaged, Last: first, Watermark: first + 3,
 		Behind: []recovery.Range{{First: first + 2, Last: first + 5}},
-		Damage: []recovery.Damage{{File: one, Offset: p.off, First: first + 1, Last: first + 1, Reason: "no valid frame header"}}})
+		Damage: []recovery.Damage{{File: one, Offset: p.off, First: first + 1, Last: first + 1, Reason: "no valid frame header"}},
+	})
 }
 
 // long makes a log of n segments with two records each, all synced but those
@@ -334,11 +352,17 @@ func TestRefusals(t *testing.T) {
 		want   error
 		file   string
 	}{
-		{"another UUID", func(s *sample) { reheader(s, 1, func(h *frame.Header) { h.UUID[0]++ }) },
-			frame.UUID{}, recovery.ErrForeign, "0000000000000002.wal"},
+		{
+			"another UUID", func(s *sample) { reheader(s, 1, func(h *frame.Header) { h.UUID[0]++ }) },
+			frame.UUID{},
+			recovery.ErrForeign, "0000000000000002.wal",
+		},
 		{"another UUID than known", func(*sample) {}, frame.UUID{9}, recovery.ErrForeign, one},
-		{"unknown feature", func(s *sample) { reheader(s, 2, func(h *frame.Header) { h.Features = 1 }) },
-			frame.UUID{}, recovery.ErrVersion, "0000000000000003.wal"},
+		{
+			"unknown feature", func(s *sample) { reheader(s, 2, func(h *frame.Header) { h.Features = 1 }) },
+			frame.UUID{},
+			recovery.ErrVersion, "0000000000000003.wal",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -56,10 +56,10 @@ func (m *memory) Unload() {
 type sample struct {
 	uuid     frame.UUID
 	segments [][]byte
-	temp     map[int]bool // by index
+	temp     map[int]bool           // by index
 	records  map[frame.LSN][][]byte // all that ever had that LSN
 	ends     map[frame.LSN]bool     // last records of batches
-	places   []spot             // of all frames
+	places   []spot                 // of all frames
 
 	seed    frame.Seed
 	off     int64
