@@ -54,7 +54,14 @@ func TestTruncatedAtEverySector(t *testing.T) {
 	l.Close()
 	base := take(t, dir)
 	frames := base.frames(firstName)
+	var cuts []int64
 	for n := int64(0); n < wal.MinSegmentBytes; n += sectorBytes {
+		cuts = append(cuts, n)
+	}
+	for n := frames[2].off - 9; n <= frames[3].off+40; n += 7 { // also within a header, a payload, a padding
+		cuts = append(cuts, n)
+	}
+	for _, n := range cuts {
 		s := base
 		whole := base.get(firstName)
 		s.put(firstName, whole[:n])

@@ -191,6 +191,37 @@ func wantHarmNoticed(t *testing.T, l *wal.Log, dir, file string, err error) {
 	}
 }
 
+// TestLastPageLostAndRefilled truncates the last page of a segment away, with
+// records in it, and extends the file again: the next store brings the block
+// back, and only the last frame's link tells that the bytes before are gone.
+func TestLastPageLostAndRefilled(t *testing.T) {
+	for name, newRoot := range map[string]func(tester) string{"disk": diskDir, "memory": fastDir} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(newRoot(t), "log")
+			l, err := wal.Open(dir, small())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			appendRecords(t, l, 1, 40000)
+			appendRecords(t, l, 2, 500)
+			if err = l.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			appendRecords(t, l, 1, 500)
+			const file = "0000000000000001.wal"
+			if err = truncatedTo(61440, true)(filepath.Join(dir, file)); err != nil {
+				t.Fatal(err)
+			}
+			_, err = l.Append(record(5, 100))
+			err = errors.Join(err, l.Sync())
+			if !errors.Is(err, wal.ErrPoisoned) || !strings.Contains(err.Error(), file) || l.DurableLSN() != 3 {
+				t.Fatalf("durable %d: %v", l.DurableLSN(), err)
+			}
+		})
+	}
+}
+
 // diskDir returns a directory where temporary files lie.
 func diskDir(t tester) string {
 	t.Helper()

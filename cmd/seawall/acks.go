@@ -48,6 +48,8 @@ type acks struct {
 	// every says that each record has its line. Otherwise a line that would be
 	// late already stands for those before it.
 	every bool
+	// late returns a channel that says when ackPatience is over.
+	late func() <-chan time.Time
 
 	mu      sync.Mutex
 	durable wal.LSN // the newest one noted
@@ -63,7 +65,7 @@ type acks struct {
 // newAcks returns acks that write to w.
 func newAcks(w io.Writer, every bool) *acks {
 	return &acks{
-		w: w, every: every,
+		w: w, every: every, late: func() <-chan time.Time { return time.After(ackPatience) },
 		wake: make(chan struct{}, 1), done: make(chan struct{}), dead: make(chan struct{}),
 	}
 }
@@ -76,10 +78,11 @@ func (a *acks) start(last wal.LSN) {
 	go a.run()
 }
 
-// note notes that all records up to lsn are durable. It never waits.
+// note notes that all records up to lsn are durable. It never waits. The log
+// calls it in order.
 func (a *acks) note(lsn wal.LSN) {
 	a.mu.Lock()
-	a.durable = max(a.durable, lsn)
+	a.durable = lsn
 	a.mu.Unlock()
 	a.rouse()
 }
@@ -101,7 +104,7 @@ func (a *acks) close(hurry <-chan struct{}) error {
 		select {
 		case <-a.done:
 			return a.failure()
-		case <-time.After(ackPatience):
+		case <-a.late():
 			if a.last() == before {
 				return errAcksBlocked
 			}

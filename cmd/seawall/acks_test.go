@@ -38,7 +38,6 @@ func TestAcksEvery(t *testing.T) {
 	a := seawall.NewAcks(&b, true, 4)
 	a.Note(6)
 	a.Note(6)
-	a.Note(5) // never back
 	a.Note(8)
 	if err := a.Close(nil); err != nil {
 		t.Fatal(err)
@@ -70,26 +69,39 @@ func TestAcksLate(t *testing.T) {
 	}
 }
 
-// TestAcksHurry: acks that nobody takes do not hold up the end, ones that are
-// taken are all written.
+// TestAcksHurry: as long as acks are taken, however slowly, they are written.
 func TestAcksHurry(t *testing.T) {
 	w := make(slowWriter)
 	a := seawall.NewAcks(w, true, 0)
+	var lines []string
+	late := make(chan time.Time, 1)
+	a.SetLate(func() <-chan time.Time { // over whenever one line was taken
+		lsn := a.Last()
+		lines = append(lines, w.take(t))
+		eventually(t, "the line is counted", func() bool { return a.Last() > lsn })
+		if lsn < 9 {
+			late <- time.Time{}
+		}
+		return late
+	})
 	a.Note(10)
 	hurry := make(chan struct{})
 	close(hurry)
-	done := make(chan error, 1)
-	go func() { done <- a.Close(hurry) }()
-	for range 10 {
-		w.take(t)
+	if err := a.Close(hurry); err != nil || len(lines) != 10 {
+		t.Errorf("error %v after %q", err, lines)
 	}
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+}
 
-	a = seawall.NewAcks(w, true, 0)
+// TestAcksBlocked: acks that nobody takes do not hold up the end.
+func TestAcksBlocked(t *testing.T) {
+	w := make(slowWriter)
+	a := seawall.NewAcks(w, true, 0)
 	a.Note(10)
 	w.take(t)
+	eventually(t, "the line is counted", func() bool { return a.Last() == 1 })
+	hurry := make(chan struct{})
+	close(hurry)
+	done := make(chan error, 1)
 	go func() { done <- a.Close(hurry) }()
 	select {
 	case err := <-done:

@@ -3,7 +3,6 @@
 package main_test
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,13 +12,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	seawall "github.com/seawall-wal/seawall/cmd/seawall"
-	"github.com/seawall-wal/seawall/durability"
-	"github.com/seawall-wal/seawall/durability/durabilitytest"
+	"github.com/seawall-wal/seawall/wal"
 )
 
 // TestAppendPause: input that pauses leaves nothing with the command but an
@@ -53,6 +50,61 @@ func TestAppendPause(t *testing.T) {
 			mustHold(t, dir, "one\ntwo\nthree\nunfinished business\n")
 		})
 	}
+}
+
+// TestAppendLargest: the limit that errors name is the limit, in batches too.
+func TestAppendLargest(t *testing.T) {
+	for _, batch := range []string{"1", "5"} {
+		dir := filepath.Join(t.TempDir(), "log")
+		l, err := wal.Open(dir, wal.Options{SegmentBytes: 64 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		largest := strings.Repeat("x", int(l.MaxRecordBytes()))
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		text := "a\n" + largest + "\nb\n" + largest + "\n"
+		in, out, stderr := files(t, text+"b\n"+largest+"x\n")
+		if code := seawall.Run(in, out, stderr, "append", dir, small, "--batch", batch); code != 3 {
+			t.Errorf("exit code %d, want 3", code)
+		}
+		want := fmt.Sprintf("line 6 has %s bytes, the limit is %s;", seawall.Count(int64(len(largest)+1)), seawall.Count(int64(len(largest))))
+		if got := content(t, stderr); !strings.Contains(got, want) {
+			t.Errorf("stderr does not say %q:\n%s", want, got)
+		}
+		mustHold(t, dir, text+"b\n")
+	}
+}
+
+// TestAppendEndlessRecord: a record that never ends keeps no batch waiting.
+func TestAppendEndlessRecord(t *testing.T) {
+	tmp := t.TempDir()
+	in, err := os.Create(filepath.Join(tmp, "in"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = in.Close() }()
+	// The file ends in theory, and there is always something to read.
+	if _, err = in.WriteAt([]byte("one\n"), 0); err == nil {
+		err = in.Truncate(1 << 43)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startWith(t, in, "append", filepath.Join(tmp, "log"), "--ack", "--sync", "each", "--batch", "9", small)
+	if got := r.ack(); got != 1 {
+		t.Errorf("acked %d, want 1", got)
+	}
+	r.signal(syscall.SIGINT)
+	if code := r.wait(); code != 130 {
+		t.Errorf("exit code %d, want 130", code)
+	}
+	r = startWith(t, nil, "append", "--file", in.Name(), filepath.Join(tmp, "log"), small)
+	if code := r.wait(); code != 3 {
+		t.Errorf("--file: exit code %d, want 3", code)
+	}
+	r.said("in has 8,796,093,022,208 bytes, the limit is ")
 }
 
 // TestAppendKilled kills the command in mid-append, again and again on one
@@ -156,127 +208,11 @@ func TestAppendSignals(t *testing.T) {
 }
 
 // TestAppendSignalTakesAllThatWasRead: what has left the pipe at a signal is in
-// the log, whole, though each record takes a sync.
-func TestAppendSignalTakesAllThatWasRead(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "log")
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("seawall", "append", dir, "--sync", "each", "--ack", small)
-	var stderr lockedBuffer
-	cmd.Stdin, cmd.Stderr = reader, &stderr
-	acks, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := numbers(10000, 19999)
-	if err = cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _, _ = writer.Write(in) }()
-	if _, err = io.ReadFull(acks, make([]byte, len("acked 1\n"))); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Process.Signal(syscall.SIGTERM)
-	begin := time.Now()
-	lines, _ := io.ReadAll(acks)
-	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 143 {
-		t.Errorf("exit code %d: %s", code, stderr.String())
-	}
-	t.Logf("it took %v", time.Since(begin))
-	_ = writer.Close()
-	left, err := io.ReadAll(reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// What was not read starts in the middle of a line, maybe: its beginning
-	// was read, and is not appended.
-	read := in[:len(in)-len(left)]
-	whole := read[:len(read)-len(read)%len("10000\n")]
-	mustHold(t, dir, string(whole))
-	if n := strings.Count(string(lines), "\n") + 1; n != len(whole)/6 {
-		t.Errorf("%d acks for %d records", n, len(whole)/6)
-	}
-}
-
 // TestAppendSecondSignal: a second signal ends the command at once, whatever it
-// waits for. Here it is somebody who reads the acks.
-func TestAppendSecondSignal(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "log")
-	r := start(t, "append", dir, "--ack", "--sync", "each", small)
-	fillPipe(t, r)
-	r.signal(syscall.SIGINT)
-	eventually(t, "the log is closed", func() bool {
-		_, code := output(t, "append", "--file", "/dev/null", small, dir)
-		return code == 0
-	})
-	begin := time.Now()
-	r.signal(syscall.SIGINT)
-	if code := r.wait(); code != 130 {
-		t.Errorf("exit code %d, want 130", code)
-	}
-	if took := time.Since(begin); took > time.Second {
-		t.Errorf("it took %v", took)
-	}
-}
-
 // fillPipe writes records until the acks, which nobody reads, fill their pipe,
-// and then more: they are appended all the same.
-func fillPipe(t *testing.T, r *running) {
-	t.Helper()
-	if f, ok := r.closer.(*os.File); ok {
-		if _, err := unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.write(string(numbers(1, 2000)))
-	dir := r.cmd.Args[2]
-	eventually(t, "all records are appended, though nobody reads the acks", func() bool {
-		_, n := verdict(t, dir)
-		return n == 2000
-	})
-}
-
 // TestAppendAcksNotRead: acks that nobody reads hold up neither the log nor the
-// end after a signal.
-func TestAppendAcksNotRead(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "log")
-	r := start(t, "append", dir, "--ack", "--sync", "each", small)
-	fillPipe(t, r)
-	r.signal(syscall.SIGTERM)
-	if code := r.wait(); code != 143 {
-		t.Errorf("exit code %d, want 143", code)
-	}
-	r.said("2,000 records appended: LSN 1 to 2000, durable\n")
-	r.said("were not read")
-	mustHold(t, dir, string(numbers(1, 2000)))
-}
-
 // TestAppendAcksClosed: when nobody can read the acks any more, what was read
-// is made durable, and the exit code says that it was not all.
-func TestAppendAcksClosed(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "log")
-	r := start(t, "append", dir, "--ack", "--sync", "each", small)
-	r.write("one\n")
-	if got := r.ack(); got != 1 {
-		t.Fatalf("acked %d, want 1", got)
-	}
-	_ = r.closer.Close()
-	r.write("two\nthree\n")
-	if code := r.wait(); code != 3 {
-		t.Errorf("exit code %d, want 3", code)
-	}
-	r.said("durable\n")
-	r.said("seawall: nobody reads the acks any more; the last one was for LSN 1\n")
-	_, n := verdict(t, dir)
-	mustHold(t, dir, []string{"", "one\n", "one\ntwo\n", "one\ntwo\nthree\n"}[n])
-	if n < 2 {
-		t.Errorf("%d records, want what was read", n)
-	}
-}
-
+// TestAppendAcksClosedEarly: what was read when nobody reads the acks is not
 // TestAppendNohup: a signal that the parent ignores is ignored.
 func TestAppendNohup(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
@@ -336,54 +272,5 @@ func TestAppendFromNamedPipe(t *testing.T) {
 	}
 }
 
-// TestAppendLocked: a second writer is refused, and told why.
-func TestAppendLocked(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "log")
-	r := start(t, "append", dir, "--ack", "--sync", "each", small)
-	r.write("one\n")
-	r.ack()
-	for _, args := range [][]string{{"append", "--file", "/dev/null", small, dir}, {"repair", dir}} {
-		second := start(t, args...)
-		if code := second.wait(); code != 3 {
-			t.Errorf("%v: exit code %d, want 3", args, code)
-		}
-		second.said("locked by another writer")
-	}
-	out, code := output(t, "verify", dir)
-	if code != 0 || !strings.Contains(out, "\nwriter    a process has the log open") {
-		t.Errorf("verify of a live log: exit code %d\n%s", code, out)
-	}
-}
-
 // TestAppendFailedSync: after a failed sync nothing is called durable that is
-// not, in the summary, the acks and the exit code.
-func TestAppendFailedSync(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "log")
-	if err := os.Mkdir(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	durabilitytest.Inject(t, dir, func(c *durabilitytest.Call) error {
-		if c.Op != durability.OpMsync || c.Phase != durability.Before {
-			return nil
-		}
-		segment, err := os.ReadFile(filepath.Join(dir, c.Name))
-		if err == nil && bytes.Contains(segment, []byte("three")) {
-			err = unix.EIO
-		}
-		return err
-	})
-	in, out, stderr := files(t, "one\ntwo\nthree\nfour\n")
-	code := seawall.Run(in, out, stderr, "append", dir, "--sync", "each", "--ack", small)
-	if code != 3 {
-		t.Errorf("exit code %d, want 3", code)
-	}
-	said, acks := content(t, stderr), content(t, out)
-	if want := "acked 1\nacked 2\n"; acks != want {
-		t.Errorf("acks %q, want %q", acks, want)
-	}
-	for _, want := range []string{"durable up to LSN 2 only", "line 3 of the input: ", "input/output error"} {
-		if !strings.Contains(said, want) {
-			t.Errorf("stderr does not say %q:\n%s", want, said)
-		}
-	}
-}
+// TestAppendFailedSyncAtSignal: when what was read cannot be made durable, the

@@ -4,7 +4,9 @@ package main
 
 import (
 	"io"
+	"log/slog"
 	"os"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -29,6 +31,9 @@ func RunWith(in, out, err *os.File, extra *cli.Command, args ...string) int {
 	app.Commands = append(app.Commands, extra)
 	return p.runApp(app, append([]string{"seawall"}, args...))
 }
+
+// NewTalk is newTalk.
+func NewTalk(stderr *os.File) *slog.Logger { return newTalk(&process{err: stderr}) }
 
 // Arrange arranges arguments behind the program's name.
 func Arrange(args ...string) []string {
@@ -67,6 +72,9 @@ func NewAcks(w io.Writer, every bool, last wal.LSN) Acks {
 	a.start(last)
 	return Acks{a}
 }
+
+// SetLate sets what says that the patience with who reads the acks is over.
+func (a Acks) SetLate(late func() <-chan time.Time) { a.a.late = late }
 
 // Note and Close are the acks'; Dead is closed when a write has failed.
 func (a Acks) Note(lsn wal.LSN)                { a.a.note(lsn) }

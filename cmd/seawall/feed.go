@@ -191,13 +191,7 @@ func (f *feeder) flush() error {
 		begin = end
 	}
 	f.bytes, f.ends = f.bytes[:0], f.ends[:0]
-	var err error
-	if n == 1 {
-		// A batch has a little less room than a record.
-		_, err = f.log.Append(f.list[0])
-	} else {
-		_, err = f.log.AppendBatch(f.list)
-	}
+	_, err := f.log.AppendBatch(f.list)
 	return f.count(n, size, err)
 }
 

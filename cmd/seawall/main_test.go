@@ -100,6 +100,19 @@ func TestClosedStderr(t *testing.T) {
 	mustHold(t, dir, "one\n")
 }
 
+// TestTalk: warnings are said, once each, with what belongs to them.
+func TestTalk(t *testing.T) {
+	_, _, stderr := files(t, "")
+	l := seawall.NewTalk(stderr).With("dir", "d")
+	l.Info("not this")
+	l.Warn("this", "n", 1)
+	l.Warn("this", "n", 1)
+	l.Error("that")
+	if got, want := content(t, stderr), "seawall: this (dir=d n=1)\nseawall: that (dir=d)\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	for _, c := range []struct {
 		err  error

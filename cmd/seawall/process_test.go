@@ -58,11 +58,22 @@ func (l *lockedBuffer) String() string {
 // still there at the test's end is killed.
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
-	r := &running{t: t, cmd: exec.Command("seawall", args...), state: make(chan *os.ProcessState, 1)}
-	var err error
-	if r.in, err = r.cmd.StdinPipe(); err != nil {
+	reader, writer, err := os.Pipe()
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = reader.Close() }()
+	r := startWith(t, reader, args...)
+	r.in = writer
+	t.Cleanup(func() { _ = writer.Close() })
+	return r
+}
+
+// startWith is start with a file for stdin.
+func startWith(t *testing.T, stdin *os.File, args ...string) *running {
+	t.Helper()
+	r := &running{t: t, cmd: exec.Command("seawall", args...), state: make(chan *os.ProcessState, 1)}
+	r.cmd.Stdin = stdin
 	outR, outW, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +94,6 @@ func start(t *testing.T, args ...string) *running {
 		_ = r.cmd.Process.Kill()
 		<-done
 		_ = outR.Close()
-		_ = r.in.Close()
 	})
 	return r
 }

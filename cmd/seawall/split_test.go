@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -108,6 +109,25 @@ func TestSplitStops(t *testing.T) {
 		n := 0
 		if err := s.Feed([]byte(in), func([]byte) error { n++; return broken }); !errors.Is(err, broken) || n != 1 {
 			t.Errorf("%s: %v after %d records", split, err, n)
+		}
+	}
+}
+
+// TestSplitKeepsNothing: what is beyond the limit is counted and not kept.
+func TestSplitKeepsNothing(t *testing.T) {
+	p := bytes.Repeat([]byte("x"), 1<<16)
+	for _, split := range []string{"lines", "nul", "whole"} {
+		s := seawall.NewSplitter(split, 1<<17)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range 1000 {
+			if err := s.Feed(p, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 || s.Unfinished() != 1000<<16 {
+			t.Errorf("%s: %d bytes allocated for %d that are counted", split, n, s.Unfinished())
 		}
 	}
 }

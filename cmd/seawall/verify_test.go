@@ -5,11 +5,13 @@ package main_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -18,25 +20,33 @@ import (
 	"golang.org/x/sys/unix"
 
 	seawall "github.com/seawall-wal/seawall/cmd/seawall"
+	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 )
 
-// TestVerifyInterrupted: a signal ends a verify, with the one JSON object.
-func TestVerifyInterrupted(t *testing.T) {
+// bigLog returns a log with many records.
+func bigLog(t *testing.T) string {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "log")
-	in, out, stderr := files(t, string(numbers(1, 300000)))
+	in, out, stderr := files(t, string(numbers(1, 500000)))
 	if code := seawall.Run(in, out, stderr, "append", dir); code != 0 {
 		t.Fatalf("exit code %d: %s", code, content(t, stderr))
 	}
+	return dir
+}
+
+// terminateAtLook sends this process a SIGTERM when the log is first read.
+func terminateAtLook(t *testing.T, dir string) {
+	t.Helper()
 	arrived := make(chan os.Signal, 1)
 	signal.Notify(arrived, syscall.SIGTERM)
-	defer signal.Stop(arrived)
+	t.Cleanup(func() { signal.Stop(arrived) })
 	looks := 0
 	durabilitytest.Inject(t, dir, func(c *durabilitytest.Call) error {
 		if c.Op != durabilitytest.OpPopulate {
 			return nil
 		}
-		if looks++; looks == 1 {
+		if looks++; looks == 3 {
 			if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 				return err
 			}
@@ -47,7 +57,13 @@ func TestVerifyInterrupted(t *testing.T) {
 		}
 		return nil
 	})
-	in, out, stderr = files(t, "")
+}
+
+// TestVerifyInterrupted: a signal ends a verify, with the one JSON object.
+func TestVerifyInterrupted(t *testing.T) {
+	dir := bigLog(t)
+	terminateAtLook(t, dir)
+	in, out, stderr := files(t, "")
 	if code := seawall.Run(in, out, stderr, "verify", dir, "--json"); code != 143 {
 		t.Errorf("exit code %d, want 143", code)
 	}
@@ -56,6 +72,86 @@ func TestVerifyInterrupted(t *testing.T) {
 	}
 	if got, want := content(t, stderr), "seawall: terminated (SIGTERM)\n"; got != want {
 		t.Errorf("stderr %q, want %q", got, want)
+	}
+}
+
+// TestVerifyInterruptedBar: a progress bar is taken away before anything else
+// is said.
+func TestVerifyInterruptedBar(t *testing.T) {
+	dir := bigLog(t)
+	screen, terminal := openTerminal(t)
+	terminateAtLook(t, dir)
+	in, out, _ := files(t, "")
+	if code := seawall.Run(in, out, terminal, "verify", dir); code != 143 {
+		t.Errorf("exit code %d, want 143", code)
+	}
+	const last = "seawall: terminated (SIGTERM)\r\n"
+	text := ""
+	for !strings.HasSuffix(text, last) {
+		b := make([]byte, 4096)
+		n, err := screen.Read(b)
+		if err != nil {
+			t.Fatalf("%v behind %q", err, text)
+		}
+		text += string(b[:n])
+	}
+	before := strings.TrimSuffix(text, last)
+	if !regexp.MustCompile(`verifying.*\r {40,}\r$`).MatchString(before) {
+		t.Errorf("the bar is still there: %q", text)
+	}
+}
+
+// openTerminal returns a pseudo terminal: what is written to it can be read
+// from its screen.
+func openTerminal(t *testing.T) (screen, terminal *os.File) {
+	t.Helper()
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = screen.Close() })
+	if err = unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(screen.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = terminal.Close() })
+	return screen, terminal
+}
+
+// TestDumpEndsEarly: a dump whose reader has gone reads no further.
+func TestDumpEndsEarly(t *testing.T) {
+	dir := bigLog(t)
+	looks := 0
+	durabilitytest.Inject(t, dir, func(c *durabilitytest.Call) error {
+		if c.Op == durabilitytest.OpPopulate && c.Phase == durability.Before {
+			looks++
+		}
+		return nil
+	})
+	in, out, stderr := files(t, "")
+	if code := seawall.Run(in, out, stderr, "dump", dir); code != 0 {
+		t.Fatal(content(t, stderr))
+	}
+	all := looks
+	looks = 0
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = reader.Close()
+	defer func() { _ = writer.Close() }()
+	if code := seawall.Run(in, writer, stderr, "dump", dir); code != 0 || content(t, stderr) != "" {
+		t.Errorf("exit code %d, %s", code, content(t, stderr))
+	}
+	if looks*2 > all {
+		t.Errorf("%d reads, where all of the log takes %d", looks, all)
 	}
 }
 

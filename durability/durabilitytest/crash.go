@@ -37,6 +37,26 @@ func (r *Recorder) CrashAs(mode CrashMode, dir string, at int, rng Rand) Files {
 	return files
 }
 
+// Device returns what the device may hold at least of the files in dir, while
+// the system lives: each sector the oldest content that a power loss now could
+// leave, under the names that processes see. It is what to answer direct reads
+// with in a process that must not believe its page cache. Directories in dir
+// are left out.
+func (r *Recorder) Device(dir string) Files {
+	at := r.Len()
+	defer r.view(at)()
+	c := crash{at: at, rng: oldest{}, changes: map[*inode][]change{}, done: map[*inode][]byte{}}
+	files := Files{}
+	if d := r.index.dirs[absolute(dir)]; d != nil {
+		for name, e := range d.namesAt(at) {
+			if e.dir == nil {
+				files[name] = c.content(e.file)
+			}
+		}
+	}
+	return files
+}
+
 // Killed returns what the death of the process after the first at events leaves
 // in the directory dir and below it: all that was stored and done. Of the last
 // event, if it is a store or the Before event of a write, only the first torn

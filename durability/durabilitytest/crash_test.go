@@ -415,3 +415,43 @@ func TestCrashGivesEachNameItsOwnBytes(t *testing.T) {
 		t.Errorf("after a caller changed a state, Final() = %q", got)
 	}
 }
+
+// TestDevice holds the content that the device has back to the last successful
+// sync, under names that no sync has covered.
+func TestDevice(t *testing.T) {
+	dir := t.TempDir()
+	d := must(durability.OpenDir(dir, nil))
+	defer d.Close()
+	r := durabilitytest.NewRecorder()
+	traced := must(durability.OpenDir(dir, r))
+	defer traced.Close()
+	f := must(traced.Create("a", 0o600))
+	defer f.Close()
+	for _, s := range []struct {
+		data string
+		sync bool
+	}{{"one", true}, {"two", false}} {
+		if _, err := f.WriteAt([]byte(s.data), 0); err != nil {
+			t.Fatal(err)
+		}
+		if s.sync {
+			if err := f.Sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := traced.Rename("a", "b", f); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(durabilitytest.Files{"b": []byte("one")}, r.Device(dir)); diff != "" {
+		t.Errorf("device (-want +got):\n%s", diff)
+	}
+}
+
+// must returns the value, and panics with the error.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

@@ -409,3 +409,42 @@ func TestSeveralCuts(t *testing.T) {
 		})
 	}
 }
+
+// TestEveryBitFlipped flips each bit of the parts of a log that mean something.
+func TestEveryBitFlipped(t *testing.T) {
+	s := long(3)
+	s.segments, s.places = s.segments[:3], s.places[:6]
+	spans := [][2]int64{{0, 80}, {frame.StampOffset, frame.StampOffset + 104}, {frame.DataOffset, s.off}}
+	for i, data := range s.segments {
+		for _, span := range spans {
+			for off := span[0]; off < span[1]; off++ {
+				bit := byte(1) << (off % 8)
+				data[off] ^= bit
+				j, err := s.try(recovery.Options{All: true})
+				data[off] ^= bit
+				switch {
+				case errors.Is(err, recovery.ErrForeign), errors.Is(err, recovery.ErrVersion):
+					t.Errorf("segment %d, byte %d: %v: the checksum says that it is damage", i, off, err)
+				case err != nil:
+					t.Errorf("segment %d, byte %d: %v", i, off, err)
+				case j.Verdict != recovery.Damaged && j.Tail.LSN < 4:
+					t.Errorf("segment %d, byte %d: %v, last %d of 4 that are durable", i, off, j.Verdict, j.Tail.LSN)
+				case j.Verdict == recovery.Clean && j.Tail.LSN != 6:
+					t.Errorf("segment %d, byte %d: clean, last %d of 6", i, off, j.Tail.LSN)
+				}
+			}
+		}
+	}
+}
+
+// TestEpochNeverFalls ends the chain where a frame is of a smaller epoch than
+// the one before it.
+func TestEpochNeverFalls(t *testing.T) {
+	s := newSample(1)
+	s.batch(payload(1))
+	s.epoch = 2
+	s.batch(payload(2))
+	s.epoch = 1
+	s.batch(payload(3))
+	wantFacts(t, s.judge(t, recovery.Options{All: true}), facts{Verdict: recovery.Torn, Last: 2})
+}

@@ -1,0 +1,124 @@
+package wal_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
+	"github.com/seawall-wal/seawall/wal"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// TestCheckpointSyncsTheWholeFile fails the fsync of the tail's segment: it is
+// what tells a checkpoint, data and metadata, from a Sync.
+func TestCheckpointSyncsTheWholeFile(t *testing.T) {
+	l, dir := newTestLog(t, small())
+	appendRecords(t, l, 3, 100)
+	f := &faults{
+		match: func(c *durabilitytest.Call) bool {
+			return c.Op == durability.OpSync && strings.HasSuffix(c.Name, ".wal")
+		},
+		err: unix.EIO, phase: durability.Before,
+	}
+	durabilitytest.Inject(t, dir, f.hook)
+	if err := l.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Checkpoint(); !errors.Is(err, wal.ErrPoisoned) || !errors.Is(err, unix.EIO) {
+		t.Fatalf("checkpoint with a failing fsync: %v", err)
+	}
+}
+
+// TestCheckpointKeepsTheWitnessBefore looks at both slots after each of several
+// checkpoints: the new witness never takes the place of the newest one, which a
+// torn store would lose.
+func TestCheckpointKeepsTheWitnessBefore(t *testing.T) {
+	l, dir := newTestLog(t, small())
+	for n := wal.LSN(1); n <= 4; n++ {
+		appendRecords(t, l, 1, 100)
+		if err := l.Checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(filepath.Join(dir, "0000000000000001.wal"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := frame.DecodeHeader(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := make(map[wal.LSN]bool)
+		for i := range frame.Slots {
+			if slot, err := frame.DecodeSlot(data[frame.SlotOffset+i*frame.BlockBytes:], h.Seed()); err == nil {
+				held[slot.Watermark] = true
+			}
+		}
+		if !held[n] || n > 1 && !held[n-1] {
+			t.Fatalf("behind checkpoint %d the slots name %v", n, held)
+		}
+	}
+}
+
+// TestSegmentOfAFork puts a segment of a copy of the log, which went on by
+// itself, into the log: identity, salt and LSNs fit, but what it continues is
+// another record. It must not be read on into.
+func TestSegmentOfAFork(t *testing.T) {
+	root := fastDir(t)
+	dir := filepath.Join(root, "log")
+	o := wal.Options{SegmentBytes: wal.MinSegmentBytes, SegmentsAhead: 1}
+	l, err := wal.Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendRecords(t, l, 2, 10000)
+	for !prepared(t, l, dir, &faults{}) {
+	}
+	if err = l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := durabilitytest.ReadFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fork := filepath.Join(root, "fork")
+	if err = files.WriteTo(fork); err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range []string{dir, fork} {
+		l, err = wal.Open(d, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 5 {
+			p := []byte(fmt.Sprintf("%10000d", 10*n+i))
+			if _, err = l.Append(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err = l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other, err := os.ReadFile(filepath.Join(fork, "0000000000000002.wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = os.WriteFile(filepath.Join(dir, "0000000000000002.wal"), other, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	rep, err := wal.Verify(dir)
+	if err != nil || rep.Verdict != wal.Damaged {
+		t.Fatalf("verify: %+v, %v", rep, err)
+	}
+	sums, err := dump(dir)
+	if err != nil || len(sums) != 4 {
+		t.Fatalf("dump read %d records, the first segment has 4: %v", len(sums), err)
+	}
+}
