@@ -44,8 +44,31 @@ func (d *diskFile) Head() ([]byte, error) {
 	if d.head != nil {
 		return d.head, nil
 	}
+	// What the stamp of a segment on its way says decides whether the file is
+	// read at all, or removed.
+	if d.temp {
+		if err := d.file.Sync(); err != nil {
+			return nil, err
+		}
+	}
 	d.head = make([]byte, min(d.size, frame.DataOffset))
 	return d.head, d.readAt(d.head, 0)
+}
+
+// refresh takes the head from what was loaded, and reports whether it is
+// another: the head is read first, the file is synced only when it is loaded,
+// and in between the sync may have brought a stamp or a slot to the device.
+func (d *diskFile) refresh() (bool, error) {
+	if !d.loaded {
+		return false, nil
+	}
+	if err := d.Touch(0, int64(len(d.head))); err != nil {
+		return false, err
+	}
+	now := d.data[:len(d.head)]
+	other := !bytes.Equal(now, d.head)
+	d.head = now
+	return other, nil
 }
 
 // Load implements recovery.Bytes. It makes the file durable before any of its

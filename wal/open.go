@@ -159,9 +159,21 @@ func (op *opening) judge() error {
 		}
 		files = append(files, recovery.File{Name: e.name, Ordinal: e.ordinal, Temp: e.temp, Size: d.size, Bytes: d})
 	}
-	op.res, err = recovery.Recover(files, recovery.Options{UUID: op.known, From: op.mode.from})
-	if err != nil {
-		return refusal(l.dirPath, err)
+	// Each round loads what the heads that are known so far ask for; a head
+	// changes at most once.
+	for again := true; again; {
+		op.res, err = recovery.Recover(files, recovery.Options{UUID: op.known, From: op.mode.from})
+		if err != nil {
+			return refusal(l.dirPath, err)
+		}
+		again = false
+		for _, d := range op.files {
+			other, err := d.refresh()
+			if err != nil {
+				return err
+			}
+			again = again || other
+		}
 	}
 	if op.known != (frame.UUID{}) {
 		noteAllMissing(op.res)

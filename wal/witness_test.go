@@ -87,7 +87,7 @@ func TestMarkAtTheEndOfASegment(t *testing.T) {
 			n := wal.MinSegmentBytes - left - at128(2) - frame.HeaderBytes
 			appendRecords(t, l, 1, int(n))
 		})
-		if err := errors.Join(l.Sync(), l.Sync()); err != nil || l.DurableLSN() != 2 {
+		if err = errors.Join(l.Sync(), l.Sync()); err != nil || l.DurableLSN() != 2 {
 			t.Fatalf("durable %d, %v", l.DurableLSN(), err)
 		}
 		s := take(t, dir)
@@ -127,5 +127,39 @@ func TestNothingIsDurableBeforeItsSync(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestHeadIsReadAgainAfterTheSync opens a log whose newest stamp gets to the
+// device only by Open's own sync, behind Open's first look at it: the segment
+// must not be taken for one without records, under neither of its names.
+func TestHeadIsReadAgainAfterTheSync(t *testing.T) {
+	for _, name := range []string{secondName, "0000000000000002.tmp"} {
+		l, dir := newTestLog(t, small())
+		appendRecords(t, l, 3, 20000)
+		s := takeLive(t, l, dir)
+		s.remove(fourthName)
+		s.remove(thirdName)
+		s.rename(secondName, name)
+		synced := false
+		durabilitytest.Inject(t, s.dir, func(c *durabilitytest.Call) error {
+			switch {
+			case c.Name != name || c.Phase != durability.After:
+			case c.Op == durability.OpSync:
+				synced = true
+			case c.Op == durabilitytest.OpReadDirect && !synced:
+				for i := range c.Data {
+					if off := c.Offset + int64(i); off >= frame.StampOffset && off < frame.StampOffset+frame.StampBytes {
+						c.Data[i] = 0
+					}
+				}
+			}
+			return nil
+		})
+		l = openLog(t, s.dir, small())
+		if !synced || l.Recovery().Verdict != wal.Clean {
+			t.Fatalf("%s: synced %v, %v", name, synced, l.Recovery().Verdict)
+		}
+		wantRecords(t, l, 1, 3, 20000)
 	}
 }
