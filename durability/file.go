@@ -35,6 +35,7 @@ type File struct {
 	syncs  syncer
 	direct direct
 	noCOW  atomic.Pointer[error]
+	locked atomic.Bool // by Lock, and not unlocked yet
 }
 
 // Stat is what is asked about a file between syncs. Its times are not: asking
@@ -239,11 +240,12 @@ func (f *File) sync(op Op, call func(fd int) error) error {
 // Close closes the file. It syncs nothing, and leaves mappings as they are. Its
 // lock is released. Every later call returns ErrClosed.
 func (f *File) Close() error {
+	unlocked := f.unlock()
 	err := f.close()
 	if err == nil {
 		f.id.release()
 	}
-	return pathError("close", f.Path(), errors.Join(err, f.direct.close()))
+	return pathError("close", f.Path(), errors.Join(unlocked, err, f.direct.close()))
 }
 
 // event returns an event about the file under its present name.

@@ -27,7 +27,23 @@ func (f *File) Lock() error {
 	case errors.Is(err, unix.EBADF):
 		err = fmt.Errorf("the file must be open for writing: %w", err)
 	}
+	if err == nil {
+		f.locked.Store(true)
+	}
 	return pathError("lock", f.Path(), err)
+}
+
+// unlock releases the lock before the descriptor is closed: a child that is
+// being forked at this moment holds a copy of the descriptor until it executes
+// its program, and with it the lock, which a writer that closes a log and opens
+// it again would find taken.
+func (f *File) unlock() error {
+	if !f.locked.CompareAndSwap(true, false) {
+		return nil
+	}
+	lock := wholeFile()
+	lock.Type = unix.F_UNLCK
+	return f.with(func(fd int) error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lock) })
 }
 
 // Locked reports whether another open file description holds the lock. It takes

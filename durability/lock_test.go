@@ -112,3 +112,23 @@ func TestLockErrors(t *testing.T) {
 	_, err := f.Locked()
 	wantErr(t, err, unix.ENOLCK, f.Path())
 }
+
+// TestCloseUnlocks closes a locked file of which a copy of the descriptor is
+// left, as a child has it between fork and exec: the lock is free at once.
+func TestCloseUnlocks(t *testing.T) {
+	t.Parallel()
+	d, err := durability.OpenDir(t.TempDir(), nil)
+	must(t, err)
+	defer d.Close()
+	f, err := d.Create("lock", 0o600)
+	must(t, err)
+	must(t, f.Lock())
+	left, err := unix.FcntlInt(uintptr(f.Fd()), unix.F_DUPFD_CLOEXEC, 0)
+	must(t, err)
+	defer unix.Close(left)
+	must(t, f.Close())
+	again, err := d.Open("lock", true)
+	must(t, err)
+	defer again.Close()
+	must(t, again.Lock())
+}
