@@ -28,6 +28,9 @@ func TestRecordTooLargeForTheNextSegments(t *testing.T) {
 	if _, err := l.Append(record(2, n+1)); !errors.Is(err, wal.ErrTooLarge) || l.LastLSN() != 1 {
 		t.Fatalf("append of %d bytes, the limit is %d: %v", n+1, n, err)
 	}
+	if _, err := l.AppendBatch([][]byte{record(2, n), record(3, 0)}); !errors.Is(err, wal.ErrTooLarge) || l.LastLSN() != 1 {
+		t.Fatalf("batch of %d bytes and an empty record: %v", n, err)
+	}
 	appendRecords(t, l, 1, n)
 }
 
@@ -52,6 +55,16 @@ func TestSyncOfAnEnteredSegmentFails(t *testing.T) {
 	appendRecords(t, l, 3, 20000)
 	close(entered)
 	<-failed
+	// No other segment takes its place.
+	for range 10 {
+		if _, err = l.Append(record(l.LastLSN()+1, 20000)); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, wal.ErrPoisoned) {
+		t.Fatalf("append: %v", err)
+	}
+	last := l.LastLSN()
 	if err = l.Sync(); !errors.Is(err, wal.ErrPoisoned) || !errors.Is(err, unix.EIO) || l.DurableLSN() != 0 {
 		t.Fatalf("sync: %v, durable %d", err, l.DurableLSN())
 	}
@@ -60,7 +73,45 @@ func TestSyncOfAnEnteredSegmentFails(t *testing.T) {
 	}
 	remove()
 	l = openLog(t, dir, small())
-	wantRecords(t, l, 1, 3, 20000)
+	wantRecords(t, l, 1, last, 20000)
+}
+
+// TestOverwrittenDuringASync takes the last frame away while the sync that is
+// to make it durable runs, with size and blocks as they were: it must not be
+// acknowledged.
+func TestOverwrittenDuringASync(t *testing.T) {
+	for _, checkpoint := range []bool{false, true} {
+		dir := filepath.Join(t.TempDir(), "log")
+		l, err := wal.Open(dir, small())
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendRecords(t, l, 2, 100)
+		duringSync(t, dir, func() {
+			f, err := os.OpenFile(filepath.Join(dir, firstName), os.O_RDWR, 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err = f.WriteAt(make([]byte, 128), at128(2)); err != nil {
+				t.Error(err)
+			}
+			if err = f.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		sync := l.Sync
+		if checkpoint {
+			sync = l.Checkpoint
+		}
+		var changed *durability.ChangedError
+		if got := sync(); !errors.Is(got, wal.ErrPoisoned) || !errors.As(got, &changed) || l.DurableLSN() != 0 {
+			t.Errorf("checkpoint %v: %v, durable %d", checkpoint, got, l.DurableLSN())
+		}
+		if err := l.Close(); !errors.Is(err, wal.ErrPoisoned) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestPoisonDuringASync poisons the log while a sync runs that succeeds: it
