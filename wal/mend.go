@@ -86,9 +86,7 @@ func (op *opening) adopt() error {
 		if !d.temp || st != recovery.StateFull && st != recovery.StateActive && st != recovery.StateUnread {
 			continue
 		}
-		if err := d.file.Sync(); err != nil {
-			return err
-		}
+		// It was synced before its head was read.
 		if err := l.dir.Rename(d.name, finalName(d.ordinal), d.file); err != nil {
 			return err
 		}

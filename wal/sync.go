@@ -130,7 +130,6 @@ func (l *Log) putMark(pad int64) error {
 	if err := l.put(&f, p); err != nil {
 		return err
 	}
-	l.claimed = durable
 	l.stats.marks++
 	return nil
 }
