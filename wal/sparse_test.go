@@ -81,3 +81,18 @@ func TestEachCommitBeginsAtItsBoundary(t *testing.T) {
 		t.Fatalf("%d records", records)
 	}
 }
+
+// TestOpenEndsACommit opens a log whose last record no sync has covered: Open
+// has made it durable, so the next one begins at its boundary.
+func TestOpenEndsACommit(t *testing.T) {
+	l, dir := newTestLog(t, small())
+	appendRecords(t, l, 1, 100)
+	s := takeLive(t, l, dir)
+	o := small()
+	o.Align = wal.AlignSector
+	l = openLog(t, s.dir, o)
+	appendRecords(t, l, 1, 100)
+	if f := s.frameOf(firstName, 2); f.off%512 != 0 {
+		t.Errorf("the frame of record 2 begins at offset %d", f.off)
+	}
+}
