@@ -49,7 +49,13 @@ func TestSyncOfAnEnteredSegmentFails(t *testing.T) {
 			return nil
 		}
 		<-entered
-		defer close(failed)
+		select {
+		case <-failed:
+			t.Error("another segment took the place of one that holds records")
+			return nil
+		default:
+		}
+		close(failed)
 		return unix.EIO
 	})
 	appendRecords(t, l, 3, 20000)
