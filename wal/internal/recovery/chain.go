@@ -191,7 +191,6 @@ type chain struct {
 	records   uint64
 	watermark frame.LSN // highest claim in it
 	reason    error     // why it ends in the tail's segment
-	barred    error     // why it does not go on into the next one
 	// openBatch says that the chain goes on behind the tail with a batch that
 	// does not end.
 	openBatch bool
@@ -213,7 +212,6 @@ func (j *judge) walk(start int) error {
 	for i := start; i < len(j.log); i++ {
 		s := j.log[i]
 		if reason := j.enter(i, start, at); reason != nil {
-			j.chain.barred = reason
 			if i == start {
 				j.chain.end = i
 				j.chain.reason = reason
