@@ -90,7 +90,7 @@ func TestMarkAtTheEndOfASegment(t *testing.T) {
 		if err = errors.Join(l.Sync(), l.Sync()); err != nil || l.DurableLSN() != 2 {
 			t.Fatalf("durable %d, %v", l.DurableLSN(), err)
 		}
-		s := take(t, dir)
+		s := takeLive(t, l, dir)
 		s.flip(firstName, at128(1)+inPayload)
 		rep, err := wal.Verify(s.dir)
 		if err != nil || rep.Verdict != wal.Damaged || len(rep.Damage) != 1 || rep.Damage[0].FirstLSN != 1 {
