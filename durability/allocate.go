@@ -127,6 +127,20 @@ func (f *File) FillHoles(o AllocateOptions) (filled int64, err error) {
 	return filled, nil
 }
 
+// Wipe writes real zeros over all that the file holds, by the writes that
+// AllocateOptions says, and keeps its size and blocks: a file that is used again
+// needs no allocation. Nothing is durable before a sync.
+func (f *File) Wipe(o AllocateOptions) error {
+	if err := o.validate(); err != nil {
+		return pathError("wipe", f.Path(), err)
+	}
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	return f.writeZeros(0, size, o)
+}
+
 // seek returns where the next hole or the next data begins, at most at size.
 func (f *File) seek(off int64, whence int, size int64) (at int64, err error) {
 	err = f.with(func(fd int) error {

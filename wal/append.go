@@ -35,9 +35,9 @@ func (l *Log) Append(p []byte) (LSN, error) {
 		l.mu.Unlock()
 		return 0, err
 	}
-	lsn := l.publish(1, int64(len(p)))
+	lsn, cuts := l.publish(1, int64(len(p))), l.cutCount.Load()
 	l.mu.Unlock()
-	return lsn, l.afterAppend(lsn)
+	return lsn, l.afterAppend(lsn, cuts)
 }
 
 // batchSums keeps the checksums of a batch's records between its two passes.
@@ -71,9 +71,9 @@ func (l *Log) AppendBatch(ps [][]byte) (LSN, error) {
 		l.mu.Unlock()
 		return 0, err
 	}
-	lsn := l.publish(len(ps), bytes)
+	lsn, cuts := l.publish(len(ps), bytes), l.cutCount.Load()
 	l.mu.Unlock()
-	return lsn, l.afterAppend(lsn)
+	return lsn, l.afterAppend(lsn, cuts)
 }
 
 // appendBatch stores a batch's frames. Where one cannot be stored, those
@@ -109,6 +109,10 @@ func (l *Log) reserve(size int64) error {
 	for {
 		if err := l.usable(); err != nil {
 			return err
+		}
+		if l.cutting.Load() {
+			l.room.Wait()
+			continue
 		}
 		if l.at.off+size <= l.limit {
 			break
@@ -198,11 +202,12 @@ func (l *Log) publish(n int, bytes int64) LSN {
 	return l.at.lsn
 }
 
-// afterAppend does what the sync policy asks for.
-func (l *Log) afterAppend(lsn LSN) error {
+// afterAppend does what the sync policy asks for. cuts is how many there were
+// when the record was appended.
+func (l *Log) afterAppend(lsn LSN, cuts uint64) error {
 	switch {
 	case l.opts.Sync.each:
-		return l.Commit(context.Background(), lsn)
+		return l.commit(context.Background(), lsn, cuts)
 	case l.opts.Sync.every != 0 && !l.unsynced.Load():
 		l.wantSync()
 	}

@@ -29,21 +29,28 @@ type round struct {
 // When ctx ends first, Commit returns its error at once; the record stays in
 // the log, and the sync goes on. Commit returns ErrNotFound for an LSN that
 // was not appended yet, ErrPoisoned after any failed sync, and ErrClosed.
+//
+// A cut makes durable what was appended before it, and then removes it: a
+// Commit that waits for one of these records returns nil.
 func (l *Log) Commit(ctx context.Context, lsn LSN) error {
-	if last := l.LastLSN(); lsn > last {
+	l.mu.Lock()
+	last, cuts := l.at.lsn, l.cutCount.Load()
+	l.mu.Unlock()
+	if lsn > last {
 		return fmt.Errorf("%w: commit of LSN %d, the last is %d", ErrNotFound, lsn, last)
 	}
-	return l.commit(ctx, lsn)
+	return l.commit(ctx, lsn, cuts)
 }
 
-// commit is Commit for an LSN that was appended.
-func (l *Log) commit(ctx context.Context, lsn LSN) error {
+// commit is Commit for an LSN that was appended when there had been so many
+// cuts.
+func (l *Log) commit(ctx context.Context, lsn LSN, cuts uint64) error {
 	done := ctx.Done()
 	for {
 		if p := l.poison.Load(); p != nil {
 			return p
 		}
-		if lsn <= l.DurableLSN() {
+		if lsn <= l.DurableLSN() || cuts != l.cutCount.Load() {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
@@ -61,7 +68,7 @@ func (l *Log) commit(ctx context.Context, lsn LSN) error {
 		}
 		select {
 		case <-r.done:
-			if r.err != nil && lsn > l.DurableLSN() {
+			if r.err != nil && lsn > l.DurableLSN() && cuts == l.cutCount.Load() {
 				return r.err
 			}
 		case <-done:

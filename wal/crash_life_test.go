@@ -107,9 +107,37 @@ var batches atomic.Int64
 // mark is what is known of a log from an event on.
 type mark struct {
 	at       int       // events that had happened
+	base     wal.LSN   // the first of records has the LSN behind it
 	records  []written // whose append had begun: what the log may hold
+	front    wal.LSN   // the log's first LSN; 0 is 1
 	durable  wal.LSN   // acknowledged: what power loss must leave
 	appended wal.LSN   // appended: what the death of the process must leave
+	or       *mark     // a cut is under way: what the log may be instead
+}
+
+// first returns the LSN that the log begins with.
+func (m *mark) first() wal.LSN { return max(m.front, 1) }
+
+// begun returns the last LSN whose append had begun.
+func (m *mark) begun() wal.LSN { return m.base + wal.LSN(len(m.records)) }
+
+// record returns what was appended under the LSN.
+func (m *mark) record(lsn wal.LSN) written { return m.records[lsn-m.base-1] }
+
+// forget takes away what power loss does: what was only appended.
+func (m *mark) forget() {
+	m.appended = m.durable
+	if m.or != nil {
+		or := *m.or
+		or.appended = or.durable
+		m.or = &or
+	}
+}
+
+// until returns the records up to the LSN, to be appended to without harm.
+func (m *mark) until(lsn wal.LSN) []written {
+	n := lsn - m.base
+	return m.records[:n:n]
 }
 
 // life is a log at work under a recorder, and what is known of it at each
@@ -236,9 +264,23 @@ func (f *life) open() {
 	f.log = l
 	f.check(true)
 	f.note(func(m *mark) {
-		m.records = slices.Clip(m.records[:l.LastLSN()])
+		if m.or != nil && m.or.is(l) {
+			*m = *m.or
+		}
+		m.or = nil
+		m.records = m.until(l.LastLSN())
 		m.durable, m.appended = l.LastLSN(), l.LastLSN()
 	})
+}
+
+// is reports whether an opened log is the one that the mark speaks of, and not
+// the one that it may be instead.
+func (m *mark) is(l *wal.Log) bool {
+	if m.first() != l.FirstLSN() || l.LastLSN() < m.durable || l.LastLSN() > m.begun() || l.LastLSN() < m.base {
+		return false
+	}
+	held, err := read(l)
+	return err == nil && held.against(*m, false) == nil
 }
 
 // check reads the whole log and compares it with what was appended: just that
@@ -246,14 +288,14 @@ func (f *life) open() {
 func (f *life) check(recovered bool) {
 	f.t.Helper()
 	m := f.last()
-	sums, err := read(f.log)
+	held, err := read(f.log)
 	if err == nil {
-		err = (&afterlife{records: sums}).against(m, true)
+		err = (&afterlife{held: held}).against(m, true)
 	}
-	if err == nil && !recovered && len(sums) != len(m.records) {
-		err = fmt.Errorf("the log holds %d records of %d", len(sums), len(m.records))
+	if err == nil && !recovered && held.last() != m.begun() {
+		err = fmt.Errorf("the log holds records up to %d of %d", held.last(), m.begun())
 	}
-	if err == nil && f.log.DurableLSN() < m.durable {
+	if err == nil && m.or == nil && f.log.DurableLSN() < m.durable {
 		err = fmt.Errorf("durable is %d, and was %d", f.log.DurableLSN(), m.durable)
 	}
 	if err != nil {
@@ -337,6 +379,47 @@ func (f *life) acknowledged(what string, err error) {
 		f.t.Fatalf("%s: %v", what, err)
 	}
 	f.note(func(m *mark) { m.durable = m.appended })
+}
+
+// cut does one of the log's cuts: until it returns the log may be what it was or
+// what it is to be, and from then on only that.
+func (f *life) cut(what string, do func() error, becomes func(*mark)) {
+	f.t.Helper()
+	f.note(func(m *mark) {
+		next := *m
+		becomes(&next)
+		m.or = &next
+	})
+	if err := do(); err != nil {
+		f.t.Fatalf("%s: %v\n%s", what, err, f.describe(f.rec.Len()))
+	}
+	f.note(func(m *mark) { *m = *m.or })
+}
+
+// truncateFront, truncateBack and reset do what the log's methods of that name
+// do.
+func (f *life) truncateFront(lsn wal.LSN) {
+	f.t.Helper()
+	f.cut(fmt.Sprintf("truncate the front to %d", lsn), func() error { return f.log.TruncateFront(lsn) }, func(m *mark) {
+		m.front = max(lsn, m.first())
+		m.durable = max(m.durable, m.front-1)
+	})
+	f.note(func(m *mark) { m.durable = m.appended })
+}
+
+func (f *life) truncateBack(lsn wal.LSN) {
+	f.t.Helper()
+	f.cut(fmt.Sprintf("truncate the back to %d", lsn), func() error { return f.log.TruncateBack(lsn) }, func(m *mark) {
+		m.records = m.until(lsn)
+		m.durable, m.appended = lsn, lsn
+	})
+}
+
+func (f *life) reset(next wal.LSN) {
+	f.t.Helper()
+	f.cut(fmt.Sprintf("reset to %d", next), func() error { return f.log.Reset(next) }, func(m *mark) {
+		*m = mark{base: next - 1, front: next, durable: next - 1, appended: next - 1}
+	})
 }
 
 // stop ends a life whose log is as it is: what the events up to here are is

@@ -19,10 +19,31 @@ import (
 
 // afterlife is what recovery makes of one content of a directory.
 type afterlife struct {
-	records []uint64 // checksums of what it returns
-	missing bool     // Verify found no log; Open made one
-	err     error    // what is wrong, whatever was acknowledged
+	held
+	missing bool  // Verify found no log; Open made one
+	err     error // what is wrong, whatever was acknowledged
 }
+
+// held are the records that a log holds.
+type held struct {
+	first wal.LSN
+	sums  []uint64 // checksums
+}
+
+// last returns the LSN of the last record.
+func (h *held) last() wal.LSN { return h.first + wal.LSN(len(h.sums)) - 1 }
+
+// add notes the next record.
+func (h *held) add(lsn wal.LSN, p []byte) error {
+	if lsn != h.last()+1 {
+		return fmt.Errorf("record %d where %d should be", lsn, h.last()+1)
+	}
+	h.sums = append(h.sums, maphash.Bytes(sumSeed, p))
+	return nil
+}
+
+// equal compares with what another way of reading found.
+func (h *held) equal(o *held) bool { return h.first == o.first && slices.Equal(h.sums, o.sums) }
 
 // oracle judges states that crashes leave. Equal content is recovered once;
 // what was acknowledged and what was appended is compared for each state.
@@ -75,24 +96,38 @@ func (o *oracle) check(c crash) *afterlife {
 }
 
 // against compares what was recovered with what was acknowledged and appended.
-func (out *afterlife) against(m mark, killed bool) error {
-	n := wal.LSN(len(out.records))
+// Where a cut was under way, the log is wholly what it was or what it was to be.
+func (h *held) against(m mark, killed bool) error {
+	if or := m.or; or != nil {
+		m.or = nil
+		err := h.against(m, killed)
+		if err == nil {
+			return nil
+		}
+		if h.against(*or, killed) == nil {
+			return nil
+		}
+		return fmt.Errorf("a cut is under way, and this is neither the old log (%w) nor the new one (%w)", err, h.against(*or, killed))
+	}
 	must := m.durable
 	if killed {
 		must = max(must, m.appended)
 	}
+	n := h.last()
 	switch {
+	case h.first != m.first():
+		return fmt.Errorf("the first record is %d, not %d", h.first, m.first())
 	case n < must:
-		return fmt.Errorf("lost: recovered %d records, %d were acknowledged", n, must)
-	case int(n) > len(m.records):
-		return fmt.Errorf("phantom: recovered %d records, %d were appended", n, len(m.records))
+		return fmt.Errorf("lost: recovered records up to %d, %d was acknowledged", n, must)
+	case n > m.begun():
+		return fmt.Errorf("phantom: recovered records up to %d, %d was appended", n, m.begun())
 	}
-	for i, sum := range out.records {
-		if sum != m.records[i].sum {
-			return fmt.Errorf("record %d is not what was appended", i+1)
+	for i, sum := range h.sums {
+		if lsn := h.first + wal.LSN(i); sum != m.record(lsn).sum {
+			return fmt.Errorf("record %d is not what was appended", lsn)
 		}
 	}
-	if n > 0 && int(n) < len(m.records) && m.records[n-1].batch != 0 && m.records[n-1].batch == m.records[n].batch {
+	if n > m.base && n < m.begun() && m.record(n).batch != 0 && m.record(n).batch == m.record(n+1).batch {
 		return fmt.Errorf("the batch of record %d was recovered in part", n)
 	}
 	return nil
@@ -105,8 +140,8 @@ func (o *oracle) fail(c crash, err error) {
 	if derr == nil {
 		derr = c.state.WriteTo(dir)
 	}
-	o.t.Fatalf("%v\nrecords begun %d, appended %d, durable %d, killed %v\n%sstate kept in %s (%v), %s",
-		err, len(c.mark.records), c.mark.appended, c.mark.durable, c.killed, c.words(), dir, derr, sizes(c.state))
+	o.t.Fatalf("%v\nfirst %d, begun %d, appended %d, durable %d, killed %v\n%sstate kept in %s (%v), %s",
+		err, c.mark.first(), c.mark.begun(), c.mark.appended, c.mark.durable, c.killed, c.words(), dir, derr, sizes(c.state))
 }
 
 // sizes lists names and sizes.
@@ -155,69 +190,77 @@ func (o *oracle) recover(state durabilitytest.Files) *afterlife {
 		out.err = err
 		return out
 	}
-	out.records, out.err = o.reopen(dir)
-	if out.err == nil && !slices.Equal(looked, out.records) {
-		out.err = fmt.Errorf("Dump read %d records, Open recovered %d", len(looked), len(out.records))
+	out.held, out.err = o.reopen(dir)
+	if out.err == nil && !out.missing && !looked.equal(&out.held) {
+		out.err = fmt.Errorf("Dump read records %d to %d, Open recovered %d to %d",
+			looked.first, looked.last(), out.first, out.last())
 	}
 	return out
 }
 
-// look judges a log without opening it, and returns the checksums of its records.
-func (o *oracle) look(dir string) ([]uint64, error) {
+// look judges a log without opening it, and returns its records.
+func (o *oracle) look(dir string) (held, error) {
 	rep, err := wal.Verify(dir)
 	if err != nil {
-		return nil, fmt.Errorf("verify: %w", err)
+		return held{}, fmt.Errorf("verify: %w", err)
 	}
 	o.verdicts[rep.Verdict]++
 	if rep.Verdict == wal.Damaged {
-		return nil, fmt.Errorf("verify: a legal state is judged damaged: %+v", rep.Damage)
+		return held{}, fmt.Errorf("verify: a legal state is judged damaged: %+v", rep.Damage)
 	}
-	sums, err := dump(dir)
-	if err == nil && (int(rep.Records) != len(sums) || int(rep.LastLSN) != len(sums)) {
-		err = fmt.Errorf("verify: %d records up to %d, dump: %d", rep.Records, rep.LastLSN, len(sums))
+	h, err := dump(dir)
+	if err == nil && (int(rep.Records) != len(h.sums) || rep.FirstLSN != h.first || rep.LastLSN != h.last()) {
+		err = fmt.Errorf("verify: %d records, %d to %d; dump: %d to %d", rep.Records, rep.FirstLSN, rep.LastLSN, h.first, h.last())
 	}
-	return sums, err
+	return h, err
 }
 
-// dump returns the checksums of a log's records.
-func dump(dir string) ([]uint64, error) {
-	var sums []uint64
-	_, err := wal.Dump(dir, wal.DumpOptions{}, func(lsn wal.LSN, p []byte) error {
-		if int(lsn) != len(sums)+1 {
-			return fmt.Errorf("dump: record %d where %d should be", lsn, len(sums)+1)
+// dump returns a log's records.
+func dump(dir string) (held, error) {
+	var h held
+	rep, err := wal.Dump(dir, wal.DumpOptions{}, func(lsn wal.LSN, p []byte) error {
+		if h.first == 0 {
+			h.first = lsn
 		}
-		sums = append(sums, maphash.Bytes(sumSeed, p))
-		return nil
+		return h.add(lsn, p)
 	})
-	return sums, err
+	if err != nil {
+		return h, fmt.Errorf("dump: %w", err)
+	}
+	if h.first == 0 {
+		h.first = rep.FirstLSN
+	}
+	if h.first != rep.FirstLSN {
+		return h, fmt.Errorf("dump: the first record is %d, the report says %d", h.first, rep.FirstLSN)
+	}
+	return h, nil
 }
 
-// read returns the checksums of an open log's records.
-func read(l *wal.Log) ([]uint64, error) {
-	var sums []uint64
+// read returns an open log's records.
+func read(l *wal.Log) (held, error) {
+	h := held{first: l.FirstLSN()}
 	r := l.Reader(0)
 	defer r.Close()
 	for r.Next() {
-		if int(r.LSN()) != len(sums)+1 {
-			return nil, fmt.Errorf("reader: record %d where %d should be", r.LSN(), len(sums)+1)
+		if err := h.add(r.LSN(), r.Record()); err != nil {
+			return h, fmt.Errorf("reader: %w", err)
 		}
-		sums = append(sums, maphash.Bytes(sumSeed, r.Record()))
 	}
 	if r.Err() != nil {
-		return nil, fmt.Errorf("reader: %w", r.Err())
+		return h, fmt.Errorf("reader: %w", r.Err())
 	}
-	if int(l.LastLSN()) != len(sums) {
-		return nil, fmt.Errorf("reader: %d records of %d", len(sums), l.LastLSN())
+	if l.LastLSN() != h.last() {
+		return h, fmt.Errorf("reader: records up to %d of %d", h.last(), l.LastLSN())
 	}
-	return sums, nil
+	return h, nil
 }
 
 // reopen recovers the log and makes it go on: it must append, sync, close,
 // verify clean, and hold what was recovered and what was appended since.
-func (o *oracle) reopen(dir string) ([]uint64, error) {
+func (o *oracle) reopen(dir string) (held, error) {
 	l, err := wal.Open(dir, o.opts)
 	if err != nil {
-		return nil, fmt.Errorf("open: %w", err)
+		return held{}, fmt.Errorf("open: %w", err)
 	}
 	recovered, err := read(l)
 	all, aerr := o.goOn(l, recovered)
@@ -232,39 +275,39 @@ func (o *oracle) reopen(dir string) ([]uint64, error) {
 	if err != nil {
 		return recovered, fmt.Errorf("verify after recovery: %w", err)
 	}
-	if rep.Verdict != wal.Clean || int(rep.DurableLSN) != len(all) {
-		return recovered, fmt.Errorf("verify after recovery: %v, durable %d of %d: %+v", rep.Verdict, rep.DurableLSN, len(all), rep.Damage)
+	if rep.Verdict != wal.Clean || rep.DurableLSN != all.last() {
+		return recovered, fmt.Errorf("verify after recovery: %v, durable %d of %d: %+v", rep.Verdict, rep.DurableLSN, all.last(), rep.Damage)
 	}
-	held, err := dump(dir)
-	if err == nil && !slices.Equal(held, all) {
-		err = fmt.Errorf("recovered %d records, appended up to %d, but the log holds %d", len(recovered), len(all), len(held))
+	now, err := dump(dir)
+	if err == nil && !now.equal(&all) {
+		err = fmt.Errorf("recovered records up to %d, appended up to %d, but the log holds %d to %d", recovered.last(), all.last(), now.first, now.last())
 	}
 	return recovered, err
 }
 
 // goOn appends to a recovered log.
-func (o *oracle) goOn(l *wal.Log, recovered []uint64) ([]uint64, error) {
-	all := slices.Clone(recovered)
+func (o *oracle) goOn(l *wal.Log, recovered held) (held, error) {
+	all := held{recovered.first, slices.Clone(recovered.sums)}
 	if l.DurableLSN() != l.LastLSN() {
-		return nil, fmt.Errorf("open: durable %d of %d", l.DurableLSN(), l.LastLSN())
+		return all, fmt.Errorf("open: durable %d of %d", l.DurableLSN(), l.LastLSN())
 	}
 	one, two := []byte("appended behind a recovery"), make([]byte, 700)
 	for _, p := range [][]byte{one, two, {}} {
 		if _, err := l.Append(p); err != nil {
-			return nil, fmt.Errorf("append after recovery: %w", err)
+			return all, fmt.Errorf("append after recovery: %w", err)
 		}
-		all = append(all, maphash.Bytes(sumSeed, p))
+		all.sums = append(all.sums, maphash.Bytes(sumSeed, p))
 	}
 	if err := l.Sync(); err != nil {
-		return nil, fmt.Errorf("sync after recovery: %w", err)
+		return all, fmt.Errorf("sync after recovery: %w", err)
 	}
 	if _, err := l.AppendBatch([][]byte{two, one}); err != nil {
-		return nil, fmt.Errorf("append after recovery: %w", err)
+		return all, fmt.Errorf("append after recovery: %w", err)
 	}
-	all = append(all, maphash.Bytes(sumSeed, two), maphash.Bytes(sumSeed, one))
-	held, err := read(l)
-	if err == nil && !slices.Equal(held, all) {
-		err = fmt.Errorf("read %d of %d records behind a recovery", len(held), len(all))
+	all.sums = append(all.sums, maphash.Bytes(sumSeed, two), maphash.Bytes(sumSeed, one))
+	now, err := read(l)
+	if err == nil && !now.equal(&all) {
+		err = fmt.Errorf("read records up to %d of %d behind a recovery", now.last(), all.last())
 	}
 	return all, err
 }

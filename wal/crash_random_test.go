@@ -115,9 +115,9 @@ func (o *oracle) goOnFrom(f *life, c crash) *life {
 	o.t.Helper()
 	m := c.mark
 	if !c.killed {
-		m.appended = m.durable
+		m.forget()
 	}
-	m.records = m.records[:len(m.records):len(m.records)]
+	m.records = m.until(m.begun())
 	next := newLifeAfter(o.t, f.opts, f.rng, c.state, m, fastDir(o.t))
 	next.before = c.words
 	return next

@@ -157,9 +157,9 @@ func (o *oracle) nest(opts wal.Options, c crash, rng *rand.Rand, depth int) {
 	defer os.RemoveAll(root)
 	m := c.mark
 	if !c.killed {
-		m.appended = m.durable
+		m.forget()
 	}
-	m.records = m.records[:len(m.records):len(m.records)]
+	m.records = m.until(m.begun())
 	f := newLifeAfter(o.t, opts, rng, c.state, m, filepath.Join(root, "base"))
 	f.before = c.words
 	f.open()

@@ -117,8 +117,8 @@ func TestSegmentOfAFork(t *testing.T) {
 	if err != nil || rep.Verdict != wal.Damaged {
 		t.Fatalf("verify: %+v, %v", rep, err)
 	}
-	sums, err := dump(dir)
-	if err != nil || len(sums) != 4 {
-		t.Fatalf("dump read %d records, the first segment has 4: %v", len(sums), err)
+	held, err := dump(dir)
+	if err != nil || len(held.sums) != 4 {
+		t.Fatalf("dump read %d records, the first segment has 4: %v", len(held.sums), err)
 	}
 }

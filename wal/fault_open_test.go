@@ -173,7 +173,7 @@ func openOver(t *testing.T, or *oracle, old *life, c crash, cached durabilitytes
 	t.Helper()
 	m := c.mark
 	m.appended = m.durable
-	m.records = m.records[:len(m.records):len(m.records)]
+	m.records = m.until(m.begun())
 	m.at = 0
 	f := newLife(t, old.opts, old.rng)
 	f.marks = []mark{m}

@@ -25,7 +25,8 @@ func (l *Log) runInterval(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		err := l.commit(ctx, l.LastLSN())
+		cuts := l.cutCount.Load()
+		err := l.commit(ctx, l.LastLSN(), cuts)
 		switch {
 		case errors.Is(err, ErrPoisoned): // the next append says so
 			return

@@ -43,11 +43,14 @@ type Log struct {
 	dirty   []dirtyRange
 	ready   []*segment // prepared, in order
 	prepare preparation
+	spare   *spare // a segment to be recycled, or nil
 	buf     frame.Buffer
 
 	witness witness // syncMu guards it
 
 	closing  atomic.Bool   // set under mu
+	cutting  atomic.Bool   // a cut is under way, nobody appends or prepares; set under mu
+	cutCount atomic.Uint64 // cuts at the back that have ended; set under mu
 	appended atomic.Uint64 // the last LSN that readers may read
 	durable  atomic.Uint64 // the last LSN that power loss cannot take
 	front    atomic.Uint64
@@ -150,6 +153,9 @@ func (l *Log) Close() error {
 func (l *Log) release() error {
 	var errs []error
 	errs = append(errs, l.store.close())
+	if l.dir != nil && l.lock != nil {
+		errs = append(errs, l.dropSpare())
+	}
 	l.mu.Lock()
 	open := append([]*segment{}, l.ready...)
 	for _, d := range l.dirty {

@@ -151,7 +151,7 @@ func (m *machine) drawCrash(t *rapid.T) {
 	m.stop()
 	at := max(0, m.rec.Len()-ago)
 	known := m.known(at)
-	known.appended = known.durable
+	known.forget()
 	m.goOn(m.rec.CrashAs(mode, m.root, at, m.rng), known)
 }
 
@@ -166,7 +166,7 @@ func (m *machine) drawKill(t *rapid.T) {
 
 // goOn opens what a crash left.
 func (m *machine) goOn(state durabilitytest.Files, known mark) {
-	known.records = known.records[:len(known.records):len(known.records)]
+	known.records = known.until(known.begun())
 	next := newLifeAfter(m.t, m.opts, m.rng, state, known, fastDir(m.t))
 	m.discard()
 	m.life = next

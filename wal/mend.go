@@ -124,7 +124,7 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 		switch op.res.Segments[i].State {
 		case recovery.StateUnread, recovery.StateFull:
 			if d != tail {
-				l.store.list = append(l.store.list, &stored{ordinal: d.ordinal, name: d.name})
+				l.store.list = append(l.store.list, &stored{ordinal: d.ordinal, name: d.name, begins: op.res.Segments[i].First})
 			}
 		}
 	}
@@ -138,14 +138,10 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 	l.tail, l.limit = s, s.size()-markRoom
 	l.at = place{off: t.Offset, link: t.Link, lsn: t.LSN, epoch: t.Epoch}
 	base := op.indexTail(s, tail)
-	l.witness = witness{segment: s.ordinal, newest: 1}
-	for i := range frame.Slots {
-		slot, err := frame.DecodeSlot(tail.head[frame.SlotOffset+i*frame.BlockBytes:], s.seed)
-		if err == nil && slot.Counter > l.witness.counter {
-			l.witness.counter, l.witness.newest = slot.Counter, i
-			l.witness.at = place{off: int64(slot.Tail), link: slot.Link, lsn: slot.Watermark, epoch: t.Epoch}
-			l.witness.valid = slot.Epoch == op.res.Epoch && slot.Front == l.FirstLSN()
-		}
+	var slot frame.Slot
+	if l.witness, slot = readWitness(s, tail.head); slot.Counter != 0 {
+		l.witness.at = place{off: int64(slot.Tail), link: slot.Link, lsn: slot.Watermark, epoch: t.Epoch}
+		l.witness.valid = slot.Epoch == op.res.Epoch && slot.Front == l.FirstLSN()
 	}
 	l.appended.Store(uint64(t.LSN))
 	l.durable.Store(uint64(t.LSN))
@@ -197,23 +193,30 @@ func (op *opening) settle(s *segment) error {
 	if err := op.keepPrepared(); err != nil {
 		return err
 	}
-	if l.padding() == 0 || l.at.off == frame.DataOffset && l.LastLSN() < l.FirstLSN() {
-		return nil
-	}
 	return l.alignTail()
 }
 
 // alignTail carries the next commit to its boundary, durably: the records
-// before it count as acknowledged from here on.
+// before it count as acknowledged from here on. Nobody appends meanwhile.
 func (l *Log) alignTail() error {
-	from := l.at.off
-	if err := l.putMark(l.padding()); err != nil || l.at.off == from {
+	l.mu.Lock()
+	from, err := l.at.off, error(nil)
+	if from != frame.DataOffset || l.LastLSN() >= l.FirstLSN() {
+		if pad := l.padding(); pad != 0 {
+			err = l.putMark(pad)
+		}
+	}
+	to := l.at.off
+	l.mu.Unlock()
+	if err != nil || to == from {
 		return err
 	}
-	if err := l.tail.mem.Sync(from, l.at.off-from); err != nil {
+	if err := l.tail.mem.Sync(from, to-from); err != nil {
 		return err
 	}
-	l.dirty[len(l.dirty)-1].from = l.at.off
+	l.mu.Lock()
+	l.dirty[len(l.dirty)-1].from = to
+	l.mu.Unlock()
 	return nil
 }
 
@@ -228,7 +231,7 @@ func (op *opening) keepPrepared() error {
 			continue
 		}
 		h, err := frame.DecodeHeader(d.head)
-		if err != nil || h.SegmentBytes != l.opts.SegmentBytes || h.Epoch != l.epoch ||
+		if err != nil || h.SegmentBytes != l.opts.SegmentBytes ||
 			len(drop) > 0 || len(l.ready) >= l.opts.SegmentsAhead {
 			drop = append(drop, d)
 			continue

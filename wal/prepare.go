@@ -67,7 +67,7 @@ func (l *Log) runPreparer(ctx context.Context) {
 			}
 			l.room.Wait()
 		}
-		ordinal, fill := p.next, l.fillBytes()
+		ordinal, fill, tried := p.next, l.fillBytes(), p.tried
 		p.tried, p.filling = p.asked, true
 		l.mu.Unlock()
 		s, err := l.makeSegment(ctx, ordinal, fill)
@@ -77,6 +77,11 @@ func (l *Log) runPreparer(ctx context.Context) {
 			if err == nil {
 				p.err = errors.Join(p.err, s.close(), l.dir.Remove(tempName(ordinal)))
 			}
+			l.room.Broadcast()
+			continue
+		}
+		if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+			p.tried = tried // a cut is in the way: no attempt
 			l.room.Broadcast()
 			continue
 		}
@@ -113,7 +118,7 @@ func (l *Log) runNamer() {
 // mayPrepare reports whether there is a segment to prepare. The caller holds mu.
 func (l *Log) mayPrepare() bool {
 	p := &l.prepare
-	if l.usable() != nil || len(l.ready) >= l.opts.SegmentsAhead || p.unnamed >= MaxSegmentsAhead {
+	if l.usable() != nil || l.cutting.Load() || len(l.ready) >= l.opts.SegmentsAhead || p.unnamed >= MaxSegmentsAhead {
 		return false
 	}
 	waited := p.asked > p.tried && p.wanted > 0
@@ -152,7 +157,10 @@ func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*segme
 		Salt: newSalt(), Epoch: l.epochNow(), FillBytes: uint32(fill),
 	}
 	name := tempName(ordinal)
-	f, err := l.dir.Create(name, l.opts.FileMode)
+	f, err := l.recycle(ctx, ordinal, fill)
+	if f == nil && err == nil {
+		f, err = l.dir.Create(name, l.opts.FileMode)
+	}
 	if errors.Is(err, fs.ErrExist) {
 		// What an earlier attempt could not remove.
 		if err = l.dir.Remove(name); err == nil {
@@ -162,7 +170,7 @@ func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*segme
 	if err != nil {
 		return nil, err
 	}
-	s, err := fillSegment(ctx, f, h, l.opts.Align)
+	s, err := l.fillSegment(ctx, f, h)
 	if err != nil {
 		return nil, errors.Join(err, f.Close(), l.dir.Remove(name))
 	}
@@ -170,11 +178,12 @@ func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*segme
 	return s, nil
 }
 
-// fillSegment gives a new file its blocks and header, and maps it.
-func fillSegment(ctx context.Context, f *durability.File, h frame.Header, align Align) (*segment, error) {
+// fillSegment gives a new file, or one that was wiped, its blocks and header, and
+// maps it.
+func (l *Log) fillSegment(ctx context.Context, f *durability.File, h frame.Header) (*segment, error) {
 	err := f.Allocate(h.SegmentBytes, durability.AllocateOptions{
 		FillBytes: int(h.FillBytes), Head: frame.DataOffset,
-		Cancel: func() bool { return ctx.Err() != nil },
+		Cancel: l.cancelled(ctx),
 	})
 	if err != nil {
 		return nil, err
@@ -183,7 +192,7 @@ func fillSegment(ctx context.Context, f *durability.File, h frame.Header, align 
 	if _, err := f.WriteAt(b[:], frame.HeaderOffset); err != nil {
 		return nil, err
 	}
-	return mapSegment(f, h, align)
+	return mapSegment(f, h, l.opts.Align)
 }
 
 // nameSegment makes a filled segment durable and gives it its final name. A

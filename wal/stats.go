@@ -15,6 +15,8 @@ type Stats struct {
 	Rotations   uint64        // into a prepared segment
 	Prepared    uint64        // segments
 	Waits       uint64        // of appenders for a segment
+	Truncations uint64        // at either end, and resets
+	Recycled    uint64        // truncated segments that became prepared ones
 	SyncTime    time.Duration // spent in syncs that were acknowledged
 	SyncMax     time.Duration // the longest of them
 	// AtRisk is how many bytes of segments were appended and are not durable;
@@ -27,10 +29,10 @@ type Stats struct {
 
 // counters are what Stats is made of. The log's mutex guards the plain ones.
 type counters struct {
-	records, bytes, marks, rotations, prepared, waits uint64
+	records, bytes, marks, rotations, prepared, waits, recycled uint64
 
-	syncs, checkpoints, acks atomic.Uint64
-	syncNanos, syncMax       atomic.Int64
+	syncs, checkpoints, acks, truncations atomic.Uint64
+	syncNanos, syncMax                    atomic.Int64
 }
 
 // synced counts an acknowledged sync.
@@ -61,7 +63,7 @@ func (l *Log) Stats() Stats {
 	c := &l.stats
 	s := Stats{
 		Records: c.records, Bytes: c.bytes, Marks: c.marks, Rotations: c.rotations,
-		Prepared: c.prepared, Waits: c.waits, Ready: len(l.ready),
+		Prepared: c.prepared, Waits: c.waits, Recycled: c.recycled, Ready: len(l.ready),
 	}
 	for _, r := range l.dirty {
 		if r.seg == l.tail {
@@ -71,6 +73,7 @@ func (l *Log) Stats() Stats {
 	}
 	s.AtRiskRecords = uint64(l.LastLSN() - l.DurableLSN())
 	l.mu.Unlock()
+	s.Truncations = c.truncations.Load()
 	s.Syncs, s.Checkpoints = c.syncs.Load(), c.checkpoints.Load()
 	s.SyncTime, s.SyncMax = time.Duration(c.syncNanos.Load()), time.Duration(c.syncMax.Load())
 	s.Segments = l.store.count()

@@ -23,6 +23,8 @@ type segments struct {
 	uuid   frame.UUID
 	list   []*stored // by ordinal, without gaps
 	clock  uint64
+	epoch  uint32  // of the log, as readers know it
+	cuts   cutList // at the back, since the log was opened
 	closed bool
 }
 
@@ -30,6 +32,7 @@ type segments struct {
 type stored struct {
 	ordinal uint64
 	name    string
+	begins  LSN      // its first record's; 0 where that is not known
 	seg     *segment // while it is mapped for writing
 	// What follows is known once the segment was mapped.
 	known  bool
@@ -52,11 +55,13 @@ func (t *segments) add(s *segment) {
 	defer t.mu.Unlock()
 	for _, st := range t.list {
 		if st.ordinal == s.ordinal {
-			st.seg, st.live = s, &s.index
+			st.seg, st.live, st.begins = s, &s.index, s.first
 			return
 		}
 	}
-	t.list = append(t.list, &stored{ordinal: s.ordinal, name: finalName(s.ordinal), seg: s, live: &s.index})
+	t.list = append(t.list, &stored{
+		ordinal: s.ordinal, name: finalName(s.ordinal), begins: s.first, seg: s, live: &s.index,
+	})
 }
 
 // retire closes a segment that is full and durable; it is mapped for reading

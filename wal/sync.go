@@ -19,7 +19,10 @@ func (l *Log) Sync() error {
 	if l.closing.Load() {
 		return ErrClosed
 	}
-	return l.commit(context.Background(), l.LastLSN())
+	l.mu.Lock()
+	last, cuts := l.at.lsn, l.cutCount.Load()
+	l.mu.Unlock()
+	return l.commit(context.Background(), last, cuts)
 }
 
 // snapshot is what one sync is to cover.
@@ -258,7 +261,7 @@ func (l *Log) checkpoint(closing bool) error {
 	if err := snap.tail.file.Sync(); err != nil {
 		return l.fail(err)
 	}
-	if err := l.writeSlot(snap.tail, snap.at, snap.lsn); err != nil {
+	if err := l.writeSlot(snap.tail, l.claimNow(snap.at, snap.lsn)); err != nil {
 		return l.fail(err)
 	}
 	// The segments before the tail were checked, and may be closed by now.
@@ -269,47 +272,4 @@ func (l *Log) checkpoint(closing bool) error {
 	l.witness.set(&snap)
 	l.stats.checkpoints.Add(1)
 	return nil
-}
-
-// witness is what the newest slot says, so that a checkpoint of the same again
-// writes nothing. Log.syncMu guards it.
-type witness struct {
-	segment uint64
-	at      place
-	counter uint64 // of the newest slot in the segment
-	newest  int    // its index
-	valid   bool
-}
-
-// is reports whether the witness names just what the snapshot covers.
-func (w *witness) is(s *snapshot) bool {
-	return w.valid && w.segment == s.tail.ordinal && w.at == s.at
-}
-
-// set notes that the witness names the snapshot.
-func (w *witness) set(s *snapshot) { w.valid, w.segment, w.at = true, s.tail.ordinal, s.at }
-
-// writeSlot writes a witness into the segment's older slot and makes it
-// durable. All that it names is durable before: the store itself may reach the
-// device at any time after it. The caller holds syncMu.
-func (l *Log) writeSlot(s *segment, at place, lsn LSN) error {
-	w := &l.witness
-	if w.segment != s.ordinal {
-		*w = witness{segment: s.ordinal, newest: 1}
-	}
-	w.valid = false
-	l.mu.Lock()
-	slot := frame.Slot{
-		Counter: w.counter + 1, Epoch: l.epoch, Link: at.link, Cut: l.cut,
-		Front: l.FirstLSN(), Watermark: lsn, Tail: uint64(at.off),
-	}
-	l.mu.Unlock()
-	w.counter++
-	w.newest = 1 - w.newest
-	off := int64(frame.SlotOffset + w.newest*frame.BlockBytes)
-	b := slot.Encode(s.seed)
-	if err := s.mem.Store(off, b[:], nil); err != nil {
-		return err
-	}
-	return s.mem.Sync(off, frame.SlotBytes)
 }

@@ -268,10 +268,16 @@ func (j *judge) walkSegment(i int) (place, error) {
 	open := false
 	for {
 		f, p, err := c.legal(open)
-		if err != nil {
-			if !isVerdict(err) {
+		switch {
+		case err != nil && !isVerdict(err):
+			return place{}, err
+		case err != nil && open && j.endedByCut(c, &f, err, i):
+			if err = j.complete(c, batch); err != nil {
 				return place{}, err
 			}
+			batch, open = batch[:0], false
+			continue
+		case err != nil:
 			ch.reason, ch.openBatch = err, open
 			return c.place, nil
 		}
@@ -284,15 +290,43 @@ func (j *judge) walkSegment(i int) (place, error) {
 		if open {
 			continue
 		}
-		if err := j.visit(batch); err != nil {
+		if err := j.complete(c, batch); err != nil {
 			return place{}, err
 		}
-		ch.records += j.counted(batch)
-		info.Records += j.counted(batch)
 		batch = batch[:0]
-		ch.tail = c.place
-		info.Last, info.Used = c.lsn, c.off
 	}
+}
+
+// complete moves the chain's tail behind a batch that is whole.
+func (j *judge) complete(c *cursor, batch []Record) error {
+	if err := j.visit(batch); err != nil {
+		return err
+	}
+	info := &j.infos[c.seg.index]
+	n := j.counted(batch)
+	j.chain.records += n
+	info.Records += n
+	j.chain.tail = c.place
+	info.Last, info.Used = c.lsn, c.off
+	return nil
+}
+
+// endedByCut reports whether a batch that does not go on at the cursor, in
+// segment i of the log, is whole all the same: a cut of the log's back left so
+// much of it. The cut that rules says so itself. Of an earlier one it is seen by
+// what was appended behind it, a frame or a segment of a greater epoch: the
+// frames of one batch have one epoch, and a batch that a crash tore is trimmed
+// whole before anything is appended. f and why are what legal returned.
+func (j *judge) endedByCut(c *cursor, f *frame.Frame, why error, i int) bool {
+	cut := &j.cut
+	if j.epoch > 1 && cut.Ordinal == c.seg.file.Ordinal && cut.Offset == uint64(c.off) && cut.LSN == c.lsn {
+		return true
+	}
+	if errors.Is(why, errBatch) {
+		return f.Epoch > c.epoch
+	}
+	next := i + 1
+	return next < len(j.log) && j.enter(next, j.chain.start, c.place) == nil && j.log[next].stamp.Epoch > c.epoch
 }
 
 // legal reads the frame at the cursor with all that makes it part of the

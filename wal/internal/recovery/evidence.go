@@ -148,6 +148,12 @@ func (c *cursor) followRun() error {
 			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.off, f.LSN - step(&f), err})
 			whole = false
 		}
+		if whole && f.Epoch > c.epoch { // what a cut left of a batch
+			if ierr := c.intact(batch); ierr != nil {
+				return ierr
+			}
+			whole = false
+		}
 		if f.Kind == frame.KindRecord {
 			if f.First {
 				batch, whole = batch[:0], err == nil

@@ -187,14 +187,10 @@ func (j *judge) classify() {
 		}
 	}
 	for _, s := range j.all {
-		epoch := s.header.Epoch
-		if s.stamped {
-			epoch = s.stamp.Epoch
-		}
 		switch {
 		case s.file.Temp && (s.headerErr != "" || !s.stamped || finals[s.file.Ordinal]):
 			s.state = StateTemporary
-		case (s.headerErr == "" || s.stamped) && s.file.Ordinal > j.cut.Ordinal && j.remains(epoch, s.file.Ordinal, 0):
+		case j.behindCut(s):
 			s.state = StateRemains
 		default:
 			j.log = append(j.log, s)
@@ -214,6 +210,22 @@ func (j *judge) classify() {
 				s.file.Name, s.file.Size-s.header.SegmentBytes)
 		}
 	}
+}
+
+// behindCut reports whether the segment is one that the ruling cut removes. A
+// prepared one that follows the segment of the cut, with nothing between, is
+// not: a cut within the last segment leaves those behind it as they are.
+func (j *judge) behindCut(s *segment) bool {
+	epoch := s.header.Epoch
+	if s.stamped {
+		epoch = s.stamp.Epoch
+	}
+	if s.headerErr != "" && !s.stamped || s.file.Ordinal <= j.cut.Ordinal || !j.remains(epoch, s.file.Ordinal, 0) {
+		return false
+	}
+	n := len(j.log)
+	follows := n > 0 && j.log[n-1].file.Ordinal+1 == s.file.Ordinal
+	return !errors.Is(s.stampErr, frame.ErrZero) || !follows
 }
 
 // dropLeftovers takes the segments out of the log that lie wholly before its

@@ -1,0 +1,196 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// TruncateFront makes the record with that LSN the log's first one: those
+// before it are gone, durably, when it returns nil. Everything that was
+// appended before the call is made durable too. LastLSN+1 removes all records;
+// an LSN that is not above FirstLSN changes nothing.
+//
+// Segments that lie wholly before the first record are removed, or used again
+// for records to come. A Reader whose next record was removed ends with
+// ErrTruncated.
+//
+// It returns ErrNotFound for an LSN above LastLSN+1, ErrPoisoned and ErrClosed.
+// At any crash the log has its old first record or the new one.
+func (l *Log) TruncateFront(lsn LSN) error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if err := l.maySync(); err != nil {
+		return err
+	}
+	if lsn <= l.FirstLSN() {
+		return nil
+	}
+	if last := l.LastLSN(); lsn > last+1 {
+		return fmt.Errorf("%w: truncate the front up to LSN %d, the last is %d", ErrNotFound, lsn, last)
+	}
+	// A log whose first record is behind its last durable one would be damaged
+	// by the next crash; and a segment may go only when the stamp of the one
+	// behind it, which says where the log goes on, is durable.
+	snap, err := l.syncLocked()
+	if err != nil {
+		return err
+	}
+	c := l.claimNow(snap.at, snap.lsn)
+	c.front = lsn
+	if err := l.writeSlots(snap.tail, c); err != nil {
+		return l.fail(err)
+	}
+	snap.ranges = []dirtyRange{{seg: snap.tail}}
+	if err := l.checkSynced(&snap); err != nil {
+		return l.fail(err)
+	}
+	l.witness.set(&snap)
+	l.raiseFront(lsn)
+	l.dispose(l.store.takeBelow(lsn, snap.tail.ordinal))
+	l.stats.truncations.Add(1)
+	return nil
+}
+
+// maySync returns why nothing can be acknowledged any more, or nil.
+func (l *Log) maySync() error {
+	if p := l.poison.Load(); p != nil {
+		return p
+	}
+	if l.closing.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
+// raiseFront tells readers, in this process and in others, of the new front
+// before any file is removed: what they find missing from then on was truncated.
+func (l *Log) raiseFront(lsn LSN) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.front.Store(uint64(lsn))
+	// A failed store into the board is found by the next look at the file.
+	_ = l.tail.mem.StoreUint64(frame.BoardOffset+frame.BoardFront, uint64(lsn))
+}
+
+// takeBelow takes the segments that lie wholly before the front out of the
+// list, and returns them, the oldest first. Those from the given ordinal on
+// stay: they may not be durable.
+func (t *segments) takeBelow(front LSN, from uint64) []*stored {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	keep := 0
+	for i, st := range t.list {
+		if st.ordinal <= from && st.begins != 0 && st.begins <= front {
+			keep = i
+		}
+	}
+	return t.take(0, keep)
+}
+
+// take takes a part of the list out, and unmaps it. The caller holds mu for
+// writing.
+func (t *segments) take(from, to int) []*stored {
+	gone := slices.Clone(t.list[from:to])
+	t.list = slices.Delete(t.list, from, to)
+	for _, st := range gone {
+		_ = st.unmap() // read-only: nothing is lost with it
+	}
+	return gone
+}
+
+// cut notes a cut at the back. The caller holds mu for writing.
+func (t *segments) cut(epoch uint32, last LSN) {
+	t.epoch = epoch
+	t.cuts.add(epoch, last)
+}
+
+// dispose removes the files of segments that lie before the front, the oldest
+// first, or keeps one to be used again. The removals need not be durable: what
+// a crash brings back is known as a leftover by the front, and that is durable.
+// A file that cannot be removed stays until the next Open, for the same reason.
+func (l *Log) dispose(gone []*stored) {
+	for _, st := range gone {
+		if !st.pinned() && l.keepSpare(st.ordinal) {
+			continue
+		}
+		if err := l.removeFile(st.name); err != nil {
+			l.opts.Logger.Warn("cannot remove a truncated segment", "dir", l.dirPath, "segment", st.name, "err", err)
+		}
+	}
+}
+
+// removeFile removes a segment's file. That somebody else did it is no error.
+func (l *Log) removeFile(name string) error {
+	err := l.dir.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// holdStill keeps the tail and the files as they are until letGo: appenders
+// wait, no segment is prepared, and those on their way have got their names or
+// were given up. The caller holds syncMu.
+func (l *Log) holdStill() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cutting.Store(true)
+	for l.prepare.filling || l.prepare.unnamed > 0 {
+		l.room.Wait()
+	}
+	if err := l.maySync(); err != nil {
+		l.cutting.Store(false)
+		l.room.Broadcast()
+		return err
+	}
+	return nil
+}
+
+// letGo ends what holdStill began.
+func (l *Log) letGo() {
+	l.mu.Lock()
+	l.cutting.Store(false)
+	l.room.Broadcast()
+	l.mu.Unlock()
+}
+
+// nextCut returns the epoch of the next cut.
+func (l *Log) nextCut() (uint32, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return nextEpoch(l.epoch)
+}
+
+// nextEpoch returns the epoch behind another.
+func nextEpoch(epoch uint32) (uint32, error) {
+	if epoch+1 == 0 {
+		return 0, errors.New("wal: all epochs are used up; copy the records into a new log")
+	}
+	return epoch + 1, nil
+}
+
+// lowerBoard tells readers in other processes of a cut, in this order: no
+// record behind it, then the epoch. It comes before any byte behind the cut is
+// changed, so that a reader that finds the epoch as it was before it copied a
+// record knows that the record was whole.
+func lowerBoard(mem *durability.Mapping, front, appended, durable LSN, epoch uint32) error {
+	for _, w := range [...]struct {
+		off int64
+		v   uint64
+	}{
+		{frame.BoardAppended, uint64(appended)},
+		{frame.BoardDurable, uint64(durable)},
+		{frame.BoardFront, uint64(front)},
+		{frame.BoardEpoch, uint64(epoch)},
+	} {
+		if err := mem.StoreUint64(frame.BoardOffset+w.off, w.v); err != nil {
+			return err
+		}
+	}
+	return nil
+}

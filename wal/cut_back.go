@@ -1,0 +1,327 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// TruncateBack makes the record with that LSN the log's last one: those behind
+// it are gone, durably, when it returns nil, and the next append gets the LSN
+// behind it. FirstLSN-1 removes all records. The records that stay are durable;
+// DurableLSN falls to the new last one.
+//
+// A batch may be cut anywhere. What a Reader has read and is cut away makes it
+// end with ErrTruncated; others go on. TruncateBack waits until nobody holds a
+// record behind the cut by Reader.ZeroCopy: its bytes are zeroed.
+//
+// It returns ErrNotFound for an LSN above LastLSN, ErrTruncated for one below
+// FirstLSN-1, ErrPoisoned, ErrClosed, *CorruptError where the records around
+// the cut cannot be read, and any error of the filesystem. At any crash the log
+// has its old last record or the new one, and what was cut does not come back.
+func (l *Log) TruncateBack(lsn LSN) error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if err := l.maySync(); err != nil {
+		return err
+	}
+	if err := l.holdStill(); err != nil {
+		return err
+	}
+	defer l.letGo()
+	switch first, last := l.FirstLSN(), l.LastLSN(); {
+	case lsn > last:
+		return fmt.Errorf("%w: truncate the back to LSN %d, the last is %d", ErrNotFound, lsn, last)
+	case lsn+1 < first:
+		return fmt.Errorf("%w: truncate the back to LSN %d, the first is %d", ErrTruncated, lsn, first)
+	}
+	// All that stays must be durable before a slot says so; and a Commit that
+	// waits for what is cut may return.
+	if _, err := l.syncLocked(); err != nil || lsn == l.LastLSN() {
+		return err
+	}
+	c, err := l.planCut(lsn)
+	if err != nil {
+		return err
+	}
+	err = c.run()
+	if c.seg != c.old {
+		err = errors.Join(err, c.old.close())
+	}
+	if err != nil {
+		return l.fail(err)
+	}
+	l.stats.truncations.Add(1)
+	return nil
+}
+
+// backCut is a cut at the back on its way. The log is held still.
+type backCut struct {
+	l     *Log
+	lsn   LSN   // the new last one
+	at    place // behind it
+	link  int64 // where at.link lies
+	seg   *segment
+	old   *segment // the tail before
+	end   int64    // offset behind the last byte of seg that may not be zero
+	epoch uint32
+	w     witness // of seg
+}
+
+// planCut finds the place of a cut and opens the segment that it lies in. It
+// changes nothing.
+func (l *Log) planCut(lsn LSN) (*backCut, error) {
+	epoch, err := l.nextCut()
+	if err != nil {
+		return nil, err
+	}
+	c := &backCut{l: l, lsn: lsn, old: l.tail, epoch: epoch}
+	ordinal, err := c.findPlace()
+	if err != nil {
+		return nil, err
+	}
+	if ordinal == l.tail.ordinal {
+		c.seg, c.end, c.w = l.tail, l.at.off, l.witness
+		return c, nil
+	}
+	if c.seg, err = l.reopenSegment(ordinal); err != nil {
+		return nil, err
+	}
+	c.end = c.seg.size()
+	head := make([]byte, frame.DataOffset)
+	if err = c.seg.mem.Load(0, head); err != nil {
+		return nil, errors.Join(err, c.seg.close())
+	}
+	c.w, _ = readWitness(c.seg, head)
+	return c, nil
+}
+
+// findPlace finds the place behind the record that becomes the last one, and
+// returns the segment that it lies in: where a segment begins behind it, that
+// one.
+func (c *backCut) findPlace() (ordinal uint64, err error) {
+	t := &c.l.store
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	v, err := t.locate(c.lsn + 1)
+	if err != nil {
+		return 0, err
+	}
+	if v.start.lsn == c.lsn {
+		c.at, c.link = v.start, stampLinkOffset
+		return v.st.ordinal, nil
+	}
+	r := Reader{log: c.l, view: v, next: c.lsn, window: 2 * indexStep}
+	if r.at, err = r.nearest(v); err != nil {
+		return 0, err
+	}
+	for r.at.lsn < c.lsn {
+		c.link = r.at.off + frameLinkOffset
+		if err = r.guarded(r.step); err == errNextSegment { //nolint:errorlint // returned as it is
+			err = r.bad("no valid frame header")
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	c.at = r.at
+	return v.st.ordinal, nil
+}
+
+// reopenSegment maps a segment that is full for writing again. It gives the
+// file blocks where a sparse copy left holes.
+func (l *Log) reopenSegment(ordinal uint64) (*segment, error) {
+	d := &diskFile{entry: entry{name: finalName(ordinal), ordinal: ordinal}, dir: l.dir}
+	err := d.open()
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	head := make([]byte, frame.DataOffset)
+	_, err = d.file.ReadAt(head, 0)
+	if err == nil {
+		err = d.makeReal()
+	}
+	var h frame.Header
+	if err == nil {
+		h, err = frame.DecodeHeader(head)
+	}
+	if err == nil && (h.UUID != l.uuid || h.Ordinal != ordinal) {
+		err = frame.ErrInvalid
+	}
+	var st frame.Stamp
+	var link frame.Link
+	if err == nil {
+		st, link, err = frame.DecodeStamp(head[frame.StampOffset:], &h)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("wal: open segment %s/%s to cut it: %w", l.dirPath, d.name, err), d.close())
+	}
+	s, err := mapSegment(d.file, h, l.opts.Align)
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	s.taken, s.first = true, st.First
+	s.start = place{off: frame.DataOffset, link: link, lsn: st.First - 1, epoch: st.Epoch}
+	return s, nil
+}
+
+// run makes the cut. Its order is that of a trim at Open, and for the same
+// reasons:
+//
+//  1. Readers are told, before any byte behind the cut changes.
+//  2. A slot names the next epoch and where it begins, durably. From here on
+//     what lies behind that place with a smaller epoch is neither a record nor
+//     damage, whatever of the following steps a crash undoes.
+//  3. Later segments are removed, the newest first, and the directory synced.
+//  4. Everything behind the cut becomes zero, and is synced.
+//  5. The other slot repeats the first.
+func (c *backCut) run() error {
+	l := c.l
+	if err := c.tell(); err != nil {
+		return err
+	}
+	claim := l.claimNow(c.at, c.lsn)
+	if err := l.writeSlot(c.seg, claim); err != nil {
+		return err
+	}
+	if err := c.removeBehind(); err != nil {
+		return err
+	}
+	if err := c.zeroBehind(); err != nil {
+		return err
+	}
+	if err := l.writeSlot(c.seg, claim); err != nil {
+		return err
+	}
+	if err := l.alignTail(); err != nil {
+		return err
+	}
+	snap := snapshot{lsn: c.lsn, at: l.at, tail: c.seg, link: l.linkOff, ranges: []dirtyRange{{seg: c.seg}}}
+	return l.checkSynced(&snap)
+}
+
+// tell makes the place of the cut the tail, and lowers what readers may read: in
+// this process under the lock that every read holds, in others by the readers'
+// blocks of the old and the new tail. It returns when nobody looks at what is
+// behind the cut.
+func (c *backCut) tell() error {
+	l, t := c.l, &c.l.store
+	t.mu.Lock()
+	l.appended.Store(uint64(c.lsn))
+	l.durable.Store(uint64(c.lsn))
+	t.cut(c.epoch, c.lsn)
+	keep := 0
+	for keep < len(t.list) && t.list[keep].ordinal <= c.seg.ordinal {
+		keep++
+	}
+	t.take(keep, len(t.list))
+	st := t.list[keep-1]
+	if st.seg == nil {
+		_ = st.unmap() // read-only
+		if st.live != nil {
+			c.seg.index.marks = st.live.marks
+			c.seg.index.n.Store(st.live.n.Load())
+		}
+		st.seg, st.live = c.seg, &c.seg.index
+	}
+	st.base = nil // it may know places behind the cut
+	c.seg.index.truncate(c.at.off)
+	t.mu.Unlock()
+	c.goOn()
+	for _, s := range []*segment{c.old, c.seg} {
+		if err := lowerBoard(s.mem, l.FirstLSN(), c.lsn, c.lsn, c.epoch); err != nil {
+			return err
+		}
+	}
+	t.awaitUnpinned(c.lsn)
+	return nil
+}
+
+// removeBehind removes the segments behind the cut, the newest first, durably.
+// Prepared ones stay where the cut lies in the segment before them: they are
+// zero, and follow it.
+func (c *backCut) removeBehind() error {
+	l := c.l
+	if c.seg == c.old {
+		return nil
+	}
+	l.mu.Lock()
+	last, ready := l.prepare.next-1, l.ready
+	l.ready, l.prepare.next = nil, c.seg.ordinal+1
+	l.mu.Unlock()
+	for _, s := range ready {
+		if err := s.close(); err != nil {
+			return err
+		}
+	}
+	for ordinal := last; ordinal > c.seg.ordinal; ordinal-- {
+		if err := l.removeFile(finalName(ordinal)); err != nil {
+			return err
+		}
+	}
+	return l.dir.Sync()
+}
+
+// zeroBehind zeroes what is not zero behind the cut, and makes that durable.
+func (c *backCut) zeroBehind() error {
+	from, to := int64(-1), int64(0)
+	mem := c.seg.mem
+	for off := c.at.off; off < c.end; {
+		end := min((off+populateBytes)&^(populateBytes-1), c.seg.size())
+		if err := mem.PopulateRead(off, end-off); err != nil {
+			return err
+		}
+		for off < end {
+			next := min((off+frame.BlockBytes)&^(frame.BlockBytes-1), end)
+			used := false
+			err := durability.Guard(func() error {
+				used = recovery.LastNonzero(mem.Bytes()[off:next]) > 0
+				return nil
+			})
+			if err == nil && used {
+				err = mem.Zero(off, next-off)
+			}
+			if err != nil {
+				return err
+			}
+			if used && from < 0 {
+				from = off
+			}
+			if used {
+				to = next
+			}
+			off = next
+		}
+	}
+	if from < 0 {
+		return nil
+	}
+	return mem.Sync(from, to-from)
+}
+
+// goOn makes the place of the cut the one to append at, once the log is let go.
+func (c *backCut) goOn() {
+	l := c.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch = c.epoch
+	l.cut = frame.Cut{Ordinal: c.seg.ordinal, Offset: uint64(c.at.off), LSN: c.lsn}
+	l.witness = c.w
+	l.tail, l.at, l.linkOff = c.seg, c.at, c.link
+	l.limit = c.seg.size() - markRoom
+	l.dirty = append(l.dirty[:0], dirtyRange{seg: c.seg, from: c.at.off})
+	l.claimed = 0 // the frames that claimed more are gone
+	l.cutCount.Add(1)
+}
+
+// truncate forgets the places behind off. Nobody reads the index meanwhile.
+func (x *index) truncate(off int64) {
+	n := x.n.Load()
+	for n > 0 && int64(x.marks[n-1].off) > off {
+		n--
+	}
+	x.n.Store(n)
+}

@@ -1,0 +1,121 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// spare is a segment before the log's first record that is to be used again.
+// Until the preparer takes it it stays as it is, under its own name: a
+// leftover, as the durable front says.
+type spare struct {
+	ordinal uint64
+}
+
+// keepSpare keeps a truncated segment to be used again, and reports whether it
+// is: one at a time, so that a log takes one file more than its records and
+// SegmentsAhead need, and no more.
+func (l *Log) keepSpare(ordinal uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.spare != nil || l.closing.Load() {
+		return false
+	}
+	l.spare = &spare{ordinal: ordinal}
+	return true
+}
+
+// takeSpare takes what keepSpare kept, or nil.
+func (l *Log) takeSpare() *spare {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sp := l.spare
+	l.spare = nil
+	return sp
+}
+
+// dropSpare removes the segment that was kept, if there is one.
+func (l *Log) dropSpare() error {
+	if sp := l.takeSpare(); sp != nil {
+		return l.removeFile(finalName(sp.ordinal))
+	}
+	return nil
+}
+
+// recycle gives the segment that was kept the temporary name of a new one, and
+// makes it zero. Where there is none, or it will not do, it returns nil, and
+// the file is removed.
+//
+// The new name is durable before a byte is changed. Otherwise a crash could
+// leave a segment under its old name with bytes that are not its own; under the
+// temporary name of another ordinal, a header that names the old one is none.
+func (l *Log) recycle(ctx context.Context, ordinal uint64, fill int) (*durability.File, error) {
+	sp := l.takeSpare()
+	if sp == nil {
+		return nil, nil
+	}
+	old := finalName(sp.ordinal)
+	f, err := l.dir.Open(old, true)
+	if err != nil {
+		return nil, nil //nolint:nilerr // somebody removed it, or may not have it written: a new file does
+	}
+	if err = l.recyclable(f, sp.ordinal, fill); err != nil {
+		l.opts.Logger.Debug("a truncated segment is not used again", "segment", old, "why", err)
+		return nil, errors.Join(f.Close(), l.removeFile(old))
+	}
+	if err = l.dir.Rename(old, tempName(ordinal), f); err != nil {
+		return nil, errors.Join(f.Close(), l.removeFile(old))
+	}
+	if err = l.dir.Sync(); err != nil {
+		return nil, errors.Join(l.fail(err), f.Close())
+	}
+	err = f.Wipe(durability.AllocateOptions{
+		FillBytes: fill, Head: frame.DataOffset, Cancel: l.cancelled(ctx),
+	})
+	if err != nil {
+		return nil, errors.Join(err, f.Close(), l.dir.Remove(tempName(ordinal)))
+	}
+	l.mu.Lock()
+	l.stats.recycled++
+	l.mu.Unlock()
+	return f, nil
+}
+
+// recyclable returns why a file cannot be used again as it is. A file with
+// another name is somebody's copy of the log.
+func (l *Log) recyclable(f *durability.File, ordinal uint64, fill int) error {
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	head := make([]byte, frame.SegmentHeaderBytes)
+	if _, err = f.ReadAt(head, 0); err != nil {
+		return err
+	}
+	h, err := frame.DecodeHeader(head)
+	switch {
+	case err != nil:
+		return err
+	case h.UUID != l.uuid || h.Ordinal != ordinal:
+		return errors.New("it is another file")
+	case st.Links != 1:
+		return fmt.Errorf("it has %d names", st.Links)
+	case st.Size != l.opts.SegmentBytes || h.SegmentBytes != l.opts.SegmentBytes:
+		return fmt.Errorf("it has %d bytes", st.Size)
+	case st.Blocks*512 < st.Size:
+		return errors.New("it has holes")
+	case int(h.FillBytes) != fill:
+		return fmt.Errorf("it was filled by %d bytes at a time", h.FillBytes)
+	}
+	return nil
+}
+
+// cancelled returns what ends the filling of a segment early: the end of the
+// log, and a cut, which may remove it.
+func (l *Log) cancelled(ctx context.Context) func() bool {
+	return func() bool { return ctx.Err() != nil || l.cutting.Load() }
+}

@@ -1,0 +1,129 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// Reset removes all records and makes the log go on at the given LSN, which
+// may be any but zero, also one that the log has had: a store that installs a
+// snapshot begins its log anew behind it. FirstLSN is next then, LastLSN
+// next-1, durably when it returns nil.
+//
+// It returns what TruncateBack returns, and ErrNoSpace where there is no room
+// for the segment that it needs; the log is then as it was. At any crash the
+// log is the old one or the new one.
+func (l *Log) Reset(next LSN) error {
+	if next == 0 {
+		return fmt.Errorf("%w: Reset to LSN 0, which is no record's", ErrOptions)
+	}
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if err := l.holdWithRoom(); err != nil {
+		return err
+	}
+	defer l.letGo()
+	if _, err := l.syncLocked(); err != nil {
+		return err
+	}
+	if err := l.reset(next); err != nil {
+		return l.fail(err)
+	}
+	l.stats.truncations.Add(1)
+	return nil
+}
+
+// holdWithRoom is holdStill with a prepared segment at hand.
+func (l *Log) holdWithRoom() error {
+	for {
+		if err := l.maySync(); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		err := l.awaitRoom()
+		l.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if err := l.holdStill(); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		n := len(l.ready)
+		l.mu.Unlock()
+		if n > 0 {
+			return nil
+		}
+		l.letGo() // it was taken, or discarded, meanwhile
+	}
+}
+
+// reset makes the log go on in the next prepared segment, with a chain of its
+// own. The segment's stamp, one sector, carries the next epoch, the cut in
+// front of the segment, and the front: until it is durable the log is the old
+// one, and from then on all older segments are leftovers.
+func (l *Log) reset(next LSN) (err error) {
+	l.mu.Lock()
+	epoch, err := nextEpoch(l.epoch)
+	s, old := l.ready[0], l.tail
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	gone, err := l.tellReset(next, epoch)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, old.close()) }()
+	l.store.awaitUnpinned(0)
+	l.mu.Lock()
+	l.ready = l.ready[1:]
+	s.taken = true
+	l.epoch = epoch
+	l.cut = frame.Cut{Ordinal: s.ordinal, Offset: frame.DataOffset, LSN: next - 1}
+	l.at = place{lsn: next - 1}
+	err = l.stamp(s, 0, frame.StampReset)
+	if err == nil {
+		l.dirty = l.dirty[:0]
+		l.enter(s)
+		l.claimed = 0
+		l.cutCount.Add(1)
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err = s.mem.Sync(frame.StampOffset, frame.StampBytes); err != nil {
+		return err
+	}
+	// Both slots repeat what the stamp says.
+	c := l.claimNow(s.start, next-1)
+	if err = l.writeSlots(s, c); err != nil {
+		return err
+	}
+	snap := snapshot{lsn: next - 1, at: s.start, tail: s, link: stampLinkOffset, ranges: []dirtyRange{{seg: s}}}
+	if err = l.checkSynced(&snap); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.dirty[0].from = frame.DataOffset
+	l.mu.Unlock()
+	l.dispose(gone)
+	return nil
+}
+
+// tellReset takes all records from readers. It returns the segments that held
+// them.
+func (l *Log) tellReset(next LSN, epoch uint32) ([]*stored, error) {
+	t := &l.store
+	t.mu.Lock()
+	l.appended.Store(uint64(next - 1))
+	l.durable.Store(uint64(next - 1))
+	l.front.Store(uint64(next))
+	t.cut(epoch, 0)
+	gone := t.take(0, len(t.list))
+	t.mu.Unlock()
+	return gone, lowerBoard(l.tail.mem, next, 0, 0, epoch)
+}
