@@ -3,7 +3,9 @@ package wal_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
 )
 
@@ -197,4 +199,150 @@ func TestCrashAtEveryEventOfACut(t *testing.T) {
 			})
 		}
 	}
+}
+
+// cutStates bounds the states of one crash point of a cut that are enumerated.
+const cutStates = 300
+
+// TestCutExhaustively enumerates, for each crash point within each cut, all
+// that power loss can leave: every subset of the unlinks, of the zeroed sectors,
+// of the words of a slot on its way. Where there are too many combinations it
+// begins with the first ones and goes on with random ones.
+func TestCutExhaustively(t *testing.T) {
+	t.Parallel()
+	end := deadline(t, 25)
+	seed := newSeed(t)
+	points, whole, states, distinct := 0, 0, 0, 0
+	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
+		rng := newRand(seed + round)
+		for _, i := range rng.Perm(len(cuts)) {
+			w := cuts[i]
+			if states > 0 && time.Now().After(end) {
+				break
+			}
+			o := withMin(w.opts)
+			o.Align = wal.Align(rng.IntN(3))
+			f := newLife(t, o, rng)
+			w.run(f)
+			f.stop()
+			or := newOracle(t, f.opts)
+			for at := range f.rec.Len() + 1 {
+				m := f.known(at)
+				if m.or == nil || or.states > 0 && time.Now().After(end) {
+					continue
+				}
+				points++
+				if or.enumerate(f, at, m) {
+					whole++
+				}
+			}
+			states, distinct = states+or.states, distinct+or.distinct
+			f.discard()
+		}
+	}
+	t.Logf("%d crash points within cuts, %d of them with all states: %d states, %d distinct", points, whole, states, distinct)
+}
+
+// enumerate checks the states of one crash point, and reports whether it were
+// all.
+func (o *oracle) enumerate(f *life, at int, m mark) bool {
+	o.t.Helper()
+	var all durabilitytest.Odometer
+	n := 0
+	for all.Next() {
+		if n++; n > cutStates {
+			f.crashes(at, cutStates/10, func(c crash) { o.check(c) })
+			return false
+		}
+		number := n
+		o.check(crash{state: f.rec.Crash(f.root, at, &all), mark: m, words: func() string {
+			return fmt.Sprintf("power loss after %d of %d events, combination %d:\n%s", at, f.rec.Len(), number, f.describe(at))
+		}})
+	}
+	return true
+}
+
+// TestCrashDuringRecoveryOfACut crashes within a cut, recovers, and crashes the
+// recovery, and what is done after it: two levels deep.
+func TestCrashDuringRecoveryOfACut(t *testing.T) {
+	t.Parallel()
+	end := deadline(t, 20)
+	seed := newSeed(t)
+	states, distinct := 0, 0
+	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
+		rng := newRand(seed + round)
+		w := cuts[rng.IntN(len(cuts))]
+		o := withMin(w.opts)
+		o.Align = wal.Align(rng.IntN(3))
+		f := newLife(t, o, rng)
+		w.run(f)
+		f.stop()
+		or := newOracle(t, f.opts)
+		for _, at := range rng.Perm(f.rec.Len() + 1) {
+			if f.known(at).or == nil {
+				continue
+			}
+			if round > 0 && time.Now().After(end) || or.states > 4000 {
+				break
+			}
+			f.crashes(at, 2, func(c crash) {
+				if rng.IntN(4) == 0 {
+					or.nest(f.opts, c, rng, 1+rng.IntN(2))
+				}
+			})
+		}
+		states, distinct = states+or.states, distinct+or.distinct
+		f.discard()
+	}
+	t.Logf("%d states, %d distinct", states, distinct)
+}
+
+// TestCutThenTheSameAgain crashes within a cut, with any part of the zeroing
+// done, recovers, appends the very bytes that the cut removes, and crashes
+// again.
+func TestCutThenTheSameAgain(t *testing.T) {
+	t.Parallel()
+	end := deadline(t, 15)
+	seed := newSeed(t)
+	states := 0
+	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
+		rng := newRand(seed + round)
+		o := withMin(wal.Options{SegmentsAhead: 1, Align: wal.Align(rng.IntN(3))})
+		f := newLife(t, o, rng)
+		tag := f.tag
+		size := []int{300, 900, 9000}[rng.IntN(3)]
+		f.open()
+		f.fill(7, size)
+		f.sync()
+		from := f.rec.Len()
+		f.truncateBack(wal.LSN(rng.IntN(6)))
+		f.stop()
+		or := newOracle(t, o)
+		for at := from; at <= f.rec.Len(); at++ {
+			if round > 0 && time.Now().After(end) {
+				break
+			}
+			f.crashes(at, 1, func(c crash) {
+				or.check(c)
+				g := or.goOnFrom(f, c)
+				g.tag = tag
+				g.open()
+				if rng.IntN(2) == 0 && g.log.LastLSN() > 1 {
+					g.truncateBack(g.log.LastLSN() - 1)
+				}
+				g.fill(wal.LSN(4+rng.IntN(4)), size)
+				if rng.IntN(2) == 0 {
+					g.sync()
+				}
+				g.stop()
+				for range 4 {
+					g.crashes(rng.IntN(g.rec.Len()+1), 1, func(c crash) { or.check(c) })
+				}
+				g.discard()
+			})
+		}
+		states += or.states
+		f.discard()
+	}
+	t.Logf("%d states", states)
 }

@@ -400,9 +400,15 @@ func (f *life) cut(what string, do func() error, becomes func(*mark)) {
 // do.
 func (f *life) truncateFront(lsn wal.LSN) {
 	f.t.Helper()
+	if known := f.last(); lsn <= known.first() {
+		if err := f.log.TruncateFront(lsn); err != nil {
+			f.t.Fatalf("truncate the front to %d, where it is: %v", lsn, err)
+		}
+		return
+	}
 	f.cut(fmt.Sprintf("truncate the front to %d", lsn), func() error { return f.log.TruncateFront(lsn) }, func(m *mark) {
-		m.front = max(lsn, m.first())
-		m.durable = max(m.durable, m.front-1)
+		m.front = lsn
+		m.durable = max(m.durable, lsn-1)
 	})
 	f.note(func(m *mark) { m.durable = m.appended })
 }

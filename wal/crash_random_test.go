@@ -58,6 +58,8 @@ func (f *life) work(n int) {
 			f.close()
 			f.change()
 			f.open()
+		case 8:
+			f.cutRandomly()
 		case 5, 6, 7:
 			sizes := make([]int, 2+f.rng.IntN(4))
 			for i := range sizes {
@@ -67,6 +69,21 @@ func (f *life) work(n int) {
 		default:
 			f.append(size(f.rng))
 		}
+	}
+}
+
+// cutRandomly cuts the log at one of its ends, or resets it.
+func (f *life) cutRandomly() {
+	f.t.Helper()
+	first, last := f.log.FirstLSN(), f.log.LastLSN()
+	n := f.rng.IntN(int(last-first) + 2)
+	switch f.rng.IntN(5) {
+	case 0, 1:
+		f.truncateFront(first + wal.LSN(n))
+	case 2, 3:
+		f.truncateBack(last - wal.LSN(n))
+	default:
+		f.reset(1 + wal.LSN(f.rng.IntN(50)))
 	}
 }
 

@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"testing"
 	"time"
@@ -51,6 +52,9 @@ func runMachine(t *rapid.T) {
 		"checkpoint": func(*rapid.T) { m.checkpoint(); m.wantDurable(m.last().appended) },
 		"get":        m.drawGet,
 		"read":       m.drawRead,
+		"front":      m.drawFront,
+		"back":       m.drawBack,
+		"reset":      m.drawReset,
 		"reopen":     func(*rapid.T) { m.close(); m.wantClean(); m.open(); m.forget() },
 		"crash":      m.drawCrash,
 		"kill":       m.drawKill,
@@ -69,10 +73,10 @@ func (m *machine) forget() { m.reader, m.read = nil, 0 }
 func (m *machine) invariant(t *rapid.T) {
 	known := m.last()
 	l := m.log
-	if l.FirstLSN() != 1 || int(l.LastLSN()) != len(known.records) ||
+	if l.FirstLSN() != known.first() || l.LastLSN() != known.begun() ||
 		l.DurableLSN() < known.durable || l.DurableLSN() > l.LastLSN() {
-		t.Fatalf("first %d, last %d, durable %d; the model has %d records, %d durable",
-			l.FirstLSN(), l.LastLSN(), l.DurableLSN(), len(known.records), known.durable)
+		t.Fatalf("first %d, last %d, durable %d; the model has %d to %d, %d durable",
+			l.FirstLSN(), l.LastLSN(), l.DurableLSN(), known.first(), known.begun(), known.durable)
 	}
 	s := l.Stats()
 	if s.AtRiskRecords > uint64(l.LastLSN()) || s.AtRisk < 0 {
@@ -91,10 +95,7 @@ func (m *machine) drawBatch(t *rapid.T) {
 
 // drawCommit makes some record durable.
 func (m *machine) drawCommit(t *rapid.T) {
-	if m.log.LastLSN() == 0 {
-		t.Skip("no record")
-	}
-	lsn := wal.LSN(rapid.Uint64Range(1, uint64(m.log.LastLSN())).Draw(t, "lsn"))
+	lsn := m.drawLSN(t)
 	if err := m.log.Commit(context.Background(), lsn); err != nil {
 		t.Fatalf("commit %d: %v", lsn, err)
 	}
@@ -110,33 +111,86 @@ func (m *machine) wantDurable(lsn wal.LSN) {
 }
 
 func (m *machine) drawGet(t *rapid.T) {
-	records := m.last().records
-	if len(records) == 0 {
+	lsn := m.drawLSN(t)
+	known := m.last()
+	p, err := m.log.Get(lsn)
+	if err != nil || maphash.Bytes(sumSeed, p) != known.record(lsn).sum {
+		t.Fatalf("get %d: %d bytes, %v", lsn, len(p), err)
+	}
+	if _, err := m.log.Get(known.first() - 1); !errors.Is(err, wal.ErrTruncated) {
+		t.Fatalf("get %d, before the first: %v", known.first()-1, err)
+	}
+}
+
+// drawLSN returns the LSN of some record.
+func (m *machine) drawLSN(t *rapid.T) wal.LSN {
+	first, last := m.log.FirstLSN(), m.log.LastLSN()
+	if last < first {
 		t.Skip("no record")
 	}
-	lsn := rapid.IntRange(1, len(records)).Draw(t, "lsn")
-	p, err := m.log.Get(wal.LSN(lsn))
-	if err != nil || maphash.Bytes(sumSeed, p) != records[lsn-1].sum {
-		t.Fatalf("get %d: %d bytes, %v", lsn, len(p), err)
+	return wal.LSN(rapid.Uint64Range(uint64(first), uint64(last)).Draw(t, "lsn"))
+}
+
+// drawFront cuts the front: at a record, or behind the last one.
+func (m *machine) drawFront(t *rapid.T) {
+	first, last := m.log.FirstLSN(), m.log.LastLSN()
+	front := wal.LSN(rapid.Uint64Range(uint64(first), uint64(last+1)).Draw(t, "first"))
+	m.truncateFront(front)
+	if front > first {
+		m.wantDurable(last)
+	}
+}
+
+// drawBack cuts the back: at a record, often one of the last, or before the first.
+func (m *machine) drawBack(t *rapid.T) {
+	first, last := m.log.FirstLSN(), m.log.LastLSN()
+	if rapid.Bool().Draw(t, "near the end") {
+		first = max(first, last-min(last, 5))
+	}
+	m.truncateBack(wal.LSN(rapid.Uint64Range(uint64(first-1), uint64(last)).Draw(t, "last")))
+	m.forgetFrom(m.log.LastLSN())
+}
+
+// drawReset empties the log.
+func (m *machine) drawReset(t *rapid.T) {
+	m.reset(wal.LSN(rapid.Uint64Range(1, 200).Draw(t, "next")))
+	m.forgetFrom(0)
+}
+
+// forgetFrom gives up the reader if what it read last was cut.
+func (m *machine) forgetFrom(last wal.LSN) {
+	if m.read > last {
+		m.forget()
 	}
 }
 
 // drawRead goes on reading, or begins anew somewhere.
 func (m *machine) drawRead(t *rapid.T) {
-	records := m.last().records
+	known := m.last()
 	if m.reader == nil || rapid.Bool().Draw(t, "anew") {
-		from := rapid.IntRange(0, len(records)+1).Draw(t, "from")
-		m.reader, m.read = m.log.Reader(wal.LSN(from)), wal.LSN(max(from, 1))-1
+		from := wal.LSN(rapid.Uint64Range(uint64(known.first()), uint64(known.begun()+1)).Draw(t, "from"))
+		if from == known.first() && rapid.Bool().Draw(t, "from the first") {
+			from = 0
+		}
+		m.reader, m.read = m.log.Reader(from), max(from, known.first())-1
 	}
 	for range rapid.IntRange(1, 20).Draw(t, "records") {
-		if !m.reader.Next() {
-			if m.reader.Err() != nil || int(m.read) < len(records) {
-				t.Fatalf("reader ended behind %d of %d: %v", m.read, len(records), m.reader.Err())
+		next := m.reader.Next()
+		switch {
+		case m.read+1 < known.first():
+			if next || !errors.Is(m.reader.Err(), wal.ErrTruncated) {
+				t.Fatalf("reader behind %d, the first is %d: %v, %v", m.read, known.first(), next, m.reader.Err())
+			}
+			m.forget()
+			return
+		case !next:
+			if m.reader.Err() != nil || m.read < known.begun() {
+				t.Fatalf("reader ended behind %d of %d: %v", m.read, known.begun(), m.reader.Err())
 			}
 			return
 		}
 		m.read++
-		if m.reader.LSN() != m.read || maphash.Bytes(sumSeed, m.reader.Record()) != records[m.read-1].sum {
+		if m.reader.LSN() != m.read || maphash.Bytes(sumSeed, m.reader.Record()) != known.record(m.read).sum {
 			t.Fatalf("reader returned %d, want %d", m.reader.LSN(), m.read)
 		}
 	}
@@ -181,7 +235,7 @@ func (m *machine) wantClean()    { m.verify(wal.Clean) }
 
 func (m *machine) verify(worst wal.Verdict) {
 	rep, err := wal.Verify(m.dir())
-	if err != nil && len(m.last().records) == 0 {
+	if known := m.last(); err != nil && known.begun() == 0 {
 		return // a crash before the first record
 	}
 	if err != nil || rep.Verdict > worst {
