@@ -84,13 +84,19 @@ func takeLive(t testing.TB, l *wal.Log, dir string) *specimen {
 // have their names.
 func awaitPrepared(t testing.TB, l *wal.Log, dir string) {
 	t.Helper()
+	awaitReady(t, l, dir, wal.DefaultSegmentsAhead)
+}
+
+// awaitReady is awaitPrepared for a log with so many segments ahead.
+func awaitReady(t testing.TB, l *wal.Log, dir string, ahead int) {
+	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		ready := l.Stats().Ready
 		temps, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(temps) == 0 && ready == wal.DefaultSegmentsAhead {
+		if len(temps) == 0 && ready == ahead {
 			return
 		}
 		if time.Now().After(end) {

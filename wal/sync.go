@@ -199,8 +199,8 @@ func (l *Log) checkSynced(snap *snapshot) error {
 	return nil
 }
 
-// acknowledge publishes what a sync made durable, and closes the segments that
-// it completed.
+// acknowledge publishes what a sync made durable, and closes the segments before
+// the one that it ended in.
 func (l *Log) acknowledge(snap *snapshot) {
 	l.mu.Lock()
 	kept := l.dirty[:0]
@@ -208,11 +208,9 @@ func (l *Log) acknowledge(snap *snapshot) {
 	for _, r := range l.dirty {
 		switch {
 		case r.seg == snap.tail:
+			// Also where the log has gone on meanwhile and all of it is durable:
+			// a checkpoint or a cut goes on to write into it. The next sync closes it.
 			r.from = snap.at.off
-			if r.seg != l.tail && r.from >= r.to {
-				full = append(full, r.seg)
-				continue
-			}
 		case !r.newer(snap.tail):
 			full = append(full, r.seg)
 			continue

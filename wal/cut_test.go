@@ -1,0 +1,344 @@
+package wal_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// TestCutBounds cuts at, within and beyond either end of a log with records 4
+// to 9 in segments of their own.
+func TestCutBounds(t *testing.T) {
+	type outcome struct {
+		first, last wal.LSN
+		err         error
+	}
+	front := func(lsn wal.LSN) func(*wal.Log) error { return func(l *wal.Log) error { return l.TruncateFront(lsn) } }
+	back := func(lsn wal.LSN) func(*wal.Log) error { return func(l *wal.Log) error { return l.TruncateBack(lsn) } }
+	reset := func(lsn wal.LSN) func(*wal.Log) error { return func(l *wal.Log) error { return l.Reset(lsn) } }
+	for name, c := range map[string]struct {
+		cut  func(*wal.Log) error
+		want outcome
+	}{
+		"front, before the first":   {front(2), outcome{4, 9, nil}},
+		"front, zero":               {front(0), outcome{4, 9, nil}},
+		"front, the first":          {front(4), outcome{4, 9, nil}},
+		"front, one more":           {front(5), outcome{5, 9, nil}},
+		"front, the last":           {front(9), outcome{9, 9, nil}},
+		"front, all":                {front(10), outcome{10, 9, nil}},
+		"front, beyond the end":     {front(11), outcome{4, 9, wal.ErrNotFound}},
+		"front, far beyond the end": {front(1 << 62), outcome{4, 9, wal.ErrNotFound}},
+		"back, beyond the end":      {back(10), outcome{4, 9, wal.ErrNotFound}},
+		"back, the last":            {back(9), outcome{4, 9, nil}},
+		"back, one less":            {back(8), outcome{4, 8, nil}},
+		"back, the first":           {back(4), outcome{4, 4, nil}},
+		"back, all":                 {back(3), outcome{4, 3, nil}},
+		"back, before the first":    {back(2), outcome{4, 9, wal.ErrTruncated}},
+		"back, zero":                {back(0), outcome{4, 9, wal.ErrTruncated}},
+		"reset, far away":           {reset(1 << 40), outcome{1 << 40, 1<<40 - 1, nil}},
+		"reset, to the end":         {reset(10), outcome{10, 9, nil}},
+		"reset, within":             {reset(6), outcome{6, 5, nil}},
+		"reset, to the begin":       {reset(1), outcome{1, 0, nil}},
+		"reset, zero":               {reset(0), outcome{4, 9, wal.ErrOptions}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, dir := newTestLog(t, small())
+			appendRecords(t, l, 9, 20000)
+			if err := l.TruncateFront(4); err != nil {
+				t.Fatal(err)
+			}
+			awaitPrepared(t, l, dir)
+			before := readDir(t, dir)
+			if err := c.cut(l); !errors.Is(err, c.want.err) {
+				t.Fatalf("%v, want %v", err, c.want.err)
+			}
+			if c.want.err != nil {
+				unchanged(t, "the refused cut", dir, before)
+			}
+			want := func(what string, l *wal.Log) {
+				t.Helper()
+				if l.FirstLSN() != c.want.first || l.LastLSN() != c.want.last {
+					t.Fatalf("%s: %d to %d, want %d to %d", what, l.FirstLSN(), l.LastLSN(), c.want.first, c.want.last)
+				}
+				wantRecords(t, l, c.want.first, c.want.last, 20000)
+				if _, err := l.Get(c.want.first - 1); !errors.Is(err, wal.ErrTruncated) {
+					t.Fatalf("%s: get of %d: %v", what, c.want.first-1, err)
+				}
+				if _, err := l.Get(c.want.last + 1); !errors.Is(err, wal.ErrNotFound) {
+					t.Fatalf("%s: get of %d: %v", what, c.want.last+1, err)
+				}
+			}
+			want("after the cut", l)
+			// What is appended goes on behind the cut, and a kill keeps it.
+			appendRecords(t, l, 2, 20000)
+			c.want.last += 2
+			want("appended", l)
+			killed := take(t, dir)
+			want("killed", openLog(t, killed.dir, small()))
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			want("reopened", openLog(t, dir, small()))
+		})
+	}
+}
+
+// TestCutOfAClosedLog wants ErrClosed from every cut.
+func TestCutOfAClosedLog(t *testing.T) {
+	l, _ := newTestLog(t, small())
+	appendRecords(t, l, 3, 10)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{
+		"front": l.TruncateFront(2), "front, no change": l.TruncateFront(1),
+		"back": l.TruncateBack(2), "back, no change": l.TruncateBack(3), "reset": l.Reset(9),
+	} {
+		if !errors.Is(err, wal.ErrClosed) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestCutsBesideAppends cuts at both ends while several goroutines append, with
+// and without syncs, commit, and read: no call returns what it must not, and
+// every append that is not cut is there at the end.
+func TestCutsBesideAppends(t *testing.T) {
+	for name, policy := range map[string]wal.SyncPolicy{"manual": wal.SyncManual, "each": wal.SyncEach} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := small()
+			o.Sync = policy
+			l, err := wal.Open(filepath.Join(fastDir(t), "log"), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			var work sync.WaitGroup
+			stop := make(chan struct{})
+			for range 3 {
+				work.Go(func() {
+					for i := 0; ; i++ {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						lsn, err := l.Append(make([]byte, 3000))
+						if err == nil && i%5 == 0 {
+							err = l.Commit(t.Context(), lsn)
+						}
+						// The record may be cut before the commit asks for it.
+						if err != nil && !errors.Is(err, wal.ErrNotFound) {
+							t.Errorf("append or commit of %d: %v", lsn, err)
+							return
+						}
+					}
+				})
+			}
+			end, steps := deadline(t, 4), 0
+			for i := 0; i < 60 || time.Now().Before(end); i++ {
+				steps++
+				first, last := l.FirstLSN(), l.LastLSN()
+				switch i % 4 {
+				case 0:
+					err = l.TruncateFront((first + last) / 2)
+				case 1:
+					err = l.TruncateBack(max(last, 3, first+2) - 3)
+				case 2:
+					_, err = l.Append([]byte("between"))
+				case 3:
+					if err = l.Sync(); err == nil {
+						err = l.Checkpoint()
+					}
+					if i%20 == 19 && err == nil {
+						err = l.Reset(last + 100)
+					}
+				}
+				if err != nil && !errors.Is(err, wal.ErrNotFound) {
+					t.Errorf("step %d: %v", i, err)
+					break
+				}
+			}
+			close(stop)
+			work.Wait()
+			first, last := l.FirstLSN(), l.LastLSN()
+			t.Logf("%d steps, %d appended, %d cuts", steps, l.Stats().Records, l.Stats().Truncations)
+			if held, err := read(l); err != nil || held.first != first || held.last() != last {
+				t.Fatalf("holds %d to %d of %d to %d: %v", held.first, held.last(), first, last, err)
+			}
+		})
+	}
+}
+
+// TestCommitOfWhatIsCut commits a record that a cut removes meanwhile: the cut
+// makes it durable first, so the commit has nothing to wait for.
+func TestCommitOfWhatIsCut(t *testing.T) {
+	l, _ := newTestLog(t, small())
+	for range 50 {
+		appendRecords(t, l, 5, 100)
+		last := l.LastLSN()
+		done := make(chan error)
+		go func() { done <- l.Commit(t.Context(), last) }()
+		if err := l.TruncateBack(last - 3); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil && !errors.Is(err, wal.ErrNotFound) {
+			t.Fatalf("commit: %v", err)
+		}
+	}
+}
+
+// TestTruncateBackWithinABatch cuts a batch, reads what is left, appends
+// behind it, and cuts again before it, over kills and reopenings.
+func TestTruncateBackWithinABatch(t *testing.T) {
+	for _, size := range []int{10, 9000} {
+		l, dir := newTestLog(t, small())
+		appendRecords(t, l, 2, size)
+		var ps [][]byte
+		for lsn := wal.LSN(3); lsn <= 6; lsn++ {
+			ps = append(ps, record(lsn, size))
+		}
+		if _, err := l.AppendBatch(ps); err != nil {
+			t.Fatal(err)
+		}
+		for _, last := range []wal.LSN{4, 3} {
+			if err := l.TruncateBack(last); err != nil {
+				t.Fatal(err)
+			}
+			for _, more := range []int{0, 1, 8} {
+				appendRecords(t, l, more, size)
+				last += wal.LSN(more)
+				killed := take(t, dir)
+				wantRecords(t, openLog(t, killed.dir, small()), 1, last, size)
+			}
+			if err := l.TruncateBack(4); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestTruncateBackKeepsPreparedSegments cuts within the last segment: those
+// prepared behind it serve on, here and after a reopening, and none is made.
+func TestTruncateBackKeepsPreparedSegments(t *testing.T) {
+	l, dir := newTestLog(t, small())
+	appendRecords(t, l, 4, 100)
+	awaitPrepared(t, l, dir)
+	prepared := l.Stats().Prepared
+	names := take(t, dir).names()
+	for _, last := range []wal.LSN{3, 2} {
+		if err := l.TruncateBack(last); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if now := l.Stats().Prepared; now != prepared {
+		t.Errorf("%d segments were prepared behind the cut", now-prepared)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = openLog(t, dir, small())
+	if got := l.Stats().Ready; got != wal.DefaultSegmentsAhead {
+		t.Errorf("%d prepared segments are ready after a reopening", got)
+	}
+	if now := take(t, dir).names(); len(now) != len(names) {
+		t.Errorf("files %v, before the cut %v", now, names)
+	}
+	appendRecords(t, l, 12, 9000)
+}
+
+// TestRecyclingLeavesOtherNamesAlone gives the first segment a second name, as
+// a backup by hard links does, and truncates it away: the backup keeps its bytes.
+func TestRecyclingLeavesOtherNamesAlone(t *testing.T) {
+	l, dir := newTestLog(t, small())
+	appendRecords(t, l, 3, 20000)
+	backup := filepath.Join(t.TempDir(), "backup")
+	if err := os.Link(filepath.Join(dir, firstName), backup); err != nil {
+		t.Skipf("no hard links here: %v", err)
+	}
+	held, err := os.ReadFile(backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		appendRecords(t, l, 6, 20000)
+		if err = l.TruncateFront(l.LastLSN()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now, err := os.ReadFile(backup)
+	if err != nil || !bytes.Equal(held, now) {
+		t.Fatalf("the backup's bytes changed (%v)", err)
+	}
+	if l.Stats().Recycled == 0 {
+		t.Error("no other segment was recycled")
+	}
+}
+
+// TestRecycledSegmentsBoundTheDirectory lets 10,000 segments go through a log
+// of 4: the directory holds what SegmentsAhead and one spare segment explain,
+// all the time, and recovery finds nothing but the newest records.
+func TestRecycledSegmentsBoundTheDirectory(t *testing.T) {
+	t.Parallel()
+	const segments, kept, ahead = 10_000, 4, 2
+	dir := filepath.Join(fastDir(t), "log")
+	o := small()
+	o.SegmentsAhead = ahead
+	l, err := wal.Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := make([]byte, l.MaxRecordBytes()) // one fills a segment
+	most := 0
+	for i := range wal.LSN(segments) {
+		copy(rec, record(i+1, 64))
+		if _, err = l.Append(rec); err != nil {
+			t.Fatal(err)
+		}
+		if i+1 > kept {
+			if err = l.TruncateFront(i + 2 - kept); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%50 == 0 {
+			names, rerr := os.ReadDir(dir)
+			if rerr != nil {
+				t.Fatal(rerr)
+			}
+			most = max(most, len(names))
+		}
+	}
+	// The lock file, the records, those prepared, one that waits to be used
+	// again, and one that is being prepared while a rotation has just begun.
+	if limit := 1 + kept + ahead + 1 + 1; most > limit {
+		t.Errorf("the directory held %d files, want no more than %d", most, limit)
+	}
+	s := l.Stats()
+	t.Logf("%d rotations, %d segments prepared, %d of them recycled; at most %d files", s.Rotations, s.Prepared, s.Recycled, most)
+	if s.Recycled < segments/2 {
+		t.Errorf("%d of %d segments were recycled", s.Recycled, segments)
+	}
+	killed := take(t, dir)
+	if err = l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{killed.dir, dir} {
+		l = openLog(t, d, o)
+		for lsn := wal.LSN(segments - kept + 1); lsn <= segments; lsn++ {
+			if p, err := l.Get(lsn); err != nil || !bytes.Equal(p[:64], record(lsn, 64)) {
+				t.Fatalf("get of %d: %v", lsn, err)
+			}
+		}
+		if l.FirstLSN() != segments-kept+1 {
+			t.Errorf("first LSN %d", l.FirstLSN())
+		}
+	}
+}
