@@ -62,19 +62,7 @@ func TestCutBounds(t *testing.T) {
 			if c.want.err != nil {
 				unchanged(t, "the refused cut", dir, before)
 			}
-			want := func(what string, l *wal.Log) {
-				t.Helper()
-				if l.FirstLSN() != c.want.first || l.LastLSN() != c.want.last {
-					t.Fatalf("%s: %d to %d, want %d to %d", what, l.FirstLSN(), l.LastLSN(), c.want.first, c.want.last)
-				}
-				wantRecords(t, l, c.want.first, c.want.last, 20000)
-				if _, err := l.Get(c.want.first - 1); !errors.Is(err, wal.ErrTruncated) {
-					t.Fatalf("%s: get of %d: %v", what, c.want.first-1, err)
-				}
-				if _, err := l.Get(c.want.last + 1); !errors.Is(err, wal.ErrNotFound) {
-					t.Fatalf("%s: get of %d: %v", what, c.want.last+1, err)
-				}
-			}
+			want := func(what string, l *wal.Log) { t.Helper(); wantOnly(t, what, l, c.want.first, c.want.last) }
 			want("after the cut", l)
 			// What is appended goes on behind the cut, and a kill keeps it.
 			appendRecords(t, l, 2, 20000)
@@ -87,6 +75,21 @@ func TestCutBounds(t *testing.T) {
 			}
 			want("reopened", openLog(t, dir, small()))
 		})
+	}
+}
+
+// wantOnly wants the log to hold just these records.
+func wantOnly(t *testing.T, what string, l *wal.Log, first, last wal.LSN) {
+	t.Helper()
+	if l.FirstLSN() != first || l.LastLSN() != last {
+		t.Fatalf("%s: %d to %d, want %d to %d", what, l.FirstLSN(), l.LastLSN(), first, last)
+	}
+	wantRecords(t, l, first, last, 20000)
+	if _, err := l.Get(first - 1); !errors.Is(err, wal.ErrTruncated) {
+		t.Fatalf("%s: get of %d: %v", what, first-1, err)
+	}
+	if _, err := l.Get(last + 1); !errors.Is(err, wal.ErrNotFound) {
+		t.Fatalf("%s: get of %d: %v", what, last+1, err)
 	}
 }
 
@@ -131,13 +134,13 @@ func TestCutsBesideAppends(t *testing.T) {
 							return
 						default:
 						}
-						lsn, err := l.Append(make([]byte, 3000))
-						if err == nil && i%5 == 0 {
-							err = l.Commit(t.Context(), lsn)
+						lsn, aerr := l.Append(make([]byte, 3000))
+						if aerr == nil && i%5 == 0 {
+							aerr = l.Commit(t.Context(), lsn)
 						}
 						// The record may be cut before the commit asks for it.
-						if err != nil && !errors.Is(err, wal.ErrNotFound) {
-							t.Errorf("append or commit of %d: %v", lsn, err)
+						if aerr != nil && !errors.Is(aerr, wal.ErrNotFound) {
+							t.Errorf("append or commit of %d: %v", lsn, aerr)
 							return
 						}
 					}
