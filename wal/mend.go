@@ -124,7 +124,7 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 		switch op.res.Segments[i].State {
 		case recovery.StateUnread, recovery.StateFull:
 			if d != tail {
-				l.store.list = append(l.store.list, &stored{ordinal: d.ordinal, name: d.name, begins: op.res.Segments[i].First})
+				l.store.list = append(l.store.list, &stored{ordinal: d.ordinal, name: d.name, begins: op.res.Segments[i].First, bytes: d.size})
 			}
 		}
 	}

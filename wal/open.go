@@ -27,8 +27,10 @@ func Open(dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = durability.MkdirAll(dir, o.DirMode, o.Tracer); err != nil {
-		return nil, fmt.Errorf("wal: open: %w", err)
+	if !o.MustExist {
+		if err = durability.MkdirAll(dir, o.DirMode, o.Tracer); err != nil {
+			return nil, fmt.Errorf("wal: open: %w", err)
+		}
 	}
 	l, err := openDir(dir, o, repairMode{})
 	if err != nil {
@@ -72,6 +74,11 @@ func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 			err = errors.Join(err, l.release())
 		}
 	}()
+	if o.MustExist {
+		if err = holdsLog(d); err != nil {
+			return l, err
+		}
+	}
 	if l.lock, err = openLock(d, o.FileMode); err != nil {
 		return l, err
 	}
@@ -80,6 +87,20 @@ func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 		return l, err
 	}
 	return l, nil
+}
+
+// holdsLog returns ErrMissing for a directory without a file of a log.
+func holdsLog(d *durability.Dir) error {
+	names, err := d.Names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, ok := parseName(name); ok || name == lockName {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s holds no segment", ErrMissing, d.Path())
 }
 
 // warnFilesystem warns where power loss cannot be survived.
@@ -119,7 +140,7 @@ func (op *opening) run() error {
 		return err
 	}
 	if op.known == (frame.UUID{}) && allTemporary(op.res) {
-		if op.mode.idle {
+		if op.mode.idle || op.l.opts.MustExist {
 			return fmt.Errorf("%w: %s holds no segment", ErrMissing, op.l.dirPath)
 		}
 		return op.create(frame.UUID{}, 1, 0)

@@ -114,6 +114,9 @@ type Options struct {
 	// A small sync writes a folio at least; larger folios fault less. Zero lets
 	// the log choose, from what the last segment saw of bytes per sync.
 	FillBytes int
+	// MustExist refuses, with ErrMissing, a directory that is not there or holds
+	// no log, instead of making one.
+	MustExist bool
 	// FileMode and DirMode are the permissions of new files and directories,
 	// 0644 and 0755 if zero.
 	FileMode, DirMode fs.FileMode

@@ -33,6 +33,7 @@ type stored struct {
 	ordinal uint64
 	name    string
 	begins  LSN      // its first record's; 0 where that is not known
+	bytes   int64    // of its file
 	seg     *segment // while it is mapped for writing
 	// What follows is known once the segment was mapped.
 	known  bool
@@ -60,7 +61,7 @@ func (t *segments) add(s *segment) {
 		}
 	}
 	t.list = append(t.list, &stored{
-		ordinal: s.ordinal, name: finalName(s.ordinal), begins: s.first, seg: s, live: &s.index,
+		ordinal: s.ordinal, name: finalName(s.ordinal), begins: s.first, bytes: s.size(), seg: s, live: &s.index,
 	})
 }
 
@@ -83,6 +84,28 @@ func (t *segments) count() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return len(t.list)
+}
+
+// Segment is a segment of an open log that holds records, or is about to.
+type Segment struct {
+	Name     string // of its file, within the log's directory
+	FirstLSN LSN    // of its first record; the last one is before the next segment's first
+	Bytes    int64  // of its file: what its removal frees
+}
+
+// Segments returns the segments that hold the log's records, the oldest first;
+// the last one is being appended to. To bound a log's size, hand the FirstLSN of
+// the oldest one that is to stay to TruncateFront: whole segments go, and nothing
+// is left of them on the disk.
+func (l *Log) Segments() []Segment {
+	t := &l.store
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	list := make([]Segment, 0, len(t.list))
+	for _, st := range t.list {
+		list = append(list, Segment{Name: st.name, FirstLSN: st.begins, Bytes: st.bytes})
+	}
+	return list
 }
 
 // close unmaps what was mapped for reading.

@@ -33,6 +33,10 @@ func appendCommand(p *process) *cli.Command {
 			&cli.IntFlag{Name: "batch", Value: 1, Usage: "make up to `N` records one atomic unit"},
 			&cli.BoolFlag{Name: "ack", DisableDefaultText: true, Usage: "print a line once records are durable"},
 			&cli.StringFlag{
+				Name:  "keep",
+				Usage: "keep the newest `SIZE` of records, truncate those before",
+			},
+			&cli.StringFlag{
 				Name: "segment-size", Value: "64MiB", DefaultText: "64MiB",
 				Usage: "new segments have this `SIZE`",
 			},
@@ -63,6 +67,9 @@ durable at the end of the input.
          otherwise a line may stand for several. When nobody reads them,
          the command ends as after a signal, with exit code 3. With
          --json, the object comes last.
+--keep   the log's front is truncated behind the append: at least SIZE of
+         the newest segments stay, and older ones are removed, whole. The
+         records before what stays are gone for good.
 --segment-size  64KiB to 4GiB. The log's older segments keep theirs.
 
 SIGINT and SIGTERM: what was read is made durable, and the summary says
@@ -76,6 +83,7 @@ type appending struct {
 	file  string
 	batch int
 	ack   bool
+	keep  int64 // 0: everything
 	opts  wal.Options
 }
 
@@ -114,6 +122,11 @@ func newAppending(c *cli.Context) (*appending, error) {
 	}
 	if a.opts.SegmentBytes, err = parseSize(c.String("segment-size")); err != nil {
 		return nil, usage("--segment-size: %w", err)
+	}
+	if c.IsSet("keep") {
+		if a.keep, err = parseSize(c.String("keep")); err != nil {
+			return nil, usage("--keep: %w", err)
+		}
 	}
 	switch {
 	case a.batch < 1:
@@ -169,7 +182,10 @@ func (a *appending) run(ctx context.Context, p *process, in *input) (*appendRepo
 	}
 	begin, first := time.Now(), l.LastLSN()+1
 	in.pauses = a.batch > 1
-	f := &feeder{log: l, in: in, acks: said, unit: "record", batch: a.batch, each: each}
+	f := &feeder{
+		log: l, in: in, acks: said, unit: "record", batch: a.batch, each: each,
+		keep: newKeeper(l, a.keep, a.opts.SegmentBytes),
+	}
 	if a.file == "" && a.split == splitLines {
 		f.unit = "line"
 	}
@@ -177,6 +193,9 @@ func (a *appending) run(ctx context.Context, p *process, in *input) (*appendRepo
 		said.start(l.LastLSN())
 	}
 	err = a.feed(ctx, f)
+	if kerr := f.keep.end(); kerr != nil && err == nil {
+		err = kerr
+	}
 	// Close makes a checkpoint, whatever the policy.
 	if cerr := l.Close(); cerr != nil && !errors.Is(err, wal.ErrPoisoned) {
 		err = besides(cerr, err)
@@ -186,8 +205,8 @@ func (a *appending) run(ctx context.Context, p *process, in *input) (*appendRepo
 	}
 	return &appendReport{
 		Records: f.records, FirstLSN: first, LastLSN: l.LastLSN(), DurableLSN: l.DurableLSN(),
-		Bytes: f.size, Seconds: time.Since(begin).Seconds(), Syncs: l.Stats().Syncs,
-		unfinished: f.unfinished(),
+		Bytes: f.size, Kept: l.FirstLSN(), Seconds: time.Since(begin).Seconds(), Syncs: l.Stats().Syncs,
+		unfinished: f.unfinished(), keeps: a.keep > 0,
 	}, err
 }
 
@@ -238,10 +257,12 @@ type appendReport struct {
 	LastLSN    wal.LSN `json:"last_lsn"` // first_lsn - 1 where nothing was appended
 	DurableLSN wal.LSN `json:"durable_lsn"`
 	Bytes      uint64  `json:"bytes"` // in the records
+	Kept       wal.LSN `json:"log_first_lsn"`
 	Seconds    float64 `json:"seconds"`
 	Syncs      uint64  `json:"syncs"`
 
 	unfinished int64 // bytes that were read and are in no record
+	keeps      bool  // --keep was given
 }
 
 // print writes the summary to stderr.
@@ -266,6 +287,9 @@ func (r *appendReport) print(p *process) error {
 		fmt.Fprintf(&b, "\n%s in %s: %s records/s, %s/s, %s",
 			bytesText(int64(r.Bytes)), seconds(r.Seconds), count(uint64(perSecond(float64(r.Records), r.Seconds))),
 			bytesText(int64(perSecond(float64(r.Bytes), r.Seconds))), plural(r.Syncs, "sync"))
+	}
+	if r.Kept > 1 && r.keeps {
+		fmt.Fprintf(&b, "\nthe log begins with LSN %d now", r.Kept)
 	}
 	if r.unfinished > 0 {
 		fmt.Fprintf(&b, "\n%s of an unfinished record were read and not appended", plural(uint64(r.unfinished), "byte"))

@@ -27,8 +27,9 @@ type feeder struct {
 	split splitter
 	acks  *acks  // nil where none are asked for
 	unit  string // what a record is called
-	batch int    // records, at most
-	each  bool   // a sync for each append
+	keep  *keeper
+	batch int  // records, at most
+	each  bool // a sync for each append
 
 	bytes []byte // of the batch's records
 	ends  []int  // in bytes
@@ -202,7 +203,7 @@ func (f *feeder) count(n, size int, err error) error {
 	case err == nil:
 		f.records += uint64(n)
 		f.size += uint64(size)
-		return nil
+		return f.keep.appended(n, size)
 	case n == 1:
 		return &inputError{fmt.Sprintf("%s %d of the input", f.unit, first), err}
 	}
