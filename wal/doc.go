@@ -69,6 +69,25 @@
 // A crash during recovery, at any point, any number of times, is harmless:
 // each step leaves a state that the same steps lead on from.
 //
+// # Cuts
+//
+// TruncateBack is step 4 of a recovery on a live log, and crash-safe by the same
+// order. A batch may be cut anywhere: recovery takes what is left of it for
+// whole where the ruling cut lies there, or where what follows has a greater
+// epoch, which within a batch nothing has. Prepared segments behind a cut in the
+// last segment stay; a cut over segments removes them with the others.
+//
+// TruncateFront makes the new first LSN durable in both slots of the last
+// segment, and later stamps repeat it. Only then are files removed, and their
+// removal need not be durable: what lies wholly before the front is a leftover,
+// whatever of it a crash brings back. One of them at a time is kept under its
+// name and becomes the next prepared segment: it gets the temporary name of
+// that, the directory is synced, and only then is a byte of it changed.
+//
+// Reset stamps the next prepared segment with the next epoch, a cut in front of
+// it, and the front: one sector, before which the log is the old one, and behind
+// which all older segments are leftovers.
+//
 // # Failures
 //
 // After the first failed msync, fsync or directory fsync the log acknowledges
