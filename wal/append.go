@@ -120,7 +120,7 @@ func (l *Log) reserve(size int64) error {
 		if size > l.opts.SegmentBytes-frame.DataOffset-markRoom {
 			return ErrTooLarge
 		}
-		if len(l.ready) > 0 {
+		if l.mayEnter() {
 			if err := l.rotate(); err != nil {
 				return err
 			}

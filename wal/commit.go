@@ -28,7 +28,10 @@ type round struct {
 //
 // When ctx ends first, Commit returns its error at once; the record stays in
 // the log, and the sync goes on. Commit returns ErrNotFound for an LSN that
-// was not appended yet, ErrPoisoned after any failed sync, and ErrClosed.
+// was not appended yet, ErrPoisoned after any failed sync, and ErrClosed. It
+// returns ErrNoSpace where the directory has no room for the name of a segment
+// that the log goes on in already: the records are in the log, and a later
+// Commit makes them durable when there is space.
 //
 // A cut makes durable what was appended before it, and then removes it: a
 // Commit that waits for one of these records returns nil.

@@ -140,10 +140,14 @@ func (l *Log) holdStill() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cutting.Store(true)
-	for l.prepare.filling || l.prepare.unnamed > 0 {
+	for l.prepare.filling || l.prepare.unnamed > 0 && l.prepare.stuck == nil {
 		l.room.Wait()
 	}
-	if err := l.maySync(); err != nil {
+	err := l.maySync()
+	if stuck := l.prepare.stuck; err == nil && stuck != nil {
+		err = &noRoomError{stuck}
+	}
+	if err != nil {
 		l.cutting.Store(false)
 		l.room.Broadcast()
 		return err

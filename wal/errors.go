@@ -21,7 +21,9 @@ var (
 	ErrLocked = errors.New("wal: log is locked by another writer")
 	// ErrNoSpace reports that there is no room for the next segment, or that
 	// the filesystem needed room for a page. Nothing of the record was
-	// written. Free some space and append again.
+	// written. Free some space and append again. From Commit and Sync it says
+	// that records which are in the log cannot be made durable for want of
+	// space: free some, and ask again.
 	ErrNoSpace = durability.ErrNoSpace
 	// ErrTooLarge reports a record or a batch that does not fit into an empty
 	// segment. Nothing of it was written. Split it, or make the segments larger.

@@ -85,8 +85,8 @@ func fillUp(t *testing.T, errno unix.Errno, at int, patient bool) bool {
 		t.Fatalf("append with no space for %s: %v", where, err)
 	}
 	last := l.LastLSN()
-	if !patient && errors.Is(l.Sync(), wal.ErrPoisoned) {
-		return l.Close() != nil // a segment with records could not be made durable
+	if serr := l.Sync(); !patient && serr != nil {
+		return goesOn(t, l, f, where, serr)
 	}
 	for range 3 {
 		if _, err = l.AppendBatch([][]byte{record(1, 20000), record(2, 20000)}); !errors.Is(err, wal.ErrNoSpace) {
@@ -115,6 +115,77 @@ func fillUp(t *testing.T, errno unix.Errno, at int, patient bool) bool {
 	}
 	wantNoTemporaries(t, dir, where)
 	return true
+}
+
+// goesOn is what becomes of a log whose last sync failed because the disk was
+// full: where a segment that holds records could not be synced, the log is
+// poisoned; where only its name found no room, nothing is acknowledged until
+// there is some, and then all is.
+func goesOn(t *testing.T, l *wal.Log, f *faults, where string, serr error) bool {
+	t.Helper()
+	if errors.Is(serr, wal.ErrPoisoned) {
+		if !strings.Contains(serr.Error(), "fsync") {
+			t.Errorf("no space for %s poisons the log: %v", where, serr)
+		}
+		return l.Close() != nil
+	}
+	last, durable := l.LastLSN(), l.DurableLSN()
+	for what, err := range map[string]error{
+		"sync": l.Sync(), "checkpoint": l.Checkpoint(), "commit": l.Commit(context.Background(), last),
+		"front": l.TruncateFront(2), "back": l.TruncateBack(1),
+	} {
+		if !errors.Is(err, wal.ErrNoSpace) || errors.Is(err, wal.ErrPoisoned) {
+			t.Fatalf("%s with no space for %s: %v", what, where, err)
+		}
+	}
+	if l.LastLSN() != last || l.DurableLSN() != durable || durable >= last {
+		t.Fatalf("no space for %s: durable %d of %d, before %d of %d", where, l.DurableLSN(), l.LastLSN(), durable, last)
+	}
+	wantRecords(t, l, 1, last, 9000)
+	f.heal()
+	if err := l.Sync(); err != nil || l.DurableLSN() != last {
+		t.Fatalf("space again for %s: durable %d of %d, %v", where, l.DurableLSN(), last, err)
+	}
+	appendRecords(t, l, 20, 9000)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return true
+}
+
+// TestNoRoomForANameAtTheEnd closes a log whose last segment finds no room for
+// its name: Close says so, and what was appended is there all the same, with
+// and without room for the name behind the close.
+func TestNoRoomForANameAtTheEnd(t *testing.T) {
+	t.Parallel()
+	dir := fastDir(t) + "/log"
+	o := small()
+	o.SegmentsAhead = 1
+	l, err := wal.Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &faults{
+		match: func(c *durabilitytest.Call) bool { return c.Op == durability.OpRename },
+		err:   unix.ENOSPC, all: true, phase: durability.Before,
+	}
+	remove := durabilitytest.InjectDir(dir, f.hook)
+	defer remove()
+	for l.Segments()[len(l.Segments())-1].FirstLSN == 1 {
+		if _, err = l.Append(record(l.LastLSN()+1, 9000)); err != nil && !errors.Is(err, wal.ErrNoSpace) {
+			t.Fatal(err)
+		}
+	}
+	last := l.LastLSN()
+	if err = l.Close(); !errors.Is(err, wal.ErrNoSpace) {
+		t.Fatalf("close: %v", err)
+	}
+	if _, err = wal.Open(dir, o); !errors.Is(err, wal.ErrNoSpace) {
+		t.Fatalf("open while there is no room: %v", err)
+	}
+	f.heal()
+	l = openLog(t, dir, o)
+	wantRecords(t, l, 1, last, 9000)
 }
 
 // prepared reports whether the segment ahead has its name, or the disk is full.

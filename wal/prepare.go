@@ -25,7 +25,8 @@ type preparation struct {
 	tried   uint64 // the request that the last attempt had seen when it began
 	err     error  // of the last attempt; nil after one that succeeded
 	filling bool
-	unnamed int // segments that have their temporary name still
+	unnamed int   // segments that have their temporary name still
+	stuck   error // why one that holds records has: there is no room for its name
 }
 
 // awaitRoom waits until a segment is prepared, and returns why none can be.
@@ -38,7 +39,7 @@ func (l *Log) awaitRoom() error {
 	l.stats.waits++
 	l.room.Broadcast()
 	defer func() { p.wanted-- }()
-	for len(l.ready) == 0 {
+	for !l.mayEnter() {
 		if err := l.usable(); err != nil {
 			return err
 		}
@@ -50,6 +51,25 @@ func (l *Log) awaitRoom() error {
 		l.room.Wait()
 	}
 	return nil
+}
+
+// mayEnter reports whether there is a segment that the log may go on in. It may
+// be one that has its temporary name still: C1 needs no more. Where each append
+// is synced, that gains nothing, and an append that then finds no room for the
+// name would have to say so with its record in the log. The caller holds mu.
+func (l *Log) mayEnter() bool {
+	if len(l.ready) == 0 {
+		return false
+	}
+	if !l.opts.Sync.each {
+		return true
+	}
+	select {
+	case <-l.ready[0].named:
+		return l.ready[0].nameErr == nil
+	default:
+		return false
+	}
 }
 
 // runPreparer keeps SegmentsAhead segments prepared. After a failure it tries
@@ -99,19 +119,6 @@ func (l *Log) runPreparer(ctx context.Context) {
 		l.stats.prepared++
 		l.room.Broadcast()
 		l.naming <- s // has room for all that may be unnamed
-	}
-}
-
-// runNamer makes filled segments durable and gives them their names, in order,
-// while the preparer fills the next and the appender may be at work in them.
-func (l *Log) runNamer() {
-	defer l.work.Done()
-	for s := range l.naming {
-		l.nameSegment(s)
-		l.mu.Lock()
-		l.prepare.unnamed--
-		l.room.Broadcast()
-		l.mu.Unlock()
 	}
 }
 
@@ -174,7 +181,7 @@ func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*segme
 	if err != nil {
 		return nil, errors.Join(err, f.Close(), l.dir.Remove(name))
 	}
-	s.named = make(chan struct{})
+	s.named, s.naming = make(chan struct{}), newNaming()
 	return s, nil
 }
 
@@ -193,65 +200,6 @@ func (l *Log) fillSegment(ctx context.Context, f *durability.File, h frame.Heade
 		return nil, err
 	}
 	return mapSegment(f, h, l.opts.Align)
-}
-
-// nameSegment makes a filled segment durable and gives it its final name. A
-// segment whose sync fails before it holds records is discarded; one that
-// holds records poisons the log, and so does a directory whose sync fails.
-func (l *Log) nameSegment(s *segment) {
-	defer close(s.named)
-	l.mu.Lock()
-	discarded := s.nameErr != nil // with one before it
-	l.mu.Unlock()
-	if discarded {
-		return
-	}
-	// The name before it may not be durable: after a crash this one could be
-	// there without it, and a gap in the names is a missing segment.
-	if p := l.poison.Load(); p != nil {
-		s.nameErr = p
-		return
-	}
-	// The header is durable before the name is: under its final name a segment
-	// without a valid header is damage.
-	if err := s.file.Sync(); err != nil {
-		l.discard(s, err)
-		return
-	}
-	if err := l.dir.Rename(tempName(s.ordinal), finalName(s.ordinal), s.file); err != nil {
-		l.discard(s, err)
-		return
-	}
-	if err := l.dir.Sync(); err != nil {
-		s.nameErr = err
-		_ = l.fail(err)
-	}
-}
-
-// discard removes a prepared segment that could not be made durable, and those
-// behind it, unless the log has entered it.
-func (l *Log) discard(s *segment, cause error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s.nameErr = cause
-	if s.taken {
-		l.mu.Unlock()
-		_ = l.fail(cause)
-		l.mu.Lock()
-		return
-	}
-	p := &l.prepare
-	p.next, p.err, p.tried = s.ordinal, cause, p.asked
-	l.opts.Logger.Warn("discarded a prepared segment", "segment", s.file.Name(), "err", cause)
-	for n := len(l.ready); n > 0 && l.ready[n-1].ordinal >= s.ordinal; n-- {
-		r := l.ready[n-1]
-		l.ready = l.ready[:n-1]
-		r.nameErr = cause
-		if err := errors.Join(r.close(), l.dir.Remove(tempName(r.ordinal))); err != nil {
-			l.opts.Logger.Warn("cannot remove a discarded segment", "err", err)
-		}
-	}
-	l.room.Broadcast()
 }
 
 // epochNow returns the log's epoch.

@@ -44,6 +44,7 @@ type segment struct {
 	// have it: nameErr says which and is set before.
 	named   chan struct{}
 	nameErr error
+	naming  naming
 }
 
 // size returns the segment's size in bytes.

@@ -13,8 +13,8 @@ import (
 // Sync makes everything that was appended before the call durable: an msync
 // checkpoint. It shares the sync of others where it can.
 //
-// It returns ErrPoisoned after any failed sync, this one included, and
-// ErrClosed.
+// It returns ErrPoisoned after any failed sync, this one included, ErrClosed,
+// and ErrNoSpace where Commit does.
 func (l *Log) Sync() error {
 	if l.closing.Load() {
 		return ErrClosed
@@ -59,6 +59,10 @@ func (l *Log) syncLocked() (snapshot, error) {
 	// Older segments first: no record is acknowledged before its predecessors.
 	for _, r := range snap.ranges {
 		if err := l.syncRange(r); err != nil {
+			var full *noRoomError
+			if errors.As(err, &full) {
+				return snap, err
+			}
 			return snap, l.fail(err)
 		}
 	}
@@ -166,8 +170,7 @@ func alignBytes(a Align, fill uint32) int64 {
 
 // syncRange makes a range of a segment durable, and before that its name.
 func (l *Log) syncRange(r dirtyRange) error {
-	<-r.seg.named
-	if err := r.seg.nameErr; err != nil {
+	if err := r.seg.awaitName(); err != nil {
 		return err
 	}
 	if r.from >= r.to {

@@ -1,0 +1,177 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// runNamer makes filled segments durable and gives them their names, in order,
+// while the preparer fills the next and the appender may be at work in them.
+func (l *Log) runNamer() {
+	defer l.work.Done()
+	for s := range l.naming {
+		l.nameSegment(s)
+		l.mu.Lock()
+		l.prepare.unnamed--
+		l.room.Broadcast()
+		l.mu.Unlock()
+	}
+}
+
+// nameSegment makes a filled segment durable and gives it its final name. A
+// segment whose sync fails before it holds records is discarded; one that
+// holds records poisons the log, and so does a directory whose sync fails.
+//
+// A directory that has no room for the name is none of these (C8): nothing was
+// done, and what the segment holds is synced. It is tried again until there is
+// room, and until then nothing in the segment is acknowledged.
+func (l *Log) nameSegment(s *segment) {
+	defer close(s.named)
+	l.mu.Lock()
+	discarded := s.nameErr != nil // with one before it
+	l.mu.Unlock()
+	if discarded {
+		return
+	}
+	// The name before it may not be durable: after a crash this one could be
+	// there without it, and a gap in the names is a missing segment.
+	if p := l.poison.Load(); p != nil {
+		s.nameErr = p
+		return
+	}
+	// The header is durable before the name is: under its final name a segment
+	// without a valid header is damage.
+	if err := s.file.Sync(); err != nil {
+		if !l.discard(s, err) {
+			s.nameErr = err
+			_ = l.fail(err)
+		}
+		return
+	}
+	for {
+		err := l.dir.Rename(tempName(s.ordinal), finalName(s.ordinal), s.file)
+		if err == nil {
+			break
+		}
+		if l.discard(s, err) {
+			return
+		}
+		if !errors.Is(err, ErrNoSpace) {
+			s.nameErr = err
+			_ = l.fail(err)
+			return
+		}
+		if !l.awaitSpace(s, err) {
+			s.nameErr = err
+			return
+		}
+	}
+	if err := l.dir.Sync(); err != nil {
+		s.nameErr = err
+		_ = l.fail(err)
+	}
+}
+
+// discard removes a prepared segment that could not be made durable, and those
+// behind it, and reports whether it did: not if the log has entered it.
+func (l *Log) discard(s *segment, cause error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.taken {
+		return false
+	}
+	s.nameErr = cause
+	p := &l.prepare
+	p.next, p.err, p.tried = s.ordinal, cause, p.asked
+	l.opts.Logger.Warn("discarded a prepared segment", "segment", s.file.Name(), "err", cause)
+	for n := len(l.ready); n > 0 && l.ready[n-1].ordinal >= s.ordinal; n-- {
+		r := l.ready[n-1]
+		l.ready = l.ready[:n-1]
+		r.nameErr = cause
+		if err := errors.Join(r.close(), l.dir.Remove(tempName(r.ordinal))); err != nil {
+			l.opts.Logger.Warn("cannot remove a discarded segment", "err", err)
+		}
+	}
+	l.room.Broadcast()
+	return true
+}
+
+// renameRetry is how long the namer waits for space when nobody asks.
+const renameRetry = 250 * time.Millisecond
+
+// naming is what a sync and the namer tell each other of a segment that holds
+// records and whose directory had no room for its name.
+type naming struct {
+	again chan struct{} // a sync wants another attempt
+	full  chan error    // the last attempt's failure
+}
+
+// newNaming returns a naming that nothing has been said in.
+func newNaming() naming {
+	return naming{again: make(chan struct{}, 1), full: make(chan error, 1)}
+}
+
+// noRoomError says that a sync has to wait for space. It is no poison.
+type noRoomError struct{ cause error }
+
+// Error implements error.
+func (e *noRoomError) Error() string {
+	return fmt.Sprintf("wal: not durable yet, the directory has no room for the segment's name: %v", e.cause)
+}
+
+// Unwrap returns the cause, which matches ErrNoSpace.
+func (e *noRoomError) Unwrap() error { return e.cause }
+
+// awaitSpace tells syncs why the segment has no name, and waits until another
+// attempt makes sense. It reports false when there is to be none: the log is
+// poisoned, or the one that its end asked for has failed too.
+func (l *Log) awaitSpace(s *segment, cause error) bool {
+	if l.stopped.Err() != nil {
+		return false
+	}
+	l.mu.Lock()
+	l.prepare.stuck = cause
+	l.room.Broadcast() // a cut does not wait for the name
+	l.mu.Unlock()
+	select {
+	case _ = <-s.naming.full: // an older one that nobody read
+	default:
+	}
+	s.naming.full <- cause
+	select {
+	case <-s.naming.again:
+	case <-time.After(renameRetry):
+	case <-l.stopped.Done():
+	}
+	l.mu.Lock()
+	l.prepare.stuck = nil
+	l.mu.Unlock()
+	return l.poison.Load() == nil
+}
+
+// awaitName waits until the segment has its name, durably, or says why it has
+// none. Where there is no room for it, an attempt that began after the call
+// decides: space may have been freed since the one before.
+func (s *segment) awaitName() error {
+	asked := false
+	for {
+		select {
+		case <-s.named:
+			return s.nameErr
+		default:
+		}
+		select {
+		case <-s.named:
+		case cause := <-s.naming.full:
+			if asked {
+				return &noRoomError{cause}
+			}
+			asked = true
+			select {
+			case s.naming.again <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
