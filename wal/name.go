@@ -104,13 +104,16 @@ const renameRetry = 250 * time.Millisecond
 // records and whose directory had no room for its name.
 type naming struct {
 	again chan struct{} // a sync wants another attempt
-	full  chan error    // the last attempt's failure
+	full  chan noRoom   // the last attempt's failure
 }
 
 // newNaming returns a naming that nothing has been said in.
 func newNaming() naming {
-	return naming{again: make(chan struct{}, 1), full: make(chan error, 1)}
+	return naming{again: make(chan struct{}, 1), full: make(chan noRoom, 1)}
 }
+
+// noRoom is why an attempt failed.
+type noRoom struct{ cause error }
 
 // noRoomError says that a sync has to wait for space. It is no poison.
 type noRoomError struct{ cause error }
@@ -135,10 +138,10 @@ func (l *Log) awaitSpace(s *segment, cause error) bool {
 	l.room.Broadcast() // a cut does not wait for the name
 	l.mu.Unlock()
 	select {
-	case _ = <-s.naming.full: // an older one that nobody read
+	case <-s.naming.full: // an older one that nobody read
 	default:
 	}
-	s.naming.full <- cause
+	s.naming.full <- noRoom{cause}
 	select {
 	case <-s.naming.again:
 	case <-time.After(renameRetry):
@@ -163,9 +166,9 @@ func (s *segment) awaitName() error {
 		}
 		select {
 		case <-s.named:
-		case cause := <-s.naming.full:
+		case last := <-s.naming.full:
 			if asked {
-				return &noRoomError{cause}
+				return &noRoomError{last.cause}
 			}
 			asked = true
 			select {
