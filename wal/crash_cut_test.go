@@ -17,6 +17,12 @@ func (f *life) fill(last wal.LSN, n int) {
 	}
 }
 
+// ready waits until the segments ahead are prepared.
+func (f *life) ready() {
+	f.t.Helper()
+	awaitReady(f.t, f.log, f.dir(), f.opts.SegmentsAhead)
+}
+
 // cuts are workloads around the cuts of a log, small enough that every event of
 // each is crashed at. Segments of 64 KiB hold four records of 9000 bytes, or
 // two of 20000.
@@ -161,6 +167,24 @@ var cuts = []workload{
 		f.append(10)
 		f.reset(51)
 		f.append(20)
+	}},
+	{"on into segments that were prepared before the cut", wal.Options{SegmentsAhead: 3}, func(f *life) {
+		// One prepared after the cut follows two from before it when the log
+		// goes on, and a crash tears the stamp of the first of these.
+		f.open()
+		f.fill(3, 9000)
+		f.ready()
+		f.truncateBack(2)
+		for range 3 {
+			f.fill(f.log.LastLSN()+4, 9000)
+			f.ready()
+		}
+		f.reset(30)
+		for range 2 {
+			f.fill(f.log.LastLSN()+4, 9000)
+			f.ready()
+		}
+		f.reset(3)
 	}},
 	{"the same bytes again", wal.Options{SegmentsAhead: 1}, func(f *life) {
 		f.open()

@@ -213,8 +213,9 @@ func (j *judge) classify() {
 }
 
 // behindCut reports whether the segment is one that the ruling cut removes. A
-// prepared one that follows the segment of the cut, with nothing between, is
-// not: a cut within the last segment leaves those behind it as they are.
+// prepared one that follows the log, with nothing between, is not: a cut within
+// the last segment leaves those behind it as they are. One that a crash tore the
+// stamp of counts as prepared: those that a cut removes had theirs made durable.
 func (j *judge) behindCut(s *segment) bool {
 	epoch := s.header.Epoch
 	if s.stamped {
@@ -225,7 +226,7 @@ func (j *judge) behindCut(s *segment) bool {
 	}
 	n := len(j.log)
 	follows := n > 0 && j.log[n-1].file.Ordinal+1 == s.file.Ordinal
-	return !errors.Is(s.stampErr, frame.ErrZero) || !follows
+	return s.stamped || !follows
 }
 
 // dropLeftovers takes the segments out of the log that lie wholly before its
