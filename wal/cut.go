@@ -115,7 +115,7 @@ func (t *segments) cut(epoch uint32, last LSN) {
 // A file that cannot be removed stays until the next Open, for the same reason.
 func (l *Log) dispose(gone []*stored) {
 	for _, st := range gone {
-		if !st.pinned() && l.keepSpare(st.ordinal) {
+		if l.keepSpare(st.ordinal) {
 			continue
 		}
 		if err := l.removeFile(st.name); err != nil {

@@ -15,8 +15,7 @@ import (
 // DurableLSN falls to the new last one.
 //
 // A batch may be cut anywhere. What a Reader has read and is cut away makes it
-// end with ErrTruncated; others go on. TruncateBack waits until nobody holds a
-// record behind the cut by Reader.ZeroCopy: its bytes are zeroed.
+// end with ErrTruncated; others go on.
 //
 // It returns ErrNotFound for an LSN above LastLSN, ErrTruncated for one below
 // FirstLSN-1, ErrPoisoned, ErrClosed, *CorruptError where the records around
@@ -205,8 +204,8 @@ func (c *backCut) run() error {
 
 // tell makes the place of the cut the tail, and lowers what readers may read: in
 // this process under the lock that every read holds, in others by the readers'
-// blocks of the old and the new tail. It returns when nobody looks at what is
-// behind the cut.
+// blocks of the old and the new tail. Nobody in this process looks at what is
+// behind the cut when it returns.
 func (c *backCut) tell() error {
 	l, t := c.l, &c.l.store
 	t.mu.Lock()
@@ -236,7 +235,6 @@ func (c *backCut) tell() error {
 			return err
 		}
 	}
-	t.awaitUnpinned(c.lsn)
 	return nil
 }
 

@@ -29,6 +29,3 @@ func (c cutList) lowest(since uint32) (LSN, bool) {
 	}
 	return 0, false
 }
-
-func (st *stored) pinned() bool             { return false }
-func (t *segments) awaitUnpinned(after LSN) {}

@@ -26,6 +26,8 @@ type Reader struct {
 	frame  frame.Frame
 	err    error
 	done   bool
+	read   bool   // the record before next was returned
+	epoch  uint32 // of the log when that was read
 }
 
 // Reader returns a reader whose first record is the one with that LSN, or the
@@ -45,11 +47,15 @@ func (r *Reader) Next() bool {
 	if r.next == 0 {
 		r.next = r.log.FirstLSN()
 	}
-	if r.next > r.log.readable() {
+	if r.next > r.log.readable() && !r.read {
 		return false
 	}
-	r.err = r.read()
-	return r.err == nil
+	err := r.advance()
+	if err == errNoRecord { //nolint:errorlint // returned as it is
+		return false // it was cut in this moment
+	}
+	r.err = err
+	return err == nil
 }
 
 // LSN returns the LSN of the record that Next read.
@@ -86,20 +92,47 @@ func (l *Log) Get(lsn LSN) ([]byte, error) {
 		return nil, fmt.Errorf("%w: LSN %d, the last is %d", ErrNotFound, lsn, l.readable())
 	}
 	r := Reader{log: l, next: lsn, window: 2 * indexStep}
-	if err := r.read(); err != nil {
+	if err := r.advance(); err != nil {
+		if err == errNoRecord { //nolint:errorlint // returned as it is
+			err = fmt.Errorf("%w: LSN %d, the last is %d", ErrNotFound, lsn, l.readable())
+		}
 		return nil, err
 	}
 	return r.buf, nil
 }
 
-// read reads the record r.next and moves behind it.
-func (r *Reader) read() error {
-	if r.next < r.log.FirstLSN() || r.next == 0 {
-		return fmt.Errorf("%w: LSN %d, the first is %d", ErrTruncated, r.next, r.log.FirstLSN())
+// errNoRecord says that the record that is next is not there any more, or not
+// yet.
+var errNoRecord = fmt.Errorf("wal: no record there now")
+
+// mayRead looks, under the lock that cuts hold for writing, whether the record
+// that is next may be read, and whether the place that the reader has is still
+// one of the log.
+func (r *Reader) mayRead(t *segments) error {
+	if low, cut := t.cuts.lowest(r.epoch); cut && r.read {
+		if low < r.next-1 {
+			return fmt.Errorf("%w: LSN %d was read, and then cut away", ErrTruncated, r.next-1)
+		}
+		r.view = view{} // the place is looked for anew
 	}
+	r.epoch = t.epoch
+	switch {
+	case r.next < r.log.FirstLSN() || r.next == 0:
+		return fmt.Errorf("%w: LSN %d, the first is %d", ErrTruncated, r.next, r.log.FirstLSN())
+	case r.next > r.log.readable():
+		return errNoRecord
+	}
+	return nil
+}
+
+// advance reads the record r.next and moves behind it.
+func (r *Reader) advance() error {
 	t := &r.log.store
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	if err := r.mayRead(t); err != nil {
+		return err
+	}
 	if err := r.position(t); err != nil {
 		return err
 	}
@@ -120,6 +153,7 @@ func (r *Reader) read() error {
 		}
 		if r.frame.Kind == frame.KindRecord && r.at.lsn == r.next {
 			r.next++
+			r.read = true
 			return nil
 		}
 	}

@@ -77,7 +77,6 @@ func (l *Log) reset(next LSN) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, old.close()) }()
-	l.store.awaitUnpinned(0)
 	l.mu.Lock()
 	l.ready = l.ready[1:]
 	s.taken = true
