@@ -18,7 +18,9 @@ import (
 type machine struct {
 	*life
 	reader *wal.Reader
-	read   wal.LSN // the last record that the reader returned
+	read   wal.LSN // the last record that the reader returned, or the one before its first
+	has    bool    // it returned one
+	cut    bool    // and that was cut away since
 }
 
 // TestMachine runs random calls against the model.
@@ -67,7 +69,7 @@ func runMachine(t *rapid.T) {
 }
 
 // forget gives up the reader of a log that is no more.
-func (m *machine) forget() { m.reader, m.read = nil, 0 }
+func (m *machine) forget() { m.reader, m.read, m.has, m.cut = nil, 0, false, false }
 
 // invariant compares the log's numbers with the model's.
 func (m *machine) invariant(t *rapid.T) {
@@ -148,18 +150,24 @@ func (m *machine) drawBack(t *rapid.T) {
 		first = max(first, last-min(last, 5))
 	}
 	m.truncateBack(wal.LSN(rapid.Uint64Range(uint64(first-1), uint64(last)).Draw(t, "last")))
-	m.forgetFrom(m.log.LastLSN())
+	m.cutBehind(m.log.LastLSN())
 }
 
 // drawReset empties the log.
 func (m *machine) drawReset(t *rapid.T) {
 	m.reset(wal.LSN(rapid.Uint64Range(1, 200).Draw(t, "next")))
-	m.forgetFrom(0)
+	m.cutBehind(0)
 }
 
-// forgetFrom gives up the reader if what it read last was cut.
-func (m *machine) forgetFrom(last wal.LSN) {
-	if m.read > last {
+// cutBehind notes that the records behind one are gone: a reader that returned
+// one of them has lost its place, another that was to begin there has nothing
+// to say.
+func (m *machine) cutBehind(last wal.LSN) {
+	switch {
+	case m.read <= last:
+	case m.has:
+		m.cut = true
+	default:
 		m.forget()
 	}
 }
@@ -172,12 +180,13 @@ func (m *machine) drawRead(t *rapid.T) {
 		if from == known.first() && rapid.Bool().Draw(t, "from the first") {
 			from = 0
 		}
+		m.forget()
 		m.reader, m.read = m.log.Reader(from), max(from, known.first())-1
 	}
 	for range rapid.IntRange(1, 20).Draw(t, "records") {
 		next := m.reader.Next()
 		switch {
-		case m.read+1 < known.first():
+		case m.cut || m.read+1 < known.first():
 			if next || !errors.Is(m.reader.Err(), wal.ErrTruncated) {
 				t.Fatalf("reader behind %d, the first is %d: %v, %v", m.read, known.first(), next, m.reader.Err())
 			}
@@ -190,6 +199,7 @@ func (m *machine) drawRead(t *rapid.T) {
 			return
 		}
 		m.read++
+		m.has = true
 		if m.reader.LSN() != m.read || maphash.Bytes(sumSeed, m.reader.Record()) != known.record(m.read).sum {
 			t.Fatalf("reader returned %d, want %d", m.reader.LSN(), m.read)
 		}
