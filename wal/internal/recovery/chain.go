@@ -146,6 +146,14 @@ func (c *cursor) payload(f *frame.Frame) ([]byte, error) {
 	return p, nil
 }
 
+// record returns the record in the frame at the cursor.
+func (c *cursor) record(f *frame.Frame, p []byte) Record {
+	return Record{
+		LSN: f.LSN, Payload: p, Segment: c.seg.index, Offset: c.off,
+		Epoch: f.Epoch, Checksum: f.PayloadCRC, First: f.First,
+	}
+}
+
 // pass moves the cursor behind the frame.
 func (c *cursor) pass(f *frame.Frame) {
 	c.off += f.Size()
@@ -284,7 +292,7 @@ func (j *judge) walkSegment(i int) (place, error) {
 		ch.watermark = max(ch.watermark, j.claim(&f, p))
 		if f.Kind == frame.KindRecord {
 			open = !f.Last
-			batch = append(batch, Record{LSN: f.LSN, Payload: p, Segment: s.index, Offset: c.off})
+			batch = append(batch, c.record(&f, p))
 		}
 		c.pass(&f)
 		if open {

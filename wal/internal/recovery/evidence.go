@@ -159,7 +159,7 @@ func (c *cursor) followRun() error {
 				batch, whole = batch[:0], err == nil
 			}
 			if whole {
-				batch = append(batch, Record{f.LSN, p, c.seg.index, c.off})
+				batch = append(batch, c.record(&f, p))
 			}
 			if f.Last && whole {
 				if err := c.intact(batch); err != nil {

@@ -332,10 +332,13 @@ func LastNonzero(p []byte) int {
 	for n := len(p); n > 0; {
 		k := min(n, len(zeroPage))
 		if q := p[n-k : n]; !bytes.Equal(q, zeroPage[:k]) {
-			for q[len(q)-1] == 0 {
+			// A writer beside the reader may zero it meanwhile.
+			for len(q) > 0 && q[len(q)-1] == 0 {
 				q = q[:len(q)-1]
 			}
-			return n - k + len(q)
+			if len(q) > 0 {
+				return n - k + len(q)
+			}
 		}
 		n -= k
 	}

@@ -77,6 +77,10 @@ type Record struct {
 	Payload []byte // valid during the call
 	Segment int    // index into the files as they were given
 	Offset  int64  // of its frame in the segment
+
+	Epoch    uint32 // of its frame: within one epoch no LSN is given twice
+	Checksum uint32 // of the payload, as the frame says
+	First    bool   // it begins its batch
 }
 
 // Verdict is the outcome of a judgement.
