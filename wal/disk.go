@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
@@ -190,19 +191,26 @@ func (d *diskFile) close() error {
 // of the page cache, as readers are served, with read permission only.
 type cachedFile struct {
 	entry
-	dir  *durability.Dir
-	file *durability.File
-	size int64
-	head []byte
-	mem  *durability.Mapping
-	read int64
+	dir     *durability.Dir
+	file    *durability.File
+	size    int64
+	head    []byte
+	mem     *durability.Mapping
+	read    int64
+	touched func() // called with each Touch
 }
 
 var _ recovery.Bytes = (*cachedFile)(nil)
 
-// open opens the file for reading.
+// open opens the file for reading. A segment that got its final name since it
+// was listed is found under that.
 func (c *cachedFile) open() error {
 	f, err := c.dir.Open(c.name, false)
+	if c.temp && errors.Is(err, fs.ErrNotExist) {
+		if f, err = c.dir.Open(finalName(c.ordinal), false); err == nil {
+			c.name, c.temp = finalName(c.ordinal), false
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -212,17 +220,21 @@ func (c *cachedFile) open() error {
 }
 
 // Head implements recovery.Bytes.
-func (c *cachedFile) Head() ([]byte, error) {
-	if c.head != nil {
-		return c.head, nil
+func (c *cachedFile) Head() (_ []byte, err error) {
+	if c.head == nil {
+		c.head, err = c.readHead()
 	}
+	return c.head, err
+}
+
+// readHead reads the head as it is now.
+func (c *cachedFile) readHead() ([]byte, error) {
 	head := make([]byte, frame.DataOffset)
 	n, err := c.file.ReadAt(head, 0)
 	if err != nil && !isEOF(err) {
 		return nil, err
 	}
-	c.head = head[:n]
-	return c.head, nil
+	return head[:n], nil
 }
 
 // Load implements recovery.Bytes.
@@ -239,6 +251,7 @@ func (c *cachedFile) Load() ([]byte, error) {
 
 // Touch implements recovery.Bytes.
 func (c *cachedFile) Touch(from, to int64) error {
+	c.touched()
 	if c.mem == nil {
 		return nil
 	}
@@ -261,4 +274,65 @@ func (c *cachedFile) close() error {
 		return nil
 	}
 	return c.file.Close()
+}
+
+// deviceFile is a segment's file as Verify reads it from the device: around the
+// page cache where the filesystem lets it, and otherwise through it.
+type deviceFile struct {
+	*cachedFile
+	room     *[]byte // shared: one file is loaded at a time
+	data     []byte
+	buffered int64 // bytes that came from the page cache
+}
+
+var _ recovery.Bytes = (*deviceFile)(nil)
+
+// Head implements recovery.Bytes.
+func (d *deviceFile) Head() (_ []byte, err error) {
+	if d.head == nil {
+		d.head, err = d.readHead()
+	}
+	return d.head, err
+}
+
+// readHead reads the head as it is now.
+func (d *deviceFile) readHead() ([]byte, error) {
+	head := make([]byte, min(d.size, frame.DataOffset))
+	return head, d.readAt(head, 0)
+}
+
+// Load implements recovery.Bytes. No segment is larger than the limit, however
+// long its file is.
+func (d *deviceFile) Load() ([]byte, error) {
+	n := min(d.size, frame.MaxSegmentBytes)
+	if int64(cap(*d.room)) < n {
+		*d.room = make([]byte, n)
+	}
+	d.data = (*d.room)[:n]
+	return d.data, nil
+}
+
+// Touch implements recovery.Bytes.
+func (d *deviceFile) Touch(from, to int64) error {
+	d.touched()
+	d.read = max(d.read, to)
+	return d.readAt(d.data[from:to], from)
+}
+
+// Unload implements recovery.Bytes.
+func (d *deviceFile) Unload() { d.data = nil }
+
+// readAt reads all of p.
+func (d *deviceFile) readAt(p []byte, off int64) error {
+	n, mode, err := d.file.ReadDirect(p, off)
+	if mode == durability.ModeBuffered {
+		d.buffered += int64(n)
+	}
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || isEOF(err) {
+		err = errShorter
+	}
+	return fmt.Errorf("wal: read %s at offset %d: %w", d.file.Path(), off+int64(n), err)
 }

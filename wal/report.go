@@ -63,8 +63,10 @@ type Report struct {
 	FirstLSN, LastLSN, DurableLSN LSN
 	// Records is how many were judged: all of them for Verify.
 	Records uint64
-	// Bytes is how many bytes of segments were read.
-	Bytes int64
+	// Bytes is how many bytes of segments were read. Where they were to be read
+	// from the device, BufferedBytes of them came from the page cache all the
+	// same; a warning says why.
+	Bytes, BufferedBytes int64
 	// TornBytes is how many lie behind the last record, up to the last one
 	// that is not zero.
 	TornBytes int64
@@ -72,9 +74,12 @@ type Report struct {
 	// Behind are the intact records behind the tail: what a trim removes. Those
 	// that were acknowledged are in Lost instead, where a forced repair gave
 	// them up.
-	Behind   []Range
-	Warnings []string
-	Segments []SegmentInfo
+	Behind []Range
+	// Extracted are the intact records behind the tail that Dump handed out to
+	// DumpOptions.Behind.
+	Extracted []Range
+	Warnings  []string
+	Segments  []SegmentInfo
 
 	// Trimmed says that Open or Repair cut the log behind LastLSN.
 	Trimmed bool

@@ -2,12 +2,8 @@ package wal
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"io/fs"
 
-	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
@@ -16,22 +12,40 @@ import (
 type VerifyOptions struct {
 	// Context ends the work early, with its error. Nil never does.
 	Context context.Context
-	// Progress, if set, is told how many bytes of how many have been read.
+	// Progress, if set, is told how many bytes of how many have been read. It
+	// begins anew where a log that is written to has to be read again.
 	Progress func(done, total int64)
+	// Device reads what the device holds, around the page cache: after a failed
+	// writeback the cache may hold, as clean pages, what the device never got.
+	// Where the filesystem has no such reads, the report warns, and counts the
+	// bytes in BufferedBytes.
+	//
+	// It writes and syncs nothing itself. What was appended and not synced may
+	// not be on the device yet: behind the durable LSN the log may then look
+	// torn, which is no damage, and with a writer at work is not reported.
+	// Before it serves a direct read the kernel writes dirty pages of the same
+	// range back, so beside a writer this costs the writer some of its speed.
+	Device bool
 }
 
 // Verify reads all of a log, every checksum, link and witness, and reports
 // what it found. It needs read permission only, and writes nothing. It reads
 // through the page cache, what readers are served.
 //
+// The log may be written to meanwhile. A record in the making is not torn, and
+// a segment that is cut off, removed or recycled meanwhile is not missing:
+// what looks wrong is looked at again, until it was looked at undisturbed.
+//
 // The error says that the log could not be looked at: ErrMissing, ErrForeign,
-// ErrVersion, or one of the filesystem. What is wrong with the log is in the
+// ErrVersion, a *durability.FaultError where a file was truncated under the
+// reader, or an error of the filesystem. What is wrong with the log is in the
 // report.
 func Verify(dir string) (*Report, error) { return VerifyWith(dir, VerifyOptions{}) }
 
 // VerifyWith is Verify with options.
 func VerifyWith(dir string, o VerifyOptions) (*Report, error) {
-	return look(dir, recovery.Options{All: true}, o)
+	k := look{o: o, all: true}
+	return k.run(dir)
 }
 
 // DumpOptions say which records Dump hands out.
@@ -40,161 +54,106 @@ type DumpOptions struct {
 	// From and To are the first and the last record, inclusive; 0 is the log's
 	// first and last.
 	From, To LSN
+	// Match, if set, is asked about each of these records, and only those for
+	// which it returns true are handed out; its error ends the dump. It is given
+	// the bytes where they are mapped, so that a search copies nothing. It must
+	// not keep them, and where the log is cut meanwhile it may be shown bytes
+	// that are no record's; such a record is not handed out.
+	Match func(lsn LSN, payload []byte) (bool, error)
+	// Behind, if set, is called like Dump's function, and after it, with the
+	// intact records behind the damage or the torn tail at which the log ends:
+	// whole batches only, in the order of their LSNs, each once. Those behind a
+	// torn tail were never acknowledged. Match is not asked about them.
+	// Report.Extracted has their LSNs.
+	Behind func(LSN, []byte) error
 }
 
 // Dump calls fn with each record of the log, in order, a batch only when it is
 // whole. The payload is valid during the call. It ends at the log's tail or at
 // damage, which the report tells apart, or with fn's error. It needs what
 // Verify needs, and returns what Verify returns.
+//
+// Of a log that is written to meanwhile it is a prefix as of some moment: all
+// records that had been published when Dump looked, none that was cut before
+// Dump was called, each once. Beside a writer fn never gets anything but records
+// of the log: each is copied, and the copy checked. Where no process has the log
+// open for writing it gets the mapped bytes themselves. A cut at the front may
+// take records before they were handed out: they are left out, with a warning
+// in the report. Where the log was cut at its end and goes on with other records
+// in place of ones that were handed out, Dump returns ErrTruncated.
 func Dump(dir string, o DumpOptions, fn func(LSN, []byte) error) (*Report, error) {
-	visit := func(r recovery.Record) error {
-		if r.LSN < o.From || o.To != 0 && r.LSN > o.To {
-			return nil
+	k := look{o: o.VerifyOptions, all: o.From <= 1, from: o.From}
+	p := &picker{from: o.From, to: o.To}
+	k.visit = func(s *sight, r recovery.Record) error {
+		if err := p.hand(s, r, o.Match, fn); !errors.Is(err, errSkipped) {
+			return err
 		}
-		return fn(r.LSN, r.Payload)
-	}
-	return look(dir, recovery.Options{All: o.From <= 1, From: o.From, Visit: visit}, o.VerifyOptions)
-}
-
-// look judges a log without writing to it.
-func look(path string, ro recovery.Options, o VerifyOptions) (_ *Report, err error) {
-	d, err := durability.OpenDir(path, nil)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w: %w", ErrMissing, err)
-		}
-		return nil, err
-	}
-	k := &looking{dir: d}
-	defer func() { err = errors.Join(err, k.close()) }()
-	if err = k.open(); err != nil {
-		return nil, err
-	}
-	if len(k.files) == 0 && ro.UUID == (frame.UUID{}) && k.known == (frame.UUID{}) && !k.locked {
-		return nil, fmt.Errorf("%w: %s holds no segment", ErrMissing, path)
-	}
-	ro.UUID = k.known
-	total := int64(0)
-	files := make([]recovery.File, 0, len(k.files))
-	for _, c := range k.files {
-		total += c.size
-		files = append(files, recovery.File{Name: c.name, Ordinal: c.ordinal, Temp: c.temp, Size: c.size, Bytes: c})
-	}
-	ro.Progress = o.progress(total)
-	if o.Context != nil {
-		ro.Stop = o.Context.Err
-	}
-	published := k.published()
-	var res *recovery.Result
-	err = durability.Guard(func() error {
-		var rerr error
-		res, rerr = recovery.Recover(files, ro)
-		return rerr
-	})
-	if err != nil {
-		return nil, refusal(path, err)
-	}
-	if k.known != (frame.UUID{}) {
-		noteAllMissing(res)
-	}
-	if k.live {
-		excuse(res, published)
-	}
-	rep := newReport(path, res)
-	rep.Live = k.live
-	for _, c := range k.files {
-		rep.Bytes += c.read
-	}
-	return rep, nil
-}
-
-// progress adapts the callback.
-func (o *VerifyOptions) progress(total int64) func(int64) {
-	if o.Progress == nil {
 		return nil
 	}
-	done := int64(0)
-	return func(n int64) {
-		done = min(done+n, total)
-		o.Progress(done, total)
-	}
-}
-
-// excuse takes back what only a writer at work explains: a record in the
-// making behind the tail. published is what readers could read before.
-func excuse(r *recovery.Result, published LSN) {
-	if r.Verdict == recovery.Clean || r.Tail.LSN < published {
-		return
-	}
-	for _, d := range r.Damage {
-		// A file that is missing or unreadable has no offset; a break in the
-		// chain has, and may cost no record.
-		if d.First == 0 && d.Offset == 0 || d.First != 0 && d.Last <= published {
-			return
+	if o.Behind != nil {
+		k.behind = func(s *sight, r recovery.Record) error {
+			if !p.follows(r) {
+				return errSkipped
+			}
+			return p.hand(s, r, nil, o.Behind)
 		}
 	}
-	r.Verdict, r.Damage, r.TornBytes, r.Behind = recovery.Clean, nil, 0, nil
-	r.Watermark = min(r.Watermark, r.Tail.LSN)
+	return k.run(dir)
 }
 
-// looking is a log's directory opened for reading.
-type looking struct {
-	dir    *durability.Dir
-	files  []*cachedFile
-	known  frame.UUID
-	locked bool // there is a lock file
-	live   bool
+// picker hands out the records that were asked for.
+type picker struct {
+	from, to LSN
+	last     LSN  // of those behind the tail
+	skip     bool // the batch at hand repeats LSNs
+	copied   []byte
 }
 
-// open opens all files, and asks whether the log has a writer.
-func (k *looking) open() error {
-	f, err := k.dir.Open(lockName, false)
-	if err == nil {
-		k.locked = true
-		k.live, err = f.Locked()
-		if err == nil {
-			k.known, err = readLockUUID(f.ReadAt)
-		}
-		err = errors.Join(err, f.Close())
+// hand hands a record out if it was asked for. It returns errSkipped where its
+// LSN was not.
+func (p *picker) hand(
+	s *sight, r recovery.Record, match func(LSN, []byte) (bool, error), fn func(LSN, []byte) error,
+) error {
+	if r.LSN < p.from || p.to != 0 && r.LSN > p.to {
+		return errSkipped
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	entries, err := listSegments(k.dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		c := &cachedFile{entry: e, dir: k.dir}
-		err := c.open()
-		if k.live && errors.Is(err, fs.ErrNotExist) {
-			continue // renamed or removed since it was listed
-		}
+	if match != nil {
+		hit, err := match(r.LSN, r.Payload)
 		if err != nil {
-			return errors.Join(err, c.close())
+			return &handError{s.faultOf(r, err)}
 		}
-		k.files = append(k.files, c)
+		if !hit {
+			return nil
+		}
+	}
+	payload := r.Payload
+	if s.shared() {
+		p.copied = append(p.copied[:0], payload...)
+		if payload = p.copied; frame.Checksum(payload) != r.Checksum {
+			return errMoved
+		}
+	}
+	if err := fn(r.LSN, payload); err != nil {
+		return &handError{s.faultOf(r, err)}
 	}
 	return nil
 }
 
-// published returns the last LSN that the writer's board says is readable.
-func (k *looking) published() LSN {
-	last := LSN(0)
-	for _, c := range k.files {
-		var b [8]byte
-		if n, _ := c.file.ReadAt(b[:], frame.BoardOffset+frame.BoardAppended); n == len(b) {
-			last = max(last, LSN(binary.LittleEndian.Uint64(b[:])))
-		}
+// follows reports whether a record behind the tail belongs to a batch whose
+// LSNs are all above those before it.
+func (p *picker) follows(r recovery.Record) bool {
+	if r.First {
+		p.skip = r.LSN <= p.last
 	}
-	return last
+	if !p.skip {
+		p.last = r.LSN
+	}
+	return !p.skip
 }
 
-// close closes all files.
-func (k *looking) close() error {
-	var errs []error
-	for _, c := range k.files {
-		errs = append(errs, c.close())
-	}
-	return errors.Join(append(errs, k.dir.Close())...)
-}
+// handError is an error of the function that records are handed to. It ends
+// the look, whatever else is so.
+type handError struct{ err error }
+
+// Error implements error.
+func (e *handError) Error() string { return e.err.Error() }

@@ -1,0 +1,279 @@
+package wal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// Inspection is what a log's files look like at one moment: what is where, and
+// what of it is in memory or not on the device yet. It is no judgement: that is
+// Verify's.
+type Inspection struct {
+	Dir  string `json:"dir"`
+	UUID UUID   `json:"uuid"`
+	// Live says whether a writer has the log open.
+	Live Tristate `json:"live"`
+	// FirstLSN, LastLSN and DurableLSN are what the log's writer says, or said
+	// last, in the readers' block; LastLSN is FirstLSN-1 where there is no
+	// record. After a power loss it may say less than the log holds, or more:
+	// the block is no witness.
+	FirstLSN   LSN `json:"first_lsn"`
+	LastLSN    LSN `json:"last_lsn"`
+	DurableLSN LSN `json:"durable_lsn"`
+	// AtRisk is what a power loss could take now.
+	AtRisk AtRisk `json:"at_risk"`
+	// Ahead is how many segments are prepared or on their way.
+	Ahead int `json:"ahead"`
+	// Pages adds up the segments' pages.
+	Pages PageCount `json:"pages"`
+	// CellBytes is how many bytes of a segment each character of a map stands
+	// for.
+	CellBytes int64              `json:"cell_bytes"`
+	Segments  []SegmentInspected `json:"segments"`
+	// Damage is what names and heads show: files that are missing or are not
+	// what their names promise. That there is none says nothing of the records.
+	Damage   []Damage `json:"damage"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// AtRisk is what was appended and is not known to be durable.
+type AtRisk struct {
+	// Records is how many, by the readers' block.
+	Records uint64 `json:"records"`
+	// Bytes is how many bytes of segments they take. It is known where all frame
+	// headers from the last witness before them on are in memory; where it is
+	// not, Bytes is 0.
+	Bytes      int64 `json:"bytes"`
+	BytesKnown bool  `json:"bytes_known"`
+}
+
+// SegmentInspected is one segment's file.
+type SegmentInspected struct {
+	Name    string `json:"name"`
+	Ordinal uint64 `json:"ordinal"`
+	State   string `json:"state"` // as in SegmentInfo; never torn or unread
+	// FirstLSN and LastLSN are its records; both 0 where it has none or they
+	// are not known.
+	FirstLSN LSN `json:"first_lsn"`
+	LastLSN  LSN `json:"last_lsn"`
+	// Size is the file's, in bytes. Used is where its last frame ends, as far as
+	// that can be told without bringing pages into memory: UsedKnown says that
+	// it is the very place. Otherwise it is Size for a full segment, which has
+	// no room for one record more, and the least that is known for an active one.
+	Size      int64     `json:"size"`
+	Used      int64     `json:"used"`
+	UsedKnown bool      `json:"used_known"`
+	Pages     PageCount `json:"pages"`
+	Map       PageMap   `json:"map"`
+}
+
+// InspectOptions say how a log is inspected.
+type InspectOptions struct {
+	// Columns is how many characters the map of the largest segment may have;
+	// 0 is 64.
+	Columns int
+}
+
+// defaultColumns is InspectOptions.Columns.
+const defaultColumns = 64
+
+// Inspect tells what a log's files look like now. It needs read permission
+// only, writes nothing and brings next to nothing into memory: it reads heads
+// and readers' blocks, and frame headers that are in memory already. What the
+// kernel does not tell this user is Unknown: residency and dirty pages are
+// told to a file's owner and to those who may write it.
+//
+// It returns what Verify returns as errors; missing segments are in Damage.
+func Inspect(dir string) (*Inspection, error) { return InspectWith(dir, InspectOptions{}) }
+
+// InspectWith is Inspect with options.
+func InspectWith(path string, o InspectOptions) (_ *Inspection, err error) {
+	d, err := openLogDir(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if o.Columns <= 0 {
+		o.Columns = defaultColumns
+	}
+	for n := 1; ; n++ {
+		in, err := inspectOnce(path, d, o, n < maxLooks)
+		if !errors.Is(err, errAgain) {
+			return in, err
+		}
+		time.Sleep(min(lookPause<<n, 20*lookPause))
+	}
+}
+
+// inspectOnce looks once, or returns errAgain where again is set and a writer
+// changed files meanwhile in a way that looks like damage.
+func inspectOnce(path string, d *durability.Dir, o InspectOptions, again bool) (_ *Inspection, err error) {
+	s, err := openSight(d, false)
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err != nil {
+		return nil, err
+	}
+	if err = s.holdsLog(path); err != nil {
+		return nil, err
+	}
+	x := &inspecting{sight: s, in: &Inspection{Dir: path, Damage: []Damage{}, Segments: []SegmentInspected{}}}
+	// Before anything is read, which brings pages in.
+	err = x.lookAtPages(o.Columns)
+	if err == nil {
+		err = x.survey()
+	}
+	if err != nil || x.res.Verdict != recovery.Clean {
+		if again && s.moved() {
+			return nil, errAgain
+		}
+	}
+	if err != nil {
+		return nil, refusal(path, err)
+	}
+	x.records()
+	if err := durability.Guard(x.follow); err != nil {
+		return nil, err
+	}
+	x.warn()
+	return x.in, nil
+}
+
+// inspecting is an inspection on its way.
+type inspecting struct {
+	*sight
+	in    *Inspection
+	heads []*headFile
+	res   *recovery.Result
+	board board
+}
+
+// lookAtPages asks the kernel about each file's pages, and maps the files.
+func (x *inspecting) lookAtPages(columns int) error {
+	largest := int64(0)
+	for _, c := range x.files {
+		largest = max(largest, c.size)
+	}
+	x.in.CellBytes = cellBytes(largest, columns)
+	x.in.Pages = PageCount{Residency: durability.Known, Dirtiness: durability.Known, PageBytes: int64(pageSize)}
+	for _, c := range x.files {
+		h := &headFile{cachedFile: c}
+		x.heads = append(x.heads, h)
+		info := SegmentInspected{Name: c.name, Ordinal: c.ordinal, Size: c.size}
+		err := h.lookAtPages(x.in.CellBytes, &info)
+		if err != nil {
+			return err
+		}
+		x.in.Pages.add(&info.Pages)
+		x.in.Segments = append(x.in.Segments, info)
+	}
+	return nil
+}
+
+// survey reads the heads.
+func (x *inspecting) survey() (err error) {
+	files := x.recoveryFiles()
+	for i := range files {
+		files[i].Bytes = x.heads[i]
+	}
+	if x.res, err = recovery.Survey(files, recovery.Options{UUID: x.known}); err != nil {
+		return err
+	}
+	if x.known != (frame.UUID{}) {
+		noteAllMissing(x.res)
+	}
+	for _, h := range x.heads {
+		if len(h.head) == frame.DataOffset && !bytes.Equal(h.head[frame.StampOffset:][:frame.StampBytes], make([]byte, frame.StampBytes)) {
+			x.board = x.board.later(boardOf(h.head[frame.BoardOffset:]))
+		}
+	}
+	return nil
+}
+
+// records fills in what heads and the readers' block say of the records.
+func (x *inspecting) records() {
+	in, b := x.in, x.board
+	in.UUID = UUID(x.res.UUID)
+	switch {
+	case x.live:
+		in.Live = Yes
+	case x.unsure != nil:
+		in.Live = Unsure
+	}
+	in.FirstLSN = max(x.res.Front, b.front)
+	in.LastLSN, in.DurableLSN = b.appended, b.durable
+	if tail := x.res.Tail.File; tail >= 0 {
+		// Not less than the witnesses say, whatever has become of the block.
+		w := max(x.res.Segments[tail].First-1, x.heads[tail].witness().Watermark)
+		in.LastLSN, in.DurableLSN = max(in.LastLSN, w), max(in.DurableLSN, w)
+		x.res.Segments[tail].Last = in.LastLSN
+	}
+	in.LastLSN = max(in.LastLSN, in.FirstLSN-1)
+	in.DurableLSN = min(max(in.DurableLSN, in.FirstLSN-1), in.LastLSN)
+	in.AtRisk.Records = uint64(in.LastLSN - in.DurableLSN)
+	for i, s := range x.res.Segments {
+		info := &in.Segments[i]
+		info.State = string(s.State)
+		switch s.State {
+		case recovery.StatePrepared, recovery.StateTemporary:
+			in.Ahead++
+		}
+		if first := max(s.First, in.FirstLSN); s.First != 0 && s.Last >= first {
+			info.FirstLSN, info.LastLSN = first, s.Last
+		}
+	}
+	for _, d := range x.res.Damage {
+		in.Damage = append(in.Damage, Damage{
+			File: d.File, Offset: d.Offset, FirstLSN: d.First, LastLSN: d.Last, Reason: d.Reason,
+		})
+	}
+	in.Warnings = append(in.Warnings, x.res.Warnings...)
+}
+
+// warn says what this user is not told.
+func (x *inspecting) warn() {
+	in := x.in
+	if x.unsure != nil {
+		in.Warnings = append(in.Warnings, fmt.Sprintf("cannot ask whether the log has a writer: %v", x.unsure))
+	}
+	if in.Pages.Reason != "" {
+		in.Warnings = append(in.Warnings, "not known of all pages: "+in.Pages.Reason)
+	}
+}
+
+// Tristate is an answer that may not be had.
+type Tristate int
+
+// The answers.
+const (
+	No Tristate = iota
+	Yes
+	Unsure
+)
+
+// String returns `no`, `yes` or `unknown`.
+func (t Tristate) String() string {
+	switch t {
+	case No:
+		return "no"
+	case Yes:
+		return "yes"
+	}
+	return "unknown"
+}
+
+// MarshalJSON implements json.Marshaler: true, false or null.
+func (t Tristate) MarshalJSON() ([]byte, error) {
+	switch t {
+	case No:
+		return []byte("false"), nil
+	case Yes:
+		return []byte("true"), nil
+	}
+	return []byte("null"), nil
+}

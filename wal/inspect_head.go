@@ -1,0 +1,177 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// headFile is a segment's file as Inspect reads it: its head, and of the rest
+// what is in memory already.
+type headFile struct {
+	*cachedFile
+	resident []bool // by page; nil where the kernel does not say
+}
+
+var _ recovery.Bytes = (*headFile)(nil)
+
+// errHeadsOnly reports a read that Inspect must not make.
+var errHeadsOnly = errors.New("wal: only heads are read")
+
+// Head implements recovery.Bytes. Pages that are not in memory are read around
+// the page cache: the kernel writes nothing back for that, since a page that is
+// not there is not dirty, and leaves no page behind.
+func (h *headFile) Head() ([]byte, error) {
+	if h.head != nil {
+		return h.head, nil
+	}
+	// Where it has to go through the cache after all, no more than this is
+	// brought in.
+	_ = unix.Fadvise(h.file.Fd(), 0, 0, unix.FADV_RANDOM) // a hint
+	head := make([]byte, min(h.size, frame.DataOffset))
+	for off := int64(0); off < int64(len(head)); {
+		page := int64(pageSize)
+		end := min((off/page+1)*page, int64(len(head)))
+		var err error
+		n := 0
+		if h.isIn(off) {
+			n, err = h.file.ReadAt(head[off:end], off)
+		} else {
+			n, _, err = h.file.ReadDirect(head[off:end], off)
+		}
+		if n < int(end-off) {
+			if err == nil || isEOF(err) {
+				err = errShorter
+			}
+			return nil, fmt.Errorf("wal: read %s at offset %d: %w", h.file.Path(), off+int64(n), err)
+		}
+		off = end
+	}
+	h.head = head
+	return h.head, nil
+}
+
+// isIn reports whether the page at off was in memory, or may have been.
+func (h *headFile) isIn(off int64) bool {
+	return h.resident == nil || h.resident[off/int64(pageSize)]
+}
+
+// Load implements recovery.Bytes.
+func (h *headFile) Load() ([]byte, error) { return nil, errHeadsOnly }
+
+// Touch implements recovery.Bytes.
+func (h *headFile) Touch(int64, int64) error { return errHeadsOnly }
+
+// Unload implements recovery.Bytes.
+func (h *headFile) Unload() {}
+
+// witness returns the newest valid slot, or zeros.
+func (h *headFile) witness() frame.Slot {
+	var newest frame.Slot
+	hd, err := frame.DecodeHeader(h.head)
+	if err != nil || len(h.head) < frame.DataOffset {
+		return newest
+	}
+	for i := range frame.Slots {
+		slot, err := frame.DecodeSlot(h.head[frame.SlotOffset+i*frame.BlockBytes:], hd.Seed())
+		if err == nil && slot.Counter > newest.Counter {
+			newest = slot
+		}
+	}
+	return newest
+}
+
+// follow finds out where the log's segments end, and how many bytes are at
+// risk: it follows the frame headers that are in memory.
+func (x *inspecting) follow() error {
+	in := x.in
+	known := true
+	for i, s := range x.res.Segments {
+		info := &in.Segments[i]
+		switch s.State {
+		case recovery.StateFull, recovery.StateLeftover:
+			// To the last frame that fitted: where that ends costs reading.
+			info.Used = info.Size
+		case recovery.StateActive:
+			info.Used = frame.DataOffset
+		}
+		if s.State != recovery.StateActive && (s.State != recovery.StateFull || s.Last <= in.DurableLSN) {
+			continue
+		}
+		t, ok := x.heads[i].trail(in.DurableLSN)
+		if ok {
+			t.follow(s.Last)
+		}
+		if t.lsn == s.Last {
+			info.Used, info.UsedKnown = t.off, true
+		} else if s.State == recovery.StateActive {
+			info.Used = max(info.Used, t.off)
+		}
+		if s.Last > in.DurableLSN {
+			known = known && info.UsedKnown && t.from != 0
+			in.AtRisk.Bytes += t.off - t.from
+		}
+	}
+	if in.AtRisk.BytesKnown = known; !known {
+		in.AtRisk.Bytes = 0
+	}
+	return nil
+}
+
+// trail is a walk along the frame headers of a segment that are in memory.
+type trail struct {
+	place
+	h       *headFile
+	seed    frame.Seed
+	buf     frame.Buffer
+	durable LSN
+	from    int64 // where the first frame behind the durable ones begins, or 0
+}
+
+// trail returns the start of a walk: the newest witness that is not behind the
+// durable LSN, or the first frame. There is none where the head does not tell.
+func (h *headFile) trail(durable LSN) (*trail, bool) {
+	t := &trail{h: h, durable: durable}
+	hd, err := frame.DecodeHeader(h.head)
+	if err != nil || h.resident == nil || len(h.head) < frame.DataOffset {
+		return t, false
+	}
+	st, link, err := frame.DecodeStamp(h.head[frame.StampOffset:], &hd)
+	if err != nil {
+		return t, false
+	}
+	t.seed = hd.Seed()
+	t.place = place{off: frame.DataOffset, link: link, lsn: st.First - 1, epoch: st.Epoch}
+	w := h.witness()
+	if at := int64(w.Tail); w.Watermark >= st.First && w.Watermark <= durable && at > t.off && at <= h.size {
+		t.place = place{off: at, link: w.Link, lsn: w.Watermark, epoch: st.Epoch}
+	}
+	return t, true
+}
+
+// follow goes on behind the record with that LSN and the marks behind it, as far
+// as the headers are in memory.
+func (t *trail) follow(last LSN) {
+	data := t.h.mem.Bytes()
+	for {
+		if t.lsn >= t.durable && t.from == 0 {
+			t.from = t.off
+		}
+		end := t.off + frame.HeaderBytes
+		if end > t.h.size || !t.h.isIn(t.off) || !t.h.isIn(end-1) {
+			return
+		}
+		f, err := frame.Decode(data[t.off:], t.lsn)
+		if err != nil || f.Epoch < t.epoch || !t.buf.Linked(data[t.off:], &f, t.seed, t.link, t.off) {
+			return
+		}
+		if f.Kind == frame.KindRecord && t.lsn == last {
+			return
+		}
+		t.place = place{off: t.off + f.Size(), link: f.Link, lsn: f.LSN, epoch: f.Epoch}
+	}
+}

@@ -1,0 +1,181 @@
+package wal
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/durability"
+)
+
+// PageCount counts VM pages of PageBytes bytes.
+type PageCount struct {
+	PageBytes int64 `json:"page_bytes"`
+	Pages     int64 `json:"pages"`
+	// Residency and Dirtiness say whether the numbers behind them are the
+	// kernel's. Of a log's files, they are the least that is so for all.
+	Residency durability.Knowledge `json:"-"`
+	Resident  int64                `json:"resident"`
+	Dirtiness durability.Knowledge `json:"-"`
+	Dirty     int64                `json:"dirty"`     // not on their way to the device yet
+	Writeback int64                `json:"writeback"` // on their way
+	// The same for scripts.
+	ResidentKnown bool `json:"resident_known"`
+	DirtyKnown    bool `json:"dirty_known"`
+	// Reason says why something is not known.
+	Reason string `json:"reason,omitempty"`
+}
+
+// add adds up two counts.
+func (p *PageCount) add(o *PageCount) {
+	p.Pages += o.Pages
+	p.Resident += o.Resident
+	p.Dirty += o.Dirty
+	p.Writeback += o.Writeback
+	if o.Residency != durability.Known {
+		p.Residency = o.Residency
+	}
+	if o.Dirtiness != durability.Known {
+		p.Dirtiness = o.Dirtiness
+	}
+	if p.Reason == "" {
+		p.Reason = o.Reason
+	}
+	p.settle()
+}
+
+// settle sets what scripts read.
+func (p *PageCount) settle() {
+	p.ResidentKnown, p.DirtyKnown = p.Residency == durability.Known, p.Dirtiness == durability.Known
+	if !p.ResidentKnown {
+		p.Resident = 0
+	}
+	if !p.DirtyKnown {
+		p.Dirty, p.Writeback = 0, 0
+	}
+}
+
+// PageState is what a run of pages, one character of a map, is like: the first
+// of the states below, read upwards, that is true of any of its pages.
+type PageState byte
+
+// The states, by their characters.
+const (
+	PagesUnknown   PageState = '?' // the kernel does not say
+	PagesAbsent    PageState = '.' // none is in memory
+	PagesPartly    PageState = '-' // some are in memory
+	PagesResident  PageState = '#' // all are in memory
+	PagesWriteback PageState = 'w' // some are on their way to the device
+	PagesDirty     PageState = 'D' // some are not on their way to the device yet
+)
+
+// PageMap is a file's pages, in runs of equal length: one PageState each.
+type PageMap string
+
+// cellBytes returns the length of the runs with which a file of that size has
+// no more than so many: a power of two, and whole pages.
+func cellBytes(size int64, columns int) int64 {
+	n := int64(pageSize)
+	for n*int64(columns) < size {
+		n *= 2
+	}
+	return n
+}
+
+// mayAsk reports whether the kernel tells this user which pages of the file
+// are in memory: mincore(2) calls all of them resident otherwise. It is for
+// systems without cachestat(2), which says so itself.
+func mayAsk(f *durability.File) bool {
+	var st unix.Statx_t
+	if err := unix.Statx(f.Fd(), "", unix.AT_EMPTY_PATH, unix.STATX_UID, &st); err != nil {
+		return false
+	}
+	return os.Geteuid() == 0 || int(st.Uid) == os.Geteuid()
+}
+
+// lookAtPages counts the file's pages and draws their map.
+func (h *headFile) lookAtPages(cell int64, info *SegmentInspected) error {
+	page := int64(pageSize)
+	count := PageCount{PageBytes: page, Pages: (h.size + page - 1) / page}
+	pc, err := h.file.PageCache(0, 0)
+	if err != nil {
+		return err
+	}
+	count.Dirtiness, count.Reason = pc.Known, pc.Reason
+	count.Residency = durability.Known
+	if pc.Known == durability.Unknown || pc.Known == durability.Unsupported && !mayAsk(h.file) {
+		count.Residency = durability.Unknown
+	}
+	if h.size > 0 {
+		if h.mem, err = h.file.Map(h.size, false); err != nil {
+			return err
+		}
+		if count.Residency == durability.Known {
+			if h.resident, err = h.mem.Resident(0, h.size); err != nil {
+				return err
+			}
+		}
+	}
+	if h.mem != nil {
+		// What is read of it brings nothing else in.
+		if err := h.mem.Advise(durability.AdviceRandom, 0, h.size); err != nil {
+			return err
+		}
+	}
+	for off := int64(0); off < h.size; off += cell {
+		n := min(cell, h.size-off)
+		state, err := h.cell(off, n, pc, &count)
+		if err != nil {
+			return err
+		}
+		info.Map += PageMap(state)
+	}
+	count.settle()
+	info.Pages = count
+	return nil
+}
+
+// cell returns the state of a run of pages, and counts them. pc is what the
+// kernel says of the whole file.
+func (h *headFile) cell(off, n int64, pc durability.PageCache, count *PageCount) (PageState, error) {
+	state := PagesUnknown
+	if h.resident != nil {
+		page := int64(pageSize)
+		run := h.resident[off/page : (off+n+page-1)/page]
+		in := int64(0)
+		for _, r := range run {
+			if r {
+				in++
+			}
+		}
+		count.Resident += in
+		switch in {
+		case 0:
+			state = PagesAbsent
+		case int64(len(run)):
+			state = PagesResident
+		default:
+			state = PagesPartly
+		}
+	}
+	if pc.Known != durability.Known || pc.Dirty+pc.Writeback == 0 {
+		return state, nil
+	}
+	c, err := h.file.PageCache(off, n)
+	if err != nil {
+		return 0, err
+	}
+	if c.Known != durability.Known {
+		return state, errors.New("wal: the kernel knows of the whole file, and not of a part of it")
+	}
+	count.Dirty += c.Dirty
+	count.Writeback += c.Writeback
+	switch {
+	case c.Dirty > 0:
+		return PagesDirty, nil
+	case c.Writeback > 0:
+		return PagesWriteback, nil
+	}
+	return state, nil
+}

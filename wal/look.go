@@ -1,0 +1,300 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"time"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+const (
+	// maxLooks bounds how often a log that changes meanwhile is looked at
+	// again without getting any farther.
+	maxLooks = 50
+	// lookPause is the pause before the second look; later ones are longer.
+	lookPause = time.Millisecond
+)
+
+var (
+	// errMoved ends a look: bytes are no longer what they were.
+	errMoved = errors.New("wal: the log changed while it was read")
+	// errSkipped says that a record was not asked for.
+	errSkipped = errors.New("wal: not asked for")
+	// errAgain asks for another look.
+	errAgain = errors.New("wal: the log changed while it was looked at")
+)
+
+// look judges a log without writing to it, beside a writer or not.
+//
+// A writer changes files while they are read: it cuts the front off, whose
+// segments go or are recycled; it cuts the end off. What then looks torn or
+// damaged is neither. The writer announces each cut in the readers' block
+// before it touches what readers may be at, and renames a file before it
+// recycles it. So a verdict that is not clean counts only if block, names and
+// files are the same after the look as before, or if the next look has the very
+// same complaint: what is damaged stays so, while a writer at work leaves
+// another picture each time.
+type look struct {
+	o      VerifyOptions
+	all    bool
+	from   LSN
+	visit  func(*sight, recovery.Record) error
+	behind func(*sight, recovery.Record) error
+
+	path     string
+	dir      *durability.Dir
+	warnings []string
+
+	// last is the record up to which visit has been called, epoch its frame's:
+	// a further look goes on behind it, if it is still the same record.
+	last  LSN
+	epoch uint32
+	met   bool // the look at hand has come past it
+	// limit is the last record that the look at hand may hand out: behind what
+	// was published when it began, half a frame may look like a whole one.
+	limit LSN
+	// seen and complaint are what the look before found.
+	seen      *board
+	complaint string
+}
+
+// run looks at the log until it was seen undisturbed.
+func (k *look) run(path string) (_ *Report, err error) {
+	d, err := openLogDir(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	k.path, k.dir = path, d
+	for n := 1; ; n++ {
+		last := k.last
+		rep, err := k.once()
+		if !errors.Is(err, errAgain) {
+			return rep, err
+		}
+		if k.last > last {
+			n = 1
+		}
+		if n >= maxLooks {
+			return nil, fmt.Errorf("wal: %s is cut faster than it can be read: look again when its writer has less to do", path)
+		}
+		time.Sleep(min(lookPause<<min(n, 8), 20*lookPause))
+		if c := k.o.Context; c != nil && c.Err() != nil {
+			return nil, c.Err()
+		}
+	}
+}
+
+// openLogDir opens a log's directory for reading.
+func openLogDir(path string) (*durability.Dir, error) {
+	d, err := durability.OpenDir(path, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	return d, err
+}
+
+// once looks at the log. It returns errAgain where a writer's work may be why
+// the log does not look clean.
+func (k *look) once() (rep *Report, err error) {
+	s, err := openSight(k.dir, k.o.Device)
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err != nil {
+		return nil, err
+	}
+	if err = s.holdsLog(k.path); err != nil {
+		return nil, err
+	}
+	before := s.board()
+	if k.limit = math.MaxUint64; s.live && before.epoch != 0 {
+		k.limit = before.appended
+	}
+	res, err := k.recover(s)
+	var handed *handError
+	switch {
+	case errors.As(err, &handed):
+		return nil, handed.err
+	case k.o.Context != nil && k.o.Context.Err() != nil:
+		return nil, k.o.Context.Err()
+	}
+	s.ask()
+	now := s.board()
+	// Where the lock may not be asked for, or a writer came and went, the block
+	// shows that there was one.
+	live := s.live || now != before || s.unsure != nil && k.seen != nil && *k.seen != before
+	if err == nil && live {
+		excuse(res, before.published(k.o.Device))
+	}
+	if err != nil || res.Verdict != recovery.Clean {
+		var fault *durability.FaultError
+		if serr := s.shrunk(); serr != nil && !errors.As(err, &fault) {
+			return nil, serr
+		}
+		changed := now.disturbs(before) || s.moved() || now != before && !s.live
+		unknown := s.unsure != nil && k.seen == nil
+		if (changed || unknown) && (!k.again(res, err) || s.gone) {
+			k.seen = &now
+			return nil, errAgain
+		}
+	}
+	if err != nil {
+		return nil, refusal(k.path, err)
+	}
+	return k.report(s, res, live)
+}
+
+// again notes what was found, and reports whether it is what the look before
+// found.
+func (k *look) again(res *recovery.Result, err error) bool {
+	words := ""
+	if err != nil {
+		words = err.Error()
+	} else {
+		words = fmt.Sprintln(res.Verdict, res.Epoch, res.Tail.LSN, res.Tail.Offset)
+		for _, d := range res.Damage {
+			words += fmt.Sprintln(d.File, d.Offset, d.First, d.Reason)
+		}
+	}
+	same := words == k.complaint && !errors.Is(err, errMoved)
+	k.complaint = words
+	return same
+}
+
+// recover judges what was opened.
+func (k *look) recover(s *sight) (*recovery.Result, error) {
+	ro := recovery.Options{All: k.all, From: k.from}
+	if k.last > 0 {
+		ro.All, ro.From = false, k.last
+	}
+	k.met = k.last == 0
+	if k.visit != nil {
+		ro.Visit = func(r recovery.Record) error { return k.pass(s, r) }
+	}
+	if k.o.Context != nil {
+		ro.Stop = k.o.Context.Err
+	}
+	ro.Progress = k.o.progress(s.bytes())
+	res, err := s.recover(ro)
+	if err == nil && s.known != (frame.UUID{}) {
+		noteAllMissing(res)
+	}
+	return res, err
+}
+
+// pass calls visit with a record that no earlier look has come to.
+func (k *look) pass(s *sight, r recovery.Record) error {
+	switch {
+	case r.LSN > k.limit:
+		return nil
+	// Each cut at the end begins an epoch, so that a record with the same LSN
+	// and epoch is the same record, and so are all before it. Behind a cut
+	// before it there may be others in place of what was handed out.
+	case !k.met && r.Epoch > k.epoch:
+		return &handError{fmt.Errorf("%w: the log was cut at its end while it was read, and LSN %d is another record than the one before the cut, or follows one; look again",
+			ErrTruncated, r.LSN)}
+	case r.LSN < k.last:
+		return nil
+	case !k.met:
+		k.met = true
+		if next := max(k.last+1, k.from); r.LSN > next {
+			k.warn("%s cut off at the front before they were read", lsnRange(next, r.LSN-1))
+		}
+	}
+	if r.LSN == k.last {
+		return nil
+	}
+	if err := k.visit(s, r); err != nil {
+		return err
+	}
+	k.last, k.epoch = r.LSN, r.Epoch
+	return nil
+}
+
+// lsnRange returns the subject of a sentence about some records.
+func lsnRange(first, last LSN) string {
+	return fmt.Sprintf("LSN %d to %d were", first, last)
+}
+
+// report puts the judgement into words, and reads what lies behind the tail if
+// that was asked for.
+func (k *look) report(s *sight, res *recovery.Result, live bool) (*Report, error) {
+	if k.last > res.Tail.LSN {
+		k.warn("%s cut off at the end after they were read", lsnRange(res.Tail.LSN+1, k.last))
+	}
+	rep := newReport(k.path, res)
+	rep.Live = live
+	if k.behind != nil && res.Verdict != recovery.Clean {
+		if err := k.extract(s, res, rep); err != nil {
+			return nil, err
+		}
+	}
+	rep.Warnings = append(append(rep.Warnings, k.warnings...), s.count(rep)...)
+	return rep, nil
+}
+
+// extract calls behind with the intact records behind the tail. They are read
+// in a pass of their own: before the judgement it is not known whether they lie
+// behind damage or were only just appended.
+func (k *look) extract(s *sight, res *recovery.Result, rep *Report) error {
+	ro := recovery.Options{From: max(res.Tail.LSN, 1)}
+	if k.o.Context != nil {
+		ro.Stop = k.o.Context.Err
+	}
+	ro.Behind = func(r recovery.Record) error {
+		err := k.behind(s, r)
+		if errors.Is(err, errSkipped) || errors.Is(err, errMoved) {
+			return nil // not asked for; or cut off by now
+		}
+		if n := len(rep.Extracted); err == nil && n > 0 && rep.Extracted[n-1].Last+1 == r.LSN {
+			rep.Extracted[n-1].Last = r.LSN
+		} else if err == nil {
+			rep.Extracted = append(rep.Extracted, Range{r.LSN, r.LSN})
+		}
+		return err
+	}
+	_, err := s.recover(ro)
+	var handed *handError
+	if errors.As(err, &handed) {
+		return handed.err
+	}
+	return err
+}
+
+// warn adds a warning to the report.
+func (k *look) warn(format string, args ...any) {
+	k.warnings = append(k.warnings, fmt.Sprintf(format, args...))
+}
+
+// progress adapts the callback.
+func (o *VerifyOptions) progress(total int64) func(int64) {
+	if o.Progress == nil {
+		return nil
+	}
+	done := int64(0)
+	return func(n int64) {
+		done = min(done+n, total)
+		o.Progress(done, total)
+	}
+}
+
+// excuse takes back what a writer at work explains: a record in the
+// making behind the tail. published is what readers could read before.
+func excuse(r *recovery.Result, published LSN) {
+	if r.Verdict == recovery.Clean || r.Tail.LSN < published {
+		return
+	}
+	for _, d := range r.Damage {
+		// A file that is missing or unreadable has no offset; a break in the
+		// chain has, and may cost no record.
+		if d.First == 0 && d.Offset == 0 || d.First != 0 && d.Last <= published {
+			return
+		}
+	}
+	r.Verdict, r.Damage, r.TornBytes, r.Behind = recovery.Clean, nil, 0, nil
+	r.Watermark = min(r.Watermark, r.Tail.LSN)
+}

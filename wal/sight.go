@@ -1,0 +1,335 @@
+package wal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// errShorter reports a file that was truncated under a reader.
+var errShorter = errors.New("the file was truncated meanwhile")
+
+// sight is a log's directory opened for reading.
+type sight struct {
+	dir    *durability.Dir
+	lock   *durability.File // nil where it is missing or may not be read
+	files  []*cachedFile
+	device []*deviceFile // the same files, where the device is to be read
+	room   []byte        // into which those are read
+	known  frame.UUID    // from the lock file
+	locked bool          // there is a lock file
+	live   bool          // a writer holds it, or did while this was open
+	unsure error         // why it cannot be asked whether there is a writer
+	gone   bool          // a file went between listing and opening
+}
+
+// openSight opens all files, and asks whether the log has a writer. The caller
+// closes what it returns, also with an error.
+func openSight(dir *durability.Dir, device bool) (*sight, error) {
+	s := &sight{dir: dir}
+	if err := s.openLock(); err != nil {
+		return s, err
+	}
+	entries, err := listSegments(dir)
+	if err != nil {
+		return s, err
+	}
+	for _, e := range entries {
+		c := &cachedFile{entry: e, dir: dir, touched: s.ask}
+		err := c.open()
+		if errors.Is(err, fs.ErrNotExist) {
+			s.gone = true // removed or recycled since it was listed
+			continue
+		}
+		if err != nil {
+			return s, errors.Join(err, c.close())
+		}
+		s.files = append(s.files, c)
+		if device {
+			s.device = append(s.device, &deviceFile{cachedFile: c, room: &s.room})
+		}
+	}
+	return s, nil
+}
+
+// openLock opens the lock file. A user who may not read it may look all the
+// same, where the segments can be read.
+func (s *sight) openLock() error {
+	f, err := s.dir.Open(lockName, false)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		s.locked, s.unsure = true, err
+		return nil
+	case err != nil:
+		return err
+	}
+	s.locked, s.lock = true, f
+	if s.live, err = f.Locked(); err != nil {
+		return err
+	}
+	s.known, err = readLockUUID(f.ReadAt)
+	return err
+}
+
+// holdsLog returns ErrMissing where the directory holds no log.
+func (s *sight) holdsLog(path string) error {
+	if len(s.files) > 0 || s.known != (frame.UUID{}) || s.locked {
+		return nil
+	}
+	return fmt.Errorf("%w: %s holds no segment", ErrMissing, path)
+}
+
+// ask asks again whether the log has a writer: one may have come.
+func (s *sight) ask() {
+	if s.live || s.lock == nil {
+		return
+	}
+	if live, err := s.lock.Locked(); err == nil {
+		s.live = live
+	}
+}
+
+// shared reports whether somebody may write to what is mapped.
+func (s *sight) shared() bool { return s.device == nil && (s.live || s.lock == nil) }
+
+// bytes returns the size of all files.
+func (s *sight) bytes() int64 {
+	n := int64(0)
+	for _, c := range s.files {
+		n += c.size
+	}
+	return n
+}
+
+// maxHeadReads bounds how often the heads are read until they stand still.
+const maxHeadReads = 20
+
+// settleHeads reads the heads of all files until two readings are the same, so
+// that between the two they were all so at once. What a cut leaves in several
+// heads, read half before it and half after, would show records that were cut
+// long ago: the front of a log that was reset, and in an older segment records
+// that lie before the front that it had.
+func (s *sight) settleHeads() error {
+	for range maxHeadReads {
+		same := true
+		for i, c := range s.files {
+			read := c.readHead
+			if s.device != nil {
+				read = s.device[i].readHead
+			}
+			head, err := read()
+			if err != nil {
+				return err
+			}
+			n := min(len(head), len(c.head), frame.BoardOffset)
+			same = same && len(head) == len(c.head) && bytes.Equal(head[:n], c.head[:n])
+			c.head = head
+		}
+		if same {
+			return nil
+		}
+	}
+	return errMoved
+}
+
+// recover judges what was opened.
+func (s *sight) recover(ro recovery.Options) (res *recovery.Result, err error) {
+	ro.UUID = s.known
+	if s.live || s.unsure != nil {
+		if err = s.settleHeads(); err != nil {
+			return nil, err
+		}
+	}
+	err = durability.Guard(func() (err error) {
+		res, err = recovery.Recover(s.recoveryFiles(), ro)
+		return err
+	})
+	return res, err
+}
+
+// recoveryFiles returns the files as recovery takes them.
+func (s *sight) recoveryFiles() []recovery.File {
+	files := make([]recovery.File, 0, len(s.files))
+	for i, c := range s.files {
+		f := recovery.File{Name: c.name, Ordinal: c.ordinal, Temp: c.temp, Size: c.size, Bytes: c}
+		if s.device != nil {
+			f.Bytes = s.device[i]
+		}
+		files = append(files, f)
+	}
+	return files
+}
+
+// faultOf returns the error of a function that a mapped record was handed to.
+// A system call answers EFAULT for bytes of a file that was truncated.
+func (s *sight) faultOf(r recovery.Record, err error) error {
+	c := s.files[r.Segment]
+	if c.mem == nil || !errors.Is(err, unix.EFAULT) {
+		return err
+	}
+	if fault := c.mem.PopulateRead(r.Offset, frame.HeaderBytes+int64(len(r.Payload))); fault != nil {
+		return fault
+	}
+	return err
+}
+
+// moved reports whether any file is no longer what it was opened as: it was
+// removed, renamed or replaced, or others have come.
+func (s *sight) moved() bool {
+	now := s.listing()
+	if s.gone || len(now) != len(s.files) {
+		return true
+	}
+	for i, c := range s.files {
+		if now[i].name != c.name || !c.named() {
+			return true
+		}
+	}
+	return false
+}
+
+// listing returns the segments' names as they are now, or nothing where they
+// cannot be had.
+func (s *sight) listing() []entry {
+	now, err := listSegments(s.dir)
+	if err != nil {
+		return nil
+	}
+	return now
+}
+
+// shrunk returns an error that names the first file that has become shorter
+// since it was opened. What was read of its last page then, zeros, is not what
+// the log holds.
+func (s *sight) shrunk() error {
+	for _, c := range s.files {
+		now, err := c.file.Size()
+		if err != nil {
+			return err
+		}
+		if now < c.size {
+			return fmt.Errorf("wal: read %s at offset %d: %w", c.file.Path(), now, errShorter)
+		}
+	}
+	return nil
+}
+
+// named reports whether the file's name still leads to it.
+func (c *cachedFile) named() bool {
+	f, err := c.dir.Open(c.name, false)
+	if err != nil {
+		return false
+	}
+	now, err := f.Stat()
+	was, werr := c.file.Stat()
+	return errors.Join(err, werr, f.Close()) == nil && now.Dev == was.Dev && now.Ino == was.Ino
+}
+
+// board is the readers' block of a log: what its writer says of it.
+type board struct {
+	epoch                    uint64
+	front, appended, durable LSN
+}
+
+// board returns what the log's writer says in the segment that the log ends
+// in. Within an epoch the words only rise, so that the greatest of all
+// segments' are its.
+func (s *sight) board() board {
+	var top board
+	for _, c := range s.files {
+		top = top.later(c.board())
+	}
+	return top
+}
+
+// later returns what two blocks say together.
+func (b board) later(o board) board {
+	switch {
+	case o.epoch > b.epoch:
+		return o
+	case o.epoch == b.epoch:
+		b.front, b.appended, b.durable = max(b.front, o.front), max(b.appended, o.appended), max(b.durable, o.durable)
+	}
+	return b
+}
+
+// board returns the file's readers' block, or zeros where it has none. That of a
+// segment without a stamp is what a crash left: the log never entered it.
+func (c *cachedFile) board() board {
+	var stamp [8]byte
+	var b [frame.BoardBytes]byte
+	if n, _ := c.file.ReadAt(stamp[:], frame.StampOffset); n < len(stamp) || stamp == [8]byte{} {
+		return board{}
+	}
+	if n, _ := c.file.ReadAt(b[:], frame.BoardOffset); n < len(b) {
+		return board{}
+	}
+	return boardOf(b[:])
+}
+
+// boardOf decodes a readers' block.
+func boardOf(b []byte) board {
+	word := func(off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
+	return board{
+		epoch: word(frame.BoardEpoch), front: LSN(word(frame.BoardFront)),
+		appended: LSN(word(frame.BoardAppended)), durable: LSN(word(frame.BoardDurable)),
+	}
+}
+
+// disturbs reports whether the log was cut since b was read.
+func (b board) disturbs(before board) bool { return b.epoch != before.epoch || b.front != before.front }
+
+// published returns the last record that must be found: the device need not
+// have more than what was synced.
+func (b board) published(device bool) LSN {
+	if device {
+		return b.durable
+	}
+	return b.appended
+}
+
+// count adds up what was read, and warns of what could not be asked or read.
+func (s *sight) count(rep *Report) []string {
+	var warnings []string
+	if s.unsure != nil {
+		warnings = append(warnings, fmt.Sprintf("cannot ask whether the log has a writer, whose work may look torn: %v", s.unsure))
+	}
+	reasons := make(map[string]int64)
+	for _, c := range s.files {
+		rep.Bytes += c.read
+	}
+	for _, d := range s.device {
+		rep.BufferedBytes += d.buffered
+		if d.buffered > 0 {
+			reasons[d.file.DirectReason()] += d.buffered
+		}
+	}
+	for reason, n := range reasons {
+		warnings = append(warnings, fmt.Sprintf("%d bytes were read from the page cache and not from the device: %s", n, reason))
+	}
+	slices.Sort(warnings)
+	return warnings
+}
+
+// close closes all files.
+func (s *sight) close() error {
+	var errs []error
+	for _, c := range s.files {
+		errs = append(errs, c.close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
