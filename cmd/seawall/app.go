@@ -26,7 +26,7 @@ func newApp(p *process) *cli.App {
 			"Data goes to stdout, talk to stderr. Flags may stand before and after\n" +
 			"the arguments; what follows -- is no flag.",
 		Commands: []*cli.Command{
-			appendCommand(p), verifyCommand(p), repairCommand(p), truncateCommand(p), dumpCommand(p),
+			appendCommand(p), verifyCommand(p), repairCommand(p), truncateCommand(p), dumpCommand(p), inspectCommand(p),
 			completionCommand(p), manCommand(p),
 		},
 		CustomAppHelpTemplate: appHelp,

@@ -40,7 +40,7 @@ func TestCompletionBash(t *testing.T) {
 		t.Skip("bash is not here")
 	}
 	for _, c := range []struct{ line, want string }{
-		{"seawall ", "append verify repair truncate dump completion man help h"},
+		{"seawall ", "append verify repair truncate dump inspect completion man help h"},
 		{"seawall a", "append"},
 		{"seawall append --s", "--split --sync --segment-size"},
 		{"seawall append --sync ", "each manual 100ms"},

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -37,6 +38,8 @@ func dumpCommand(p *process) *cli.Command {
 				Name: "split", Value: splitLines, DefaultText: splitLines,
 				Usage: "raw records end by `HOW`: lines, nul or len32",
 			},
+			&cli.StringFlag{Name: "match", DefaultText: "all", Usage: "only records that match `REGEXP`"},
+			&cli.BoolFlag{Name: "extract", DisableDefaultText: true, Usage: "intact records behind damage too"},
 		},
 		Description: dumpText,
 		Action:      p.dump,
@@ -50,11 +53,23 @@ const dumpText = `--format  raw: the inverse of append with the same --split. le
           or with "base64" in place of "text" where the record is not
           UTF-8.
 
+--match   takes what Go's package regexp takes: (?i) ignores case, ^ and
+          $ are the record's ends. That no record matches is no error.
+
+--extract also writes the intact records behind damage, and behind a
+          torn tail, where they were never acknowledged: whole batches,
+          in json marked with "behind":true. The exit code is the same.
+
 Records come in the order of their LSNs. A torn log gives all of its
 records, and exit code 1; a damaged one those before the damage, and
 exit code 2. With --to, what lies behind that record is not looked at. A
-log that is being written may be dumped too. A reader that has enough,
-as head has, ends the command quietly, with exit code 0.`
+reader that has enough, as head has, ends the command quietly, with exit
+code 0.
+
+A log that is being written may be dumped too: what comes is a prefix as
+of some moment. What is truncated at the front before its turn is left
+out, and said on stderr; where records that were written are replaced by
+others meanwhile, the exit code is 3.`
 
 // errEnough ends a dump whose last record is written.
 var errEnough = errors.New("the last record is written")
@@ -79,7 +94,14 @@ func (p *process) dump(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	rep, err := wal.Dump(dir, wal.DumpOptions{From: d.from, To: d.to}, d.record)
+	o := wal.DumpOptions{From: d.from, To: d.to}
+	if d.match != nil {
+		o.Match = d.matches
+	}
+	if c.Bool("extract") {
+		o.Behind = d.recordBehind
+	}
+	rep, err := wal.Dump(dir, o, d.record)
 	if werr := d.out.Flush(); werr != nil {
 		err = &writeError{werr}
 	}
@@ -105,6 +127,8 @@ func (p *process) dump(c *cli.Context) error {
 // dumping is one run of `seawall dump`.
 type dumping struct {
 	from, to  wal.LSN
+	match     *regexp.Regexp // nil: all
+	behind    bool           // the record at hand lies behind damage
 	out       *bufio.Writer
 	write     func(lsn wal.LSN, p []byte)
 	delim     byte
@@ -122,6 +146,12 @@ func newDumping(p *process, c *cli.Context) (*dumping, error) {
 		out: bufio.NewWriterSize(p.out, dumpBuffer),
 	}
 	format, split := c.String("format"), c.String("split")
+	if c.IsSet("match") {
+		var err error
+		if d.match, err = regexp.Compile(c.String("match")); err != nil {
+			return nil, usage("--match: %v", err)
+		}
+	}
 	switch {
 	case c.IsSet("from") && d.from == 0, c.IsSet("to") && d.to == 0:
 		return nil, usage("there is no LSN 0: the first record of a log is LSN 1")
@@ -151,15 +181,43 @@ func newDumping(p *process, c *cli.Context) (*dumping, error) {
 
 // record writes a record.
 func (d *dumping) record(lsn wal.LSN, p []byte) error {
-	d.write(lsn, p)
+	if err := d.put(lsn, p); err != nil {
+		return err
+	}
 	d.records++
 	d.last = lsn
+	if lsn == d.to {
+		return errEnough
+	}
+	return nil
+}
+
+// matches reports whether a record is one to write.
+func (d *dumping) matches(lsn wal.LSN, p []byte) (bool, error) {
+	hit := d.match.Match(p)
+	if !hit && lsn == d.to {
+		return false, errEnough
+	}
+	return hit, nil
+}
+
+// recordBehind writes a record that lies behind the damage or the torn tail.
+// Unlike record it does not end the dump with --to: the verdict is still to be
+// told.
+func (d *dumping) recordBehind(lsn wal.LSN, p []byte) error {
+	if d.match != nil && !d.match.Match(p) {
+		return nil
+	}
+	d.behind = true
+	return d.put(lsn, p)
+}
+
+// put writes a record's bytes.
+func (d *dumping) put(lsn wal.LSN, p []byte) error {
+	d.write(lsn, p)
 	// The writer keeps its first error: a write of nothing tells it.
 	if _, err := d.out.Write(nil); err != nil {
 		return &writeError{err}
-	}
-	if lsn == d.to {
-		return errEnough
 	}
 	return nil
 }
@@ -201,6 +259,9 @@ func (d *dumping) json(lsn wal.LSN, p []byte) {
 		d.scratch = append(d.scratch, `,"base64":"`...)
 		d.scratch = append(base64.StdEncoding.AppendEncode(d.scratch, p), '"')
 	}
+	if d.behind {
+		d.scratch = append(d.scratch, `,"behind":true`...)
+	}
 	_, _ = d.out.Write(append(d.scratch, "}\n"...))
 }
 
@@ -213,6 +274,13 @@ func (d *dumping) judge(p *process, rep *wal.Report) error {
 	written := "no record was written"
 	if d.records > 0 {
 		written = fmt.Sprintf("what was written ends with LSN %d", d.last)
+	}
+	for _, r := range rep.Extracted {
+		written += fmt.Sprintf("\n%s: intact behind that, and %s too", lsnText(r.First, r.Last),
+			map[bool]string{true: "written", false: "searched"}[d.match == nil])
+	}
+	for _, w := range rep.Warnings {
+		p.say("%s", w)
 	}
 	switch rep.Verdict {
 	case wal.Damaged:

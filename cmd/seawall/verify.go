@@ -20,9 +20,19 @@ func verifyCommand(p *process) *cli.Command {
 		Name:      "verify",
 		Usage:     "read all of a log and judge it",
 		ArgsUsage: "DIR",
-		Flags:     []cli.Flag{jsonFlag()},
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "device", DisableDefaultText: true, Usage: "read what the device holds, around the page cache"},
+			jsonFlag(),
+		},
 		Description: "Checks every checksum, link and witness, and writes nothing. The exit\n" +
-			"code is the verdict. A log that is being written may be verified too.",
+			"code is the verdict. A log that is being written may be verified too: a\n" +
+			"record in the making is not torn, and a segment that is truncated\n" +
+			"meanwhile is not missing.\n\n" +
+			"What is read is what readers are served, from the page cache. After a\n" +
+			"failed write the device may hold less: --device tells. Records that\n" +
+			"were appended and never synced need not be on the device; a log that\n" +
+			"nobody has open may then look torn. Where the filesystem has no such\n" +
+			"reads, a warning says so.",
 		Action: p.reporting(p.verify),
 	}
 }
@@ -37,7 +47,7 @@ func (p *process) verify(c *cli.Context) (reporter, error) {
 	defer stop()
 	bar := newBar(p, "verifying")
 	faults, begin := faultCounts(), time.Now()
-	rep, err := wal.VerifyWith(dir, wal.VerifyOptions{Context: ctx, Progress: bar.set})
+	rep, err := wal.VerifyWith(dir, wal.VerifyOptions{Context: ctx, Progress: bar.set, Device: c.Bool("device")})
 	took := time.Since(begin)
 	bar.clear()
 	if err != nil {
@@ -48,6 +58,7 @@ func (p *process) verify(c *cli.Context) (reporter, error) {
 		Dir: dir, UUID: rep.UUID.String(), Verdict: rep.Verdict, Live: rep.Live,
 		FirstLSN: rep.FirstLSN, LastLSN: rep.LastLSN, Records: rep.Records, DurableLSN: rep.DurableLSN,
 		TornBytes: rep.TornBytes, Behind: rep.Behind, Damage: rep.Damage, Bytes: rep.Bytes, Seconds: took.Seconds(),
+		Device: c.Bool("device"), BufferedBytes: rep.BufferedBytes,
 		MinorFaults: now.minor - faults.minor, MajorFaults: now.major - faults.major,
 		Warnings: rep.Warnings, Segments: rep.Segments,
 	}
@@ -68,23 +79,25 @@ func verdictError(v wal.Verdict) error {
 // verifyReport is what verify says.
 type verifyReport struct {
 	outcome
-	Dir         string            `json:"dir"`
-	UUID        string            `json:"uuid"`
-	Verdict     wal.Verdict       `json:"verdict"`
-	Live        bool              `json:"live"`
-	FirstLSN    wal.LSN           `json:"first_lsn"`
-	LastLSN     wal.LSN           `json:"last_lsn"` // first_lsn - 1 where there is no record
-	Records     uint64            `json:"records"`
-	DurableLSN  wal.LSN           `json:"durable_lsn"`
-	TornBytes   int64             `json:"torn_bytes"`
-	Behind      []wal.Range       `json:"behind,omitempty"` // intact, behind the last record
-	Damage      []wal.Damage      `json:"damage"`
-	Bytes       int64             `json:"bytes"`
-	Seconds     float64           `json:"seconds"`
-	MinorFaults int64             `json:"minor_faults"`
-	MajorFaults int64             `json:"major_faults"`
-	Warnings    []string          `json:"warnings,omitempty"`
-	Segments    []wal.SegmentInfo `json:"segments"`
+	Dir           string            `json:"dir"`
+	UUID          string            `json:"uuid"`
+	Verdict       wal.Verdict       `json:"verdict"`
+	Live          bool              `json:"live"`
+	FirstLSN      wal.LSN           `json:"first_lsn"`
+	LastLSN       wal.LSN           `json:"last_lsn"` // first_lsn - 1 where there is no record
+	Records       uint64            `json:"records"`
+	DurableLSN    wal.LSN           `json:"durable_lsn"`
+	TornBytes     int64             `json:"torn_bytes"`
+	Behind        []wal.Range       `json:"behind,omitempty"` // intact, behind the last record
+	Damage        []wal.Damage      `json:"damage"`
+	Bytes         int64             `json:"bytes"`
+	Device        bool              `json:"device"`         // the bytes were to come from the device
+	BufferedBytes int64             `json:"buffered_bytes"` // of them, came from the page cache all the same
+	Seconds       float64           `json:"seconds"`
+	MinorFaults   int64             `json:"minor_faults"`
+	MajorFaults   int64             `json:"major_faults"`
+	Warnings      []string          `json:"warnings,omitempty"`
+	Segments      []wal.SegmentInfo `json:"segments"`
 }
 
 // print writes the report to stdout.
@@ -101,7 +114,11 @@ func (r *verifyReport) print(p *process) error {
 	}
 	t.add("segments", segmentsText(r.Segments))
 	t.behind(r.Verdict, r.TornBytes, r.Behind)
-	t.add("read", fmt.Sprintf("%s in %s, %s/s", bytesText(r.Bytes), seconds(r.Seconds),
+	from := ""
+	if r.Device && r.BufferedBytes == 0 {
+		from = " from the device"
+	}
+	t.add("read", fmt.Sprintf("%s%s in %s, %s/s", bytesText(r.Bytes), from, seconds(r.Seconds),
 		bytesText(int64(perSecond(float64(r.Bytes), r.Seconds)))))
 	t.add("faults", fmt.Sprintf("%s minor, %s major", count(r.MinorFaults), count(r.MajorFaults)))
 	for _, w := range r.Warnings {
@@ -114,7 +131,7 @@ func (r *verifyReport) print(p *process) error {
 		t.add("", "seawall repair "+shellWord(r.Dir))
 	case wal.Damaged:
 		t.add("next", "restore the log from a copy; or save what is intact with")
-		t.add("", "seawall dump "+shellWord(r.Dir))
+		t.add("", "seawall dump --extract "+shellWord(r.Dir))
 		t.add("", "and cut the log at the damage (what is cut is saved) with")
 		t.add("", "seawall repair --force "+shellWord(r.Dir))
 	}

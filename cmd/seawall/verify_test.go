@@ -213,7 +213,10 @@ func TestPermissions(t *testing.T) {
 		says string
 	}{
 		{[]string{"verify"}, 0, "verdict   clean"},
+		{[]string{"verify", "--device"}, 0, "verdict   clean"},
 		{[]string{"dump"}, 0, "one\n"},
+		{[]string{"dump", "--match", "o.e"}, 0, "one\n"},
+		{[]string{"inspect"}, 0, "resident  unknown"},
 		{[]string{"append"}, 3, "permission denied"},
 		{[]string{"repair"}, 3, "permission denied"},
 	} {
@@ -226,7 +229,7 @@ func TestPermissions(t *testing.T) {
 	if err := os.Chmod(segment, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, verb := range []string{"verify", "dump"} {
+	for _, verb := range []string{"verify", "dump", "inspect"} {
 		_, errs, code := asNobody(t, "", verb, dir)
 		if code != 3 || !strings.Contains(errs, segment) || !strings.Contains(errs, "permission denied") {
 			t.Errorf("%s of an unreadable segment: exit code %d: %s", verb, code, errs)
