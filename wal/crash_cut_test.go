@@ -234,7 +234,7 @@ const cutStates = 300
 // begins with the first ones and goes on with random ones.
 func TestCutExhaustively(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 25)
+	end := deadline(t, 15)
 	seed := newSeed(t)
 	points, whole, states, distinct := 0, 0, 0, 0
 	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
@@ -290,7 +290,7 @@ func (o *oracle) enumerate(f *life, at int, m mark) bool {
 // recovery, and what is done after it: two levels deep.
 func TestCrashDuringRecoveryOfACut(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 20)
+	end := deadline(t, 12)
 	seed := newSeed(t)
 	states, distinct := 0, 0
 	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
@@ -326,7 +326,7 @@ func TestCrashDuringRecoveryOfACut(t *testing.T) {
 // again.
 func TestCutThenTheSameAgain(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 15)
+	end := deadline(t, 8)
 	seed := newSeed(t)
 	states := 0
 	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
