@@ -86,7 +86,7 @@ func fillUp(t *testing.T, errno unix.Errno, at int, patient bool) bool {
 	}
 	last := l.LastLSN()
 	if serr := l.Sync(); !patient && serr != nil {
-		return goesOn(t, l, f, where, serr)
+		return nameGoesOn(t, l, f, where, serr)
 	}
 	for range 3 {
 		if _, err = l.AppendBatch([][]byte{record(1, 20000), record(2, 20000)}); !errors.Is(err, wal.ErrNoSpace) {
@@ -117,11 +117,11 @@ func fillUp(t *testing.T, errno unix.Errno, at int, patient bool) bool {
 	return true
 }
 
-// goesOn is what becomes of a log whose last sync failed because the disk was
+// nameGoesOn is what becomes of a log whose last sync failed because the disk was
 // full: where a segment that holds records could not be synced, the log is
 // poisoned; where only its name found no room, nothing is acknowledged until
 // there is some, and then all is.
-func goesOn(t *testing.T, l *wal.Log, f *faults, where string, serr error) bool {
+func nameGoesOn(t *testing.T, l *wal.Log, f *faults, where string, serr error) bool {
 	t.Helper()
 	if errors.Is(serr, wal.ErrPoisoned) {
 		if !strings.Contains(serr.Error(), "fsync") {
