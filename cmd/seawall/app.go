@@ -27,7 +27,7 @@ func newApp(p *process) *cli.App {
 			"the arguments; what follows -- is no flag.",
 		Commands: []*cli.Command{
 			appendCommand(p), verifyCommand(p), repairCommand(p), truncateCommand(p), dumpCommand(p), inspectCommand(p),
-			completionCommand(p), manCommand(p),
+			experimentCommand(p), completionCommand(p), manCommand(p),
 		},
 		CustomAppHelpTemplate: appHelp,
 		EnableBashCompletion:  true,

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/seawall-wal/seawall/crashtest/experiment"
 )
 
 // shells are those that there is a completion script for.
@@ -111,8 +114,15 @@ func completeCommand(cmd *cli.Command) cli.BashCompleteFunc {
 		}
 		before := os.Args[len(os.Args)-2]
 		values := flagValues[before]
-		if cmd.Name == "completion" && before == cmd.Name {
+		switch {
+		case cmd.Name == "completion" && before == cmd.Name:
 			values = shells
+		case cmd.Name == "experiment" && before == cmd.Name:
+			values = experimentVerbs
+		case cmd.Name == "experiment" && slices.Contains(os.Args, "run") && !strings.HasPrefix(before, "-"):
+			for _, e := range experiment.All() {
+				values = append(values, e.Name)
+			}
 		}
 		for _, v := range values {
 			_, _ = fmt.Fprintln(c.App.Writer, v)

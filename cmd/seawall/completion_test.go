@@ -40,7 +40,7 @@ func TestCompletionBash(t *testing.T) {
 		t.Skip("bash is not here")
 	}
 	for _, c := range []struct{ line, want string }{
-		{"seawall ", "append verify repair truncate dump inspect completion man help h"},
+		{"seawall ", "append verify repair truncate dump inspect experiment completion man help h"},
 		{"seawall a", "append"},
 		{"seawall append --s", "--split --sync --segment-size"},
 		{"seawall append --sync ", "each manual 100ms"},
@@ -49,6 +49,12 @@ func TestCompletionBash(t *testing.T) {
 		{"seawall append log --ba", "--batch"},
 		{"seawall dump --format ", "raw hex json"},
 		{"seawall completion ", "bash zsh fish"},
+		{"seawall experiment ", "list run"},
+		{"seawall experiment r", "run"},
+		{"seawall experiment run ", "sigkill sigbus folio torn lazy warm hints thrash evict"},
+		{"seawall experiment run lazy w", "warm"},
+		{"seawall experiment run --a", "--all"},
+		{"seawall experiment run --dir ", ""},
 		{"seawall append ", ""}, // a directory
 		{"seawall dump --from ", ""},
 	} {

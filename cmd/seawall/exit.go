@@ -32,6 +32,7 @@ var exitMeanings = []struct {
 }{
 	{exitOK, "done; the log is clean"},
 	{exitTorn, "torn: a crash left a tail; nothing acknowledged is lost"},
+	{exitTorn, "experiment: something differs from what the log relies on"},
 	{exitDamaged, "damaged: acknowledged records are lost or altered"},
 	{exitFailed, "could not: usage, permission, no log, no space, I/O"},
 	{exitInternal, "internal error: a bug in seawall"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seawall-wal/seawall/crashtest/experiment"
 	"github.com/seawall-wal/seawall/wal"
 )
 
@@ -81,6 +82,22 @@ func (a Acks) Note(lsn wal.LSN)                { a.a.note(lsn) }
 func (a Acks) Close(hurry chan struct{}) error { return a.a.close(hurry) }
 func (a Acks) Dead() chan struct{}             { return a.a.dead }
 func (a Acks) Last() wal.LSN                   { return a.a.last() }
+
+// ExperimentCode returns the exit code for a number of verdicts of each kind.
+func ExperimentCode(expected, differing, impossible int) int {
+	r := &experimentReport{}
+	for verdict, n := range map[experiment.Verdict]int{
+		experiment.AsExpected: expected, experiment.Differs: differing, experiment.CannotRun: impossible,
+	} {
+		for range n {
+			r.add(&experiment.Result{Verdict: verdict})
+		}
+	}
+	return exitCode(r.code())
+}
+
+// Columns is columns.
+var Columns = columns
 
 // Texts and sizes.
 var (

@@ -19,9 +19,12 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/seawall-wal/seawall/crashtest/experiment"
 )
 
 func main() {
+	experiment.BeChild()
 	// An unrecovered panic, a fatal error of the runtime and SIGQUIT exit with
 	// 2, which is the code for damage. With this they abort (134) instead.
 	debug.SetTraceback("crash")

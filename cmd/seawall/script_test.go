@@ -20,9 +20,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	seawall "github.com/seawall-wal/seawall/cmd/seawall"
+	"github.com/seawall-wal/seawall/crashtest/experiment"
 )
 
 func TestMain(m *testing.M) {
+	experiment.BeChild() // the experiments' children are this binary, by its own name
 	testscript.Main(m, map[string]func(){"seawall": seawall.Main})
 }
 

@@ -1,0 +1,20 @@
+// Package experiment asks the kernel, on the user's own directory, about the
+// behaviour that the log's promises rest on. Each Experiment states a hypothesis
+// in one sentence, measures, and gives a verdict on what it counted: faults,
+// bytes, pages, signals. Times are shown and never judged, because no machine is
+// quiet.
+//
+// # Processes
+//
+// What must die, or live in a memory cgroup or a mount namespace of its own, is a
+// child: the running program, executed again. Such a program calls BeChild first
+// of all. Children die with the process that started them, mounts go with the
+// namespace of the child that made them, and scratch files lie in one directory
+// that the run removes.
+//
+// # Layout
+//
+// One file holds one experiment: the description, what it measures, and a judge
+// that is a function of the measurement alone. So a test can hand each judge a
+// measurement that contradicts the hypothesis.
+package experiment

@@ -1,0 +1,142 @@
+//go:build linux
+
+package experiment
+
+import (
+	"context"
+
+	"github.com/seawall-wal/seawall/durability"
+)
+
+const (
+	hintsFileBytes   = 32 << 20
+	hintsPassBytes   = 4 << 20 // of a sequential pass
+	hintsRandomPages = 128
+	hintsCallBytes   = 128 << 10 // of one MADV_WILLNEED: no device has a smaller window by default
+)
+
+// hints asks what madvise(2) changes.
+var hints = Experiment{
+	Name: "hints",
+	Hypothesis: "After MADV_RANDOM each load of a cold page is a major fault that reads this page alone; " +
+		"with no hint and after MADV_SEQUENTIAL a pass takes far fewer; where MADV_WILLNEED was given 128 KiB by 128 KiB it takes none.",
+	Clauses: []string{"C9 one writer"},
+	measure: measureHints,
+}
+
+// hintsMeasured is what hints counts.
+type hintsMeasured struct {
+	Rows []hintsRow `json:"rows"`
+}
+
+// hintsRow is one hint under one pattern of loads.
+type hintsRow struct {
+	Hint    string `json:"hint"`    // none, sequential, random, willneed, willneed at once
+	Pattern string `json:"pattern"` // in order, random
+	Touched int64  `json:"touched_pages"`
+	Ahead   int64  `json:"pages_ahead"` // in the cache before the first load
+	Cached  int64  `json:"cached_pages"`
+	Usage
+}
+
+// hintCases are the hints that are tried. One call of MADV_WILLNEED reads no more
+// than the device's window, however much it was asked for, and does not say so.
+var hintCases = []struct {
+	name   string
+	advice durability.Advice
+	bytes  int64 // of the file that the hint is for
+	call   int64 // bytes of one call
+}{
+	{"none", durability.AdviceNormal, hintsFileBytes, hintsFileBytes},
+	{"sequential", durability.AdviceSequential, hintsFileBytes, hintsFileBytes},
+	{"random", durability.AdviceRandom, hintsFileBytes, hintsFileBytes},
+	{"willneed", durability.AdviceWillNeed, hintsPassBytes, hintsCallBytes},
+	{"willneed at once", durability.AdviceWillNeed, hintsFileBytes, hintsFileBytes},
+}
+
+// measureHints loads from the same file, cold each time, in order and at random.
+func measureHints(_ context.Context, l *lab) (measurement, error) {
+	f, err := l.coldFile("hints", hintsFileBytes)
+	if err != nil {
+		return nil, err
+	}
+	var scattered []int64
+	for _, p := range l.random.Perm(int(pagesOf(hintsFileBytes)))[:hintsRandomPages] {
+		scattered = append(scattered, int64(p)*pageBytes)
+	}
+	h := &hintsMeasured{}
+	for _, pattern := range []struct {
+		name    string
+		offsets []int64
+	}{{"in order", everyPage(0, hintsPassBytes)}, {"random", scattered}} {
+		for i, hint := range hintCases {
+			r := hintsRow{Hint: hint.name, Pattern: pattern.name, Touched: int64(len(pattern.offsets))}
+			if err := r.measure(l, f, i, pattern.offsets); err != nil {
+				return nil, err
+			}
+			h.Rows = append(h.Rows, r)
+		}
+	}
+	return h, nil
+}
+
+// measure takes one hint and one pattern to the cold file.
+func (r *hintsRow) measure(l *lab, f *durability.File, hint int, offsets []int64) error {
+	h := hintCases[hint]
+	if err := l.chill(f); err != nil {
+		return err
+	}
+	m, err := l.mapped(f, hintsFileBytes, false)
+	if err != nil {
+		return err
+	}
+	r.Usage, err = metered(func() error {
+		for off := int64(0); off < h.bytes; off += h.call {
+			if err = m.Advise(h.advice, off, h.call); err != nil {
+				return err
+			}
+		}
+		if r.Ahead, err = cachedPages(f, 0, 0); err != nil {
+			return err
+		}
+		return touch(m, offsets)
+	})
+	if err != nil {
+		return err
+	}
+	if r.Cached, err = cachedPages(f, 0, 0); err != nil {
+		return err
+	}
+	return m.Unmap()
+}
+
+// judge implements measurement.
+func (h *hintsMeasured) judge() []string {
+	var c complaints
+	for _, r := range h.Rows {
+		switch r.Hint {
+		case "random":
+			c.unless(r.MajorFaults == r.Touched, "after MADV_RANDOM %d pages (%s) took %d major faults", r.Touched, r.Pattern, r.MajorFaults)
+			c.unless(r.Cached == r.Touched, "after MADV_RANDOM %d pages (%s) brought in %d", r.Touched, r.Pattern, r.Cached)
+		case "willneed":
+			c.unless(r.Ahead >= hintsPassBytes/pageBytes, "MADV_WILLNEED for %d pages brought in %d", hintsPassBytes/pageBytes, r.Ahead)
+			c.unless(r.MajorFaults == 0 || r.Pattern != "in order", "after MADV_WILLNEED %d pages took %d major faults", r.Touched, r.MajorFaults)
+		case "willneed at once":
+			c.unless(r.Ahead >= 1, "MADV_WILLNEED for the whole file brought in nothing")
+		default:
+			c.unless(r.Ahead == 0, "with hint %s %d pages came before the first load", r.Hint, r.Ahead)
+			c.unless(r.MajorFaults <= r.Touched/8 || r.Pattern != "in order", "with hint %s %d pages in order took %d major faults",
+				r.Hint, r.Touched, r.MajorFaults)
+		}
+	}
+	return c
+}
+
+// table implements measurement.
+func (h *hintsMeasured) table() Table {
+	t := Table{Columns: []string{"loads", "hint", "pages", "ahead", "cached", "minor", "major", "read from device", "time"}}
+	for _, r := range h.Rows {
+		t.add(r.Pattern, r.Hint, r.Touched, r.Ahead, r.Cached, r.MinorFaults, r.MajorFaults, bytesText(r.ReadBytes), timeText(r.Seconds))
+	}
+	return t
+}

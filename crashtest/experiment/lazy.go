@@ -1,0 +1,122 @@
+//go:build linux
+
+package experiment
+
+import (
+	"context"
+
+	"github.com/seawall-wal/seawall/durability"
+)
+
+const (
+	lazyFileBytes  = 64 << 20
+	lazyTouchBytes = 64
+)
+
+// lazy asks what mapping a large file costs, and what the first load does.
+var lazy = Experiment{
+	Name: "lazy",
+	Hypothesis: "Mapping a large file reads nothing; loading 64 bytes from its middle reads one readahead window at most, " +
+		"and one page after MADV_RANDOM.",
+	Clauses: []string{"C4 recovery", "C9 one writer"},
+	measure: measureLazy,
+}
+
+// lazyMeasured is what lazy counts.
+type lazyMeasured struct {
+	FileBytes      int64      `json:"file_bytes"`
+	PageBytes      int64      `json:"page_bytes"`
+	ReadaheadBytes int64      `json:"readahead_bytes"` // 0: the kernel does not tell
+	Steps          []lazyStep `json:"steps"`
+}
+
+// lazyStep is what one way of mapping and loading brought into memory.
+type lazyStep struct {
+	Advice      string `json:"advice"`
+	MappedPages int64  `json:"mapped_pages"` // in the cache after mapping
+	CachedPages int64  `json:"cached_pages"` // in the cache after the load
+	Usage
+}
+
+// measureLazy maps the same cold file twice.
+func measureLazy(_ context.Context, l *lab) (measurement, error) {
+	f, err := l.coldFile("lazy", lazyFileBytes)
+	if err != nil {
+		return nil, err
+	}
+	m := &lazyMeasured{FileBytes: lazyFileBytes, PageBytes: pageBytes}
+	if m.ReadaheadBytes, err = readaheadBytes(f); err != nil {
+		return nil, err
+	}
+	for i, advice := range []durability.Advice{durability.AdviceNormal, durability.AdviceRandom} {
+		s, err := lazyLoad(l, f, advice)
+		if err != nil {
+			return nil, err
+		}
+		s.Advice = []string{"none", "random"}[i]
+		m.Steps = append(m.Steps, s)
+	}
+	return m, nil
+}
+
+// lazyLoad maps a cold file, loads from its middle, and looks what came along.
+func lazyLoad(l *lab, f *durability.File, advice durability.Advice) (s lazyStep, err error) {
+	if err = l.chill(f); err != nil {
+		return s, err
+	}
+	m, err := f.Map(lazyFileBytes, false)
+	if err != nil {
+		return s, err
+	}
+	l.later(m.Unmap)
+	if err = m.Advise(advice, 0, lazyFileBytes); err != nil {
+		return s, err
+	}
+	if s.MappedPages, err = cachedPages(f, 0, 0); err != nil {
+		return s, err
+	}
+	var p [lazyTouchBytes]byte
+	s.Usage, err = metered(func() error { return m.Load(lazyFileBytes/2, p[:]) })
+	if err != nil {
+		return s, err
+	}
+	if s.CachedPages, err = cachedPages(f, 0, 0); err != nil {
+		return s, err
+	}
+	return s, m.Unmap()
+}
+
+// judge implements measurement.
+func (m *lazyMeasured) judge() []string {
+	var c complaints
+	window := m.FileBytes - 1
+	if m.ReadaheadBytes > 0 {
+		window = max(m.ReadaheadBytes, m.PageBytes)
+	}
+	for _, s := range m.Steps {
+		limit := window
+		if s.Advice == "random" {
+			limit = m.PageBytes
+		}
+		got := s.CachedPages * m.PageBytes
+		c.unless(s.MappedPages == 0, "mapping alone brought %d pages into memory", s.MappedPages)
+		c.unless(s.MajorFaults >= 1 && s.ReadBytes > 0, "with advice %s the load read nothing from the device", s.Advice)
+		c.unless(got > 0 && got <= limit, "with advice %s the load of %d bytes brought in %s instead of up to %s",
+			s.Advice, lazyTouchBytes, bytesText(got), bytesText(limit))
+	}
+	return c
+}
+
+// table implements measurement.
+func (m *lazyMeasured) table() Table {
+	t := Table{Columns: []string{"advice", "cached after mmap", "cached after 64 bytes", "read from device", "major", "time"}}
+	for _, s := range m.Steps {
+		t.add(s.Advice, bytesText(s.MappedPages*m.PageBytes), bytesText(s.CachedPages*m.PageBytes),
+			bytesText(s.ReadBytes), s.MajorFaults, timeText(s.Seconds))
+	}
+	t.Note = "the device's readahead window is " + bytesText(m.ReadaheadBytes)
+	if m.ReadaheadBytes == 0 {
+		t.Note = "the kernel does not tell the device's readahead window"
+	}
+	return t
+}
