@@ -191,6 +191,7 @@ func (l *Log) publish(n int, bytes int64) LSN {
 	// A failed store into the board is found by the next look at the file.
 	_ = l.tail.mem.StoreUint64(frame.BoardOffset+frame.BoardAppended, uint64(l.at.lsn))
 	l.appended.Store(uint64(l.at.lsn))
+	l.store.appends.ring()
 	if l.stats.records == 0 {
 		l.room.Broadcast() // a log that is written to has segments prepared
 	}
@@ -231,6 +232,7 @@ func (l *Log) rotate() error {
 		}
 	}
 	l.enter(next)
+	passOn(old.mem, next.ordinal)
 	l.stats.rotations++
 	l.room.Broadcast() // the preparer makes the next one
 	return nil
@@ -273,6 +275,7 @@ func (l *Log) stampBoard(s *segment) error {
 		{frame.BoardFront, uint64(l.FirstLSN())},
 		{frame.BoardAppended, uint64(l.at.lsn)},
 		{frame.BoardDurable, uint64(l.DurableLSN())},
+		{frame.BoardNext, 0},
 		{frame.BoardEpoch, uint64(l.epoch)},
 	} {
 		if err := s.mem.StoreUint64(frame.BoardOffset+w.off, w.v); err != nil {

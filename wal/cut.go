@@ -107,6 +107,7 @@ func (t *segments) take(from, to int) []*stored {
 func (t *segments) cut(epoch uint32, last LSN) {
 	t.epoch = epoch
 	t.cuts.add(epoch, last)
+	t.tell()
 }
 
 // dispose removes the files of segments that lie before the front, the oldest
@@ -115,7 +116,7 @@ func (t *segments) cut(epoch uint32, last LSN) {
 // A file that cannot be removed stays until the next Open, for the same reason.
 func (l *Log) dispose(gone []*stored) {
 	for _, st := range gone {
-		if l.keepSpare(st.ordinal) {
+		if !st.pinned() && l.keepSpare(st.ordinal) {
 			continue
 		}
 		if err := l.removeFile(st.name); err != nil {
@@ -190,6 +191,7 @@ func lowerBoard(mem *durability.Mapping, front, appended, durable LSN, epoch uin
 		{frame.BoardAppended, uint64(appended)},
 		{frame.BoardDurable, uint64(durable)},
 		{frame.BoardFront, uint64(front)},
+		{frame.BoardNext, 0},
 		{frame.BoardEpoch, uint64(epoch)},
 	} {
 		if err := mem.StoreUint64(frame.BoardOffset+w.off, w.v); err != nil {

@@ -15,7 +15,8 @@ import (
 // DurableLSN falls to the new last one.
 //
 // A batch may be cut anywhere. What a Reader has read and is cut away makes it
-// end with ErrTruncated; others go on.
+// end with ErrTruncated; others go on. TruncateBack waits until nobody holds a
+// record behind the cut by Reader.ZeroCopy: its bytes are zeroed.
 //
 // It returns ErrNotFound for an LSN above LastLSN, ErrTruncated for one below
 // FirstLSN-1, ErrPoisoned, ErrClosed, *CorruptError where the records around
@@ -113,19 +114,23 @@ func (c *backCut) findPlace() (ordinal uint64, err error) {
 		c.at, c.link = v.start, stampLinkOffset
 		return v.st.ordinal, nil
 	}
-	r := Reader{log: c.l, view: v, next: c.lsn, window: 2 * indexStep}
-	if r.at, err = r.nearest(v); err != nil {
+	r := cursor{window: 2 * indexStep}
+	at, err := c.l.nearest(v, c.lsn)
+	if err != nil {
 		return 0, err
 	}
-	for r.at.lsn < c.lsn {
-		c.link = r.at.off + frameLinkOffset
-		if err = r.guarded(r.step); err == errNextSegment { //nolint:errorlint // returned as it is
-			err = r.bad("no valid frame header")
-		}
-		if err != nil {
-			return 0, err
-		}
+	r.enter(v, at)
+	err = r.seek(c.lsn)
+	if err == nil {
+		_, err = r.lend()
 	}
+	if isBad(err) {
+		err = r.damage(c.l.dirPath, c.lsn, err)
+	}
+	if err != nil {
+		return 0, err
+	}
+	c.link = r.link
 	c.at = r.at
 	return v.st.ordinal, nil
 }
@@ -205,7 +210,7 @@ func (c *backCut) run() error {
 // tell makes the place of the cut the tail, and lowers what readers may read: in
 // this process under the lock that every read holds, in others by the readers'
 // blocks of the old and the new tail. Nobody in this process looks at what is
-// behind the cut when it returns.
+// behind the cut, or holds a record of it, when it returns.
 func (c *backCut) tell() error {
 	l, t := c.l, &c.l.store
 	t.mu.Lock()
@@ -235,6 +240,7 @@ func (c *backCut) tell() error {
 			return err
 		}
 	}
+	t.awaitUnpinned(c.lsn)
 	return nil
 }
 

@@ -30,7 +30,9 @@ var (
 	ErrTooLarge = errors.New("wal: record or batch does not fit into a segment")
 	// ErrNotFound reports an LSN that no record has yet.
 	ErrNotFound = errors.New("wal: no record has that LSN yet")
-	// ErrTruncated reports an LSN below the log's first one.
+	// ErrTruncated reports an LSN below the log's first one, and a Reader whose
+	// last record was cut away at the back. Begin a new one where the log, or
+	// what it is read for, goes on.
 	ErrTruncated = errors.New("wal: the record was truncated away")
 	// ErrMissing reports a directory that is not there, or that holds no log.
 	ErrMissing = errors.New("wal: no log here")

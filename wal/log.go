@@ -119,8 +119,9 @@ func (l *Log) fail(cause error) error {
 	return l.poison.Load()
 }
 
-// wake wakes those who wait for room.
+// wake wakes those who wait for room, or for records to come.
 func (l *Log) wake() {
+	l.store.tell()
 	l.mu.Lock()
 	l.room.Broadcast()
 	l.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 // Reset removes all records and makes the log go on at the given LSN, which
 // may be any but zero, also one that the log has had: a store that installs a
 // snapshot begins its log anew behind it. FirstLSN is next then, LastLSN
-// next-1, durably when it returns nil.
+// next-1, durably when it returns nil. It waits until nobody holds a record by
+// Reader.ZeroCopy.
 //
 // It returns what TruncateBack returns, and ErrNoSpace where there is no room
 // for the segment that it needs; the log is then as it was. At any crash the
@@ -77,6 +78,7 @@ func (l *Log) reset(next LSN) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, old.close()) }()
+	l.store.awaitUnpinned(0)
 	l.mu.Lock()
 	l.ready = l.ready[1:]
 	s.taken = true
@@ -124,5 +126,9 @@ func (l *Log) tellReset(next LSN, epoch uint32) ([]*stored, error) {
 	t.cut(epoch, 0)
 	gone := t.take(0, len(t.list))
 	t.mu.Unlock()
-	return gone, lowerBoard(l.tail.mem, next, 0, 0, epoch)
+	if err := lowerBoard(l.tail.mem, next, 0, 0, epoch); err != nil {
+		return gone, err
+	}
+	passOn(l.tail.mem, l.tail.ordinal+1)
+	return gone, nil
 }

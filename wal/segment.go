@@ -37,6 +37,7 @@ type segment struct {
 	align   int64                  // where a commit may begin, in bytes
 
 	index index
+	lease lease // of mem and file
 
 	// taken says that it holds records, or is about to. The log's mutex guards it.
 	taken bool
@@ -72,14 +73,9 @@ func mapSegment(f *durability.File, h frame.Header, align Align) (*segment, erro
 	return s, nil
 }
 
-// close unmaps the segment and closes its file.
-func (s *segment) close() error {
-	err := s.mem.Unmap()
-	if cerr := s.file.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}
+// close unmaps the segment and closes its file, or leaves that to the last
+// reader that holds a record in it.
+func (s *segment) close() error { return s.lease.giveUp(s.mem, s.file) }
 
 // clean zeroes what a store that failed may have left. A page that there is no
 // room for cannot be zeroed either, and need not be: nothing was stored in it.

@@ -3,8 +3,10 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
@@ -26,6 +28,10 @@ type segments struct {
 	epoch  uint32  // of the log, as readers know it
 	cuts   cutList // at the back, since the log was opened
 	closed bool
+
+	pins    pins // records that readers hold where they lie
+	appends bell // rung when something was appended
+	syncs   bell // rung when something was made durable
 }
 
 // stored is a segment as readers see it.
@@ -42,12 +48,15 @@ type stored struct {
 	link   frame.Link // that the stamp begins
 	file   *durability.File
 	mem    *durability.Mapping
+	lease  *lease // of file and mem
 	used   uint64 // clock of its last use
 
 	live *index // of what was appended since the log was opened, or nil
 
 	scan sync.Mutex // guards base while it is built
 	base *index     // of what was there before, or nil
+
+	pins atomic.Int32 // readers that hold on to a mapping of it
 }
 
 // add adds the segment that the log enters.
@@ -110,6 +119,7 @@ func (l *Log) Segments() []Segment {
 
 // close unmaps what was mapped for reading.
 func (t *segments) close() error {
+	defer t.tell()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
@@ -120,19 +130,22 @@ func (t *segments) close() error {
 	return errors.Join(errs...)
 }
 
-// unmap gives up a mapping for reading.
+// unmap gives up a mapping for reading, or leaves that to the last reader that
+// holds a record in it.
 func (st *stored) unmap() error {
 	if st.file == nil {
 		return nil
 	}
-	err := errors.Join(st.mem.Unmap(), st.file.Close())
+	err := st.lease.giveUp(st.mem, st.file)
 	st.mem, st.file, st.known = nil, nil, false
 	return err
 }
 
 // view is a mapped segment, for as long as segments.mu is held for reading.
 type view struct {
-	st    *stored
+	st    *stored // of a Log; nil for a LogReader
+	name  string
+	lease *lease // of a Log
 	mem   *durability.Mapping
 	seed  frame.Seed
 	start place
@@ -144,50 +157,53 @@ type view struct {
 // mapped first.
 func (t *segments) locate(lsn LSN) (view, error) {
 	for {
-		if t.closed {
-			return view{}, ErrClosed
-		}
-		var missing *stored
-		i := sort.Search(len(t.list), func(i int) bool {
-			st := t.list[i]
-			if missing != nil {
-				return true
-			}
-			if !st.mapped() {
-				missing = st
-				return true
-			}
-			return st.first() > lsn
-		})
-		if missing == nil && i == 0 {
-			return view{}, fmt.Errorf("%w: LSN %d", ErrTruncated, lsn)
-		}
+		v, missing, err := t.find(lsn)
 		if missing == nil {
-			return t.list[i-1].view(), nil
+			return v, err
 		}
-		if err := t.mapIn(missing); err != nil {
+		t.mu.RUnlock()
+		err = t.mapIn(missing)
+		t.mu.RLock()
+		if err != nil {
 			return view{}, err
 		}
 	}
 }
 
-// following returns the segment behind st, mapped, on locate's terms.
-func (t *segments) following(st *stored) (view, error) {
-	for {
-		if t.closed {
-			return view{}, ErrClosed
+// find returns the segment with that record, or one that has to be mapped
+// before that can be told. The caller holds mu for reading.
+func (t *segments) find(lsn LSN) (v view, missing *stored, err error) {
+	i := sort.Search(len(t.list), func(i int) bool {
+		st := t.list[i]
+		if missing != nil {
+			return true
 		}
-		i := sort.Search(len(t.list), func(i int) bool { return t.list[i].ordinal > st.ordinal })
-		if i == len(t.list) {
-			return view{}, fmt.Errorf("%w: behind segment %s", ErrNotFound, st.name)
+		if !st.mapped() {
+			missing = st
+			return true
 		}
-		if t.list[i].mapped() {
-			return t.list[i].view(), nil
-		}
-		if err := t.mapIn(t.list[i]); err != nil {
-			return view{}, err
-		}
+		return st.first() > lsn
+	})
+	switch {
+	case missing != nil:
+		return view{}, missing, nil
+	case i == 0:
+		return view{}, nil, fmt.Errorf("%w: LSN %d", ErrTruncated, lsn)
 	}
+	return t.list[i-1].view(), nil, nil
+}
+
+// following returns the segment behind st, on find's terms, or no view where
+// there is none.
+func (t *segments) following(st *stored) (v view, missing *stored) {
+	i := sort.Search(len(t.list), func(i int) bool { return t.list[i].ordinal > st.ordinal })
+	switch {
+	case i == len(t.list):
+		return view{}, nil
+	case !t.list[i].mapped():
+		return view{}, t.list[i]
+	}
+	return t.list[i].view(), nil
 }
 
 // mapped reports whether the segment's bytes can be read.
@@ -204,21 +220,23 @@ func (st *stored) first() LSN {
 // view returns a mapped segment.
 func (st *stored) view() view {
 	if s := st.seg; s != nil {
-		return view{st: st, mem: s.mem, seed: s.seed, start: s.start, size: s.size()}
+		return view{
+			st: st, name: st.name, lease: &s.lease, mem: s.mem, seed: s.seed, start: s.start, size: s.size(),
+		}
 	}
-	return view{st: st, mem: st.mem, seed: st.header.Seed(), size: st.header.SegmentBytes, start: place{
-		off: frame.DataOffset, link: st.link, lsn: st.stamp.First - 1, epoch: st.stamp.Epoch,
-	}}
+	return view{
+		st: st, name: st.name, lease: st.lease, mem: st.mem, seed: st.header.Seed(), size: st.header.SegmentBytes,
+		start: place{off: frame.DataOffset, link: st.link, lsn: st.stamp.First - 1, epoch: st.stamp.Epoch},
+	}
 }
 
 // mapIn maps a segment for reading, and unmaps another where there are too
-// many. The caller holds mu for reading, and does again on return.
+// many. It does nothing where the segment was truncated meanwhile: its file may
+// be gone, and the caller looks again.
 func (t *segments) mapIn(st *stored) error {
-	t.mu.RUnlock()
-	defer t.mu.RLock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || st.mapped() {
+	if t.closed || st.mapped() || !slices.Contains(t.list, st) {
 		return nil
 	}
 	t.evict()
@@ -274,6 +292,6 @@ func (st *stored) load(f *durability.File, id frame.UUID) error {
 		return err
 	}
 	st.header, st.stamp, st.link = h, stamp, link
-	st.file, st.mem, st.known = f, mem, true
+	st.file, st.mem, st.lease, st.known = f, mem, new(lease), true
 	return nil
 }

@@ -223,6 +223,7 @@ func (l *Log) acknowledge(snap *snapshot) {
 	l.dirty = kept
 	l.durable.Store(uint64(snap.lsn))
 	_ = l.tail.mem.StoreUint64(frame.BoardOffset+frame.BoardDurable, uint64(snap.lsn))
+	l.store.syncs.ring()
 	if invariants {
 		l.assertTail()
 	}

@@ -26,8 +26,8 @@ func newApp(p *process) *cli.App {
 			"Data goes to stdout, talk to stderr. Flags may stand before and after\n" +
 			"the arguments; what follows -- is no flag.",
 		Commands: []*cli.Command{
-			appendCommand(p), verifyCommand(p), repairCommand(p), truncateCommand(p), dumpCommand(p), inspectCommand(p),
-			experimentCommand(p), completionCommand(p), manCommand(p),
+			appendCommand(p), verifyCommand(p), repairCommand(p), truncateCommand(p), dumpCommand(p), tailCommand(p),
+			inspectCommand(p), experimentCommand(p), completionCommand(p), manCommand(p),
 		},
 		CustomAppHelpTemplate: appHelp,
 		EnableBashCompletion:  true,
@@ -78,7 +78,7 @@ func usageError(c *cli.Context, err error, _ bool) error {
 		text = fmt.Sprintf("%s has no flag --%s", c.Command.Name, name)
 		near := strings.TrimLeft(cli.SuggestFlag(c.Command.Flags, name, false), "-")
 		switch {
-		case name == "json" && c.Command.Name == "dump":
+		case name == "json" && (c.Command.Name == "dump" || c.Command.Name == "tail"):
 			text += ": --format json writes the records as JSON"
 		case near != "" && name != "" && near[0] == name[0]:
 			text += "; did you mean --" + near + "?"

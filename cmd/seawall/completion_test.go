@@ -40,7 +40,7 @@ func TestCompletionBash(t *testing.T) {
 		t.Skip("bash is not here")
 	}
 	for _, c := range []struct{ line, want string }{
-		{"seawall ", "append verify repair truncate dump inspect experiment completion man help h"},
+		{"seawall ", "append verify repair truncate dump tail inspect experiment completion man help h"},
 		{"seawall a", "append"},
 		{"seawall append --s", "--split --sync --segment-size"},
 		{"seawall append --sync ", "each manual 100ms"},
@@ -48,6 +48,8 @@ func TestCompletionBash(t *testing.T) {
 		{"seawall append --sync each --split ", "lines nul len32"},
 		{"seawall append log --ba", "--batch"},
 		{"seawall dump --format ", "raw hex json"},
+		{"seawall tail --format ", "raw hex json"},
+		{"seawall tail log --d", "--durable"},
 		{"seawall completion ", "bash zsh fish"},
 		{"seawall experiment ", "list run"},
 		{"seawall experiment r", "run"},

@@ -115,13 +115,21 @@ func (p *process) dump(c *cli.Context) error {
 		return err
 	}
 	if d.ambiguous > 0 {
-		p.say("%s the byte that ends a record: --split len32 is exact",
-			map[bool]string{true: "1 record holds", false: count(d.ambiguous) + " records hold"}[d.ambiguous == 1])
+		p.say("%s", ambiguousText(d.ambiguous))
 	}
 	if rep == nil {
 		return nil
 	}
 	return d.judge(p, rep)
+}
+
+// ambiguousText says that records hold the byte that ends them.
+func ambiguousText(n uint64) string {
+	holders := "1 record holds"
+	if n != 1 {
+		holders = count(n) + " records hold"
+	}
+	return holders + " the byte that ends a record: --split len32 is exact"
 }
 
 // dumping is one run of `seawall dump`.

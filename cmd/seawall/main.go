@@ -1,7 +1,7 @@
 //go:build linux
 
 // Seawall keeps records in a write-ahead log: it appends them from its
-// standard input, verifies, repairs and dumps logs. Run `seawall --help`.
+// standard input, verifies, repairs, dumps and follows logs. Run `seawall --help`.
 //
 // The command is thin: whatever it does with a log, package wal does. Its own
 // part is what stands between a log and a shell: splitting input into records,

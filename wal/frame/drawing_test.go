@@ -355,7 +355,7 @@ func TestDrawingOfTheBoardIsTheConstants(t *testing.T) {
 	checkTiles(t, rows, frame.BoardBytes)
 	offsets := map[string]int{
 		"epoch": frame.BoardEpoch, "front": frame.BoardFront,
-		"appended": frame.BoardAppended, "durable": frame.BoardDurable,
+		"appended": frame.BoardAppended, "durable": frame.BoardDurable, "next": frame.BoardNext,
 	}
 	names := []string{"BoardBytes"}
 	for _, r := range rows {

@@ -301,16 +301,19 @@ func sealed(p []byte, n int, magic string, seed Seed) ([]byte, error) {
 //	     8      8  front     the log's first LSN
 //	    16      8  appended  the last LSN that readers may read
 //	    24      8  durable   the last LSN that power loss cannot take
+//	    32      8  next      ordinal of the segment that the log goes on in; 0 while it is this one
 //
-// The block is lowered before a cut, and is no witness: recovery never reads
-// it, and the writer sets it anew when it opens the log.
+// Only the block of the segment that the log ends in is kept up; next says that
+// it is another. The block is lowered before a cut, and is no witness: recovery
+// never reads it, and the writer sets it anew when it opens the log.
 const (
 	BoardEpoch    = 0
 	BoardFront    = 8
 	BoardAppended = 16
 	BoardDurable  = 24
+	BoardNext     = 32
 	// BoardBytes is the size of the words together.
-	BoardBytes = 32
+	BoardBytes = 40
 )
 
 // StampSalt returns the salt that an encoded stamp names, unchecked: where a

@@ -1,0 +1,208 @@
+package wal
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+var (
+	// errWentOn says that the log is not where it was: it is looked for again.
+	errWentOn = errors.New("wal: the log has gone on, or was cut")
+	// errUnsettled says that the directory makes no sense at this moment: its
+	// writer is at work.
+	errUnsettled = errors.New("wal: the log is being changed")
+)
+
+// segmentHead is what the first blocks of a segment's file say.
+type segmentHead struct {
+	name   string
+	header frame.Header
+	stamp  frame.Stamp
+	link   frame.Link // that the stamp begins
+}
+
+// is reports whether both are of the same life of a segment.
+func (h *segmentHead) is(o *segmentHead) bool {
+	return h.header.Ordinal == o.header.Ordinal && h.header.Salt == o.header.Salt
+}
+
+// start returns the place before the segment's first frame.
+func (h *segmentHead) start() place {
+	return place{off: frame.DataOffset, link: h.link, lsn: h.stamp.First - 1, epoch: h.stamp.Epoch}
+}
+
+// readHead decodes the head of an open file. It returns frame.ErrZero or
+// ErrInvalid where that is not the segment of the name, or has no stamp.
+func readHead(f *durability.File, e entry) (segmentHead, error) {
+	b := make([]byte, frame.StampOffset+frame.StampBytes)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		if isEOF(err) {
+			err = frame.ErrInvalid
+		}
+		return segmentHead{}, err
+	}
+	h, err := frame.DecodeHeader(b)
+	if err == nil && h.Ordinal != e.ordinal {
+		err = frame.ErrInvalid // renamed, to be used again
+	}
+	if err != nil {
+		return segmentHead{}, err
+	}
+	st, link, err := frame.DecodeStamp(b[frame.StampOffset:], &h)
+	return segmentHead{name: e.name, header: h, stamp: st, link: link}, err
+}
+
+// besideSegment is a segment that a LogReader has mapped. LogReader.mu guards
+// refs, used and kept.
+type besideSegment struct {
+	segmentHead
+	file *durability.File
+	mem  *durability.Mapping
+	refs int
+	used uint64
+	kept bool // for those to come
+
+	mu    sync.Mutex
+	marks index  // places that were passed
+	epoch uint64 // in which they were
+}
+
+// view returns the segment as a cursor sees it.
+func (s *besideSegment) view() view {
+	return view{name: s.name, mem: s.mem, seed: s.header.Seed(), size: s.header.SegmentBytes, start: s.start()}
+}
+
+// note notes a place that was passed in that epoch.
+func (s *besideSegment) note(epoch uint64, p place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.marks.marks == nil:
+		s.marks.init(s.header.SegmentBytes)
+		s.epoch = epoch
+	case epoch < s.epoch:
+		return
+	case epoch > s.epoch: // what was noted may lie behind a cut
+		s.marks.n.Store(0)
+		s.epoch = epoch
+	}
+	s.marks.add(p)
+}
+
+// before returns a place before a record that was noted in that epoch.
+func (s *besideSegment) before(epoch uint64, lsn LSN) (place, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.epoch != epoch {
+		return place{}, false
+	}
+	return s.marks.before(lsn)
+}
+
+// forget forgets all places: one of them led nowhere.
+func (s *besideSegment) forget() {
+	s.mu.Lock()
+	s.marks.n.Store(0)
+	s.mu.Unlock()
+}
+
+// openHead opens the segment of an entry, that it may have got its final name
+// since included, and reads its head.
+func (o *LogReader) openHead(e entry) (*durability.File, segmentHead, error) {
+	f, err := o.dir.Open(e.name, false)
+	if e.temp && errors.Is(err, fs.ErrNotExist) {
+		e = entry{name: finalName(e.ordinal), ordinal: e.ordinal}
+		f, err = o.dir.Open(e.name, false)
+	}
+	if err != nil {
+		return nil, segmentHead{}, err
+	}
+	h, err := readHead(f, e)
+	if err != nil {
+		return nil, h, errors.Join(err, f.Close())
+	}
+	return f, h, nil
+}
+
+// acquire returns the segment with that head, mapped, until release. The caller
+// holds mu.
+func (o *LogReader) acquire(h *segmentHead) (*besideSegment, error) {
+	o.clock++
+	if s := o.kept[h.header.Ordinal]; s != nil {
+		if s.is(h) {
+			s.refs++
+			s.used = o.clock
+			return s, nil
+		}
+		o.discard(s)
+	}
+	o.evict()
+	f, now, err := o.openHead(entry{name: h.name, ordinal: h.header.Ordinal, temp: h.name != finalName(h.header.Ordinal)})
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, frame.ErrZero), errors.Is(err, frame.ErrInvalid):
+		return nil, errUnsettled // removed, or used again
+	case err != nil:
+		return nil, err
+	case !now.is(h):
+		return nil, errors.Join(errUnsettled, f.Close())
+	}
+	s := &besideSegment{segmentHead: now, file: f, refs: 1, used: o.clock, kept: true}
+	if s.mem, err = f.Map(now.header.SegmentBytes, false); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if err = s.mem.PopulateRead(frame.BoardOffset, frame.BlockBytes); err != nil {
+		return nil, errors.Join(err, s.unmap())
+	}
+	o.kept[h.header.Ordinal] = s
+	return s, nil
+}
+
+// release ends what acquire began. The caller holds mu.
+func (o *LogReader) release(s *besideSegment) {
+	if s == nil {
+		return
+	}
+	if s.refs--; s.refs == 0 && !s.kept {
+		_ = s.unmap() // read-only
+	}
+}
+
+// discard keeps a segment no longer than those that hold it need it. The caller
+// holds mu.
+func (o *LogReader) discard(s *besideSegment) {
+	delete(o.kept, s.header.Ordinal)
+	s.kept = false
+	if s.refs == 0 {
+		_ = s.unmap() // read-only
+	}
+}
+
+// evict drops the segment whose last use is the oldest, if there are too many.
+func (o *LogReader) evict() {
+	var oldest *besideSegment
+	for _, s := range o.kept {
+		if s.refs == 0 && (oldest == nil || s.used < oldest.used) {
+			oldest = s
+		}
+	}
+	if len(o.kept) >= maxMapped && oldest != nil {
+		o.discard(oldest)
+	}
+}
+
+// keepOnly drops the segments that are not of the log any more.
+func (o *LogReader) keepOnly(list []segmentHead) {
+	for _, s := range o.kept {
+		if !slices.ContainsFunc(list, func(h segmentHead) bool { return s.is(&h) }) {
+			o.discard(s)
+		}
+	}
+}
+
+// unmap unmaps the segment and closes its file.
+func (s *besideSegment) unmap() error { return errors.Join(s.mem.Unmap(), s.file.Close()) }

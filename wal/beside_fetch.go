@@ -1,0 +1,345 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// besidePlace is what a Reader of a LogReader has besides its cursor.
+type besidePlace struct {
+	pic     *picture       // the one that tail is of
+	tail    *besideSegment // acquired
+	checked bool           // the place is one of pic's log
+	seen    notice         // of tail, when it was last looked at
+	seg     *besideSegment // acquired: the one that the cursor is in, or nil
+
+	// Behind the record that was returned last, as it was found.
+	anchor  place
+	linkOff int64 // where anchor.link lies
+	in      segmentHead
+
+	fence atomic.Uint32 // stored between what is read and the look whether it holds
+}
+
+// fetch implements source.
+func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
+	wait := patience{o: o}
+	for {
+		ok, err := o.tryFetch(r)
+		switch {
+		case ok:
+			return true, nil
+		case err == nil:
+			moved, aerr := o.askAgain(r.beside.pic)
+			if !moved || aerr != nil && !errors.Is(aerr, errUnsettled) {
+				return false, aerr
+			}
+			err = aerr
+		case errors.Is(err, errWentOn):
+			if err = o.refresh(r.beside.pic); err == nil {
+				wait = patience{o: o} // that explains all that went before
+			}
+		}
+		switch {
+		case err == nil:
+		case isBad(err) || errors.Is(err, errUnsettled):
+			if s := r.beside.seg; s != nil {
+				s.forget()
+			}
+			damage := r.cur.damage(o.path, r.next, err)
+			r.cur.view = view{}
+			if err = wait.more(ctx); errors.Is(err, errImpatient) {
+				err = o.damaged(r, damage)
+			}
+			if err != nil {
+				return false, err
+			}
+		default:
+			return false, err
+		}
+	}
+}
+
+// damaged returns the error for a record that nothing explains the loss of.
+func (o *LogReader) damaged(r *Reader, found error) error {
+	if p := r.beside.pic; p != nil && len(p.damage) > 0 {
+		return newCorruptError(o.path, p.damage)
+	}
+	return found
+}
+
+// tryFetch reads the record that is next by the picture at hand. It returns
+// errWentOn or errUnsettled where the log has to be looked for anew, and isBad
+// errors where no frame is.
+func (o *LogReader) tryFetch(r *Reader) (bool, error) {
+	b := &r.beside
+	if err := o.adopt(r); err != nil {
+		return false, err
+	}
+	if b.tail == nil {
+		return false, o.atEnd(r, b.pic.last)
+	}
+	if _, last := b.pic.bounds(b.seen, r.durable); !b.checked || r.next == 0 || r.next > last {
+		n, err := loadNotice(b.tail.mem)
+		if err != nil {
+			return false, err
+		}
+		if !b.pic.agrees(n) {
+			return false, errWentOn
+		}
+		b.seen = n
+		if err = o.checkPlace(r); err != nil {
+			return false, err
+		}
+		first, last := b.pic.bounds(n, r.durable)
+		if r.next == 0 {
+			r.next = first
+		}
+		if r.next < first {
+			return false, truncated(r.next, first)
+		}
+		if r.next > last {
+			return false, o.atEnd(r, b.pic.last)
+		}
+	}
+	err := o.position(r)
+	if err == nil {
+		err = r.cur.seek(r.next)
+	}
+	if err == nil {
+		r.buf, err = r.cur.copyOut(r.buf)
+	}
+	// All that was read comes before this, and what is looked at behind it.
+	b.fence.Store(1)
+	if herr := o.stillHolds(r); herr != nil {
+		return false, herr
+	}
+	if err != nil {
+		return false, err
+	}
+	r.rec = r.buf
+	b.anchor, b.linkOff, b.in = r.cur.at, r.cur.link, b.seg.segmentHead
+	return true, nil
+}
+
+// adopt takes the picture that is the present one.
+func (o *LogReader) adopt(r *Reader) error {
+	b := &r.beside
+	if p := o.now.Load(); p == b.pic && p != nil {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := o.now.Load() // its tail is acquired as long as mu is held
+	if p == nil {
+		return ErrClosed
+	}
+	if p.tail != nil {
+		p.tail.refs++
+	}
+	o.release(b.tail)
+	b.pic, b.tail, b.checked, b.seen = p, p.tail, false, p.notice
+	return nil
+}
+
+// atEnd returns nil at the log's end, and an error where acknowledged records
+// are lost behind it.
+func (o *LogReader) atEnd(r *Reader, last LSN) error {
+	if p := r.beside.pic; p.judged && p.lost && r.next > last && r.next != 0 {
+		return newCorruptError(o.path, p.damage)
+	}
+	return nil
+}
+
+// checkPlace looks whether the place behind the record that was returned last
+// is still one of the log. The bytes of its link say so: nothing else is ever
+// stored there without another salt, or other links.
+func (o *LogReader) checkPlace(r *Reader) error {
+	b := &r.beside
+	if b.checked {
+		return nil
+	}
+	if r.last != 0 {
+		first, last := b.pic.bounds(b.seen, false)
+		if r.last > last {
+			return cutAway(r.last)
+		}
+		switch {
+		case b.pic.holds(&b.in):
+			got, err := o.linkAt(&b.in, b.linkOff)
+			if err != nil {
+				return err
+			}
+			if got != b.anchor.link {
+				return cutAway(r.last)
+			}
+		case r.next < first:
+			return truncated(r.next, first)
+		case b.seen.epoch != r.epoch:
+			// Its segment went, and there was a cut at the back: which came first
+			// cannot be told any more.
+			return cutAway(r.last)
+		}
+	}
+	b.checked, r.epoch = true, b.seen.epoch
+	r.cur.view = view{}
+	return nil
+}
+
+// linkAt loads a link of a segment.
+func (o *LogReader) linkAt(h *segmentHead, off int64) (frame.Link, error) {
+	o.mu.Lock()
+	if o.closed.Load() {
+		o.mu.Unlock()
+		return 0, ErrClosed
+	}
+	s, err := o.acquire(h)
+	o.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	var got uint32
+	if err = s.mem.PopulateRead(off, 4); err == nil {
+		got, err = s.mem.LoadUint32(off)
+	}
+	o.mu.Lock()
+	o.release(s)
+	o.mu.Unlock()
+	return frame.Link(got), err
+}
+
+// position brings the cursor to a place before the record that is next.
+func (o *LogReader) position(r *Reader) error {
+	b := &r.beside
+	h := b.pic.find(r.next)
+	if h == nil {
+		return errNoFrame // its segment is missing
+	}
+	if b.seg == nil || !b.seg.is(h) {
+		if err := o.enter(r, h); err != nil {
+			return err
+		}
+	}
+	v := b.seg.view()
+	if r.cur.holds(v, r.next) {
+		return nil
+	}
+	at := v.start
+	if p, ok := b.seg.before(r.epoch, r.next); ok {
+		at = p
+	}
+	if r.last == r.next-1 && r.last != 0 && b.in.is(h) {
+		at = b.anchor
+	}
+	r.cur.enter(v, at)
+	return nil
+}
+
+// enter makes a segment the one that the reader is in.
+func (o *LogReader) enter(r *Reader, h *segmentHead) error {
+	b := &r.beside
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed.Load() {
+		return ErrClosed
+	}
+	s, err := o.acquire(h)
+	if err != nil {
+		return err
+	}
+	o.release(b.seg)
+	b.seg = s
+	r.cur.view, r.cur.ready = view{}, 0
+	r.cur.notes = func(p place) { s.note(r.epoch, p) }
+	return nil
+}
+
+// stillHolds looks whether anything was told of while the record was read.
+func (o *LogReader) stillHolds(r *Reader) error {
+	b := &r.beside
+	n, err := loadNotice(b.tail.mem)
+	if err != nil {
+		return err
+	}
+	if !b.pic.agrees(n) {
+		return errWentOn
+	}
+	b.seen = n
+	if first, _ := b.pic.bounds(n, r.durable); r.next < first {
+		return truncated(r.next, first)
+	}
+	return nil
+}
+
+// askAgain asks the lock at the log's end, now and then, and reports whether
+// the log was looked at anew.
+func (o *LogReader) askAgain(p *picture) (bool, error) {
+	if time.Now().UnixNano()-o.asked.Load() < int64(silence) {
+		return false, nil
+	}
+	o.mu.Lock()
+	live, err := o.ask()
+	gone := false
+	if err == nil && p.tail != nil && o.now.Load() == p {
+		var st durability.Stat
+		st, err = p.tail.file.Stat()
+		gone = st.Links == 0
+	}
+	if gone && o.lock != nil { // the directory's files were replaced
+		err = errors.Join(err, o.lock.Close())
+		o.lock = nil
+	}
+	o.mu.Unlock()
+	if err != nil || live == p.live && !gone && p.tail != nil {
+		return false, err
+	}
+	return true, o.refresh(p)
+}
+
+// await implements source. Nobody wakes a reader in another process: it looks,
+// the more seldom the longer nothing happens.
+func (o *LogReader) await(ctx context.Context, r *Reader) error {
+	b := &r.beside
+	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
+		if o.closed.Load() {
+			return ErrClosed
+		}
+		if o.now.Load() != b.pic {
+			return nil
+		}
+		if b.tail != nil {
+			n, err := loadNotice(b.tail.mem)
+			if err != nil || !b.pic.agrees(n) {
+				return nil // fetch says it
+			}
+			if first, last := b.pic.bounds(n, r.durable); r.next <= last || r.next < first {
+				return nil
+			}
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+		if moved, err := o.askAgain(b.pic); moved && err == nil {
+			return nil
+		} else if err != nil && !errors.Is(err, errUnsettled) {
+			return err
+		}
+	}
+}
+
+// drop implements source. Records are copies.
+func (o *LogReader) drop(*Reader) {}
+
+// leave implements source.
+func (o *LogReader) leave(r *Reader) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.release(r.beside.tail)
+	o.release(r.beside.seg)
+	r.beside.pic, r.beside.tail, r.beside.seg = nil, nil, nil
+}

@@ -1,0 +1,174 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// judge judges the log as Open would, from what the page cache holds and as far
+// back as it takes to know where it ends. The caller holds mu.
+func (o *LogReader) judge(live bool) (*picture, error) {
+	known, err := o.knownUUID()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := listSegments(o.dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(entries) == 0 && o.lock == nil {
+		return nil, fmt.Errorf("%w: %s holds no segment", ErrMissing, o.path)
+	}
+	var files []recovery.File
+	var open []*judgedFile
+	defer func() {
+		for _, f := range open {
+			f.close()
+		}
+	}()
+	for _, e := range entries {
+		f := &judgedFile{entry: e}
+		if err = f.open(o.dir); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				err = errUnsettled // renamed or removed since it was listed
+			}
+			return nil, err
+		}
+		open = append(open, f)
+		files = append(files, recovery.File{Name: e.name, Ordinal: e.ordinal, Temp: e.temp, Size: f.size, Bytes: f})
+	}
+	var res *recovery.Result
+	err = durability.Guard(func() (err error) {
+		res, err = recovery.Recover(files, recovery.Options{UUID: known})
+		return err
+	})
+	if err != nil {
+		return nil, refusal(o.path, err)
+	}
+	if known != (frame.UUID{}) {
+		noteAllMissing(res)
+	}
+	return o.depict(res, open, live)
+}
+
+// knownUUID returns the UUID that the lock file names, or zero.
+func (o *LogReader) knownUUID() (frame.UUID, error) {
+	if o.lock == nil {
+		return frame.UUID{}, nil
+	}
+	return readLockUUID(o.lock.ReadAt)
+}
+
+// depict makes a picture of a judgement.
+func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool) (*picture, error) {
+	p := &picture{
+		live: live, judged: true, first: res.Front, last: res.Tail.LSN,
+		durable: min(res.Watermark, res.Tail.LSN), verdict: Verdict(res.Verdict),
+	}
+	if res.Verdict == recovery.Damaged {
+		p.damage = newReport(o.path, res).Damage
+		p.lost = res.Watermark > res.Tail.LSN || res.Tail.File < 0
+	}
+	for i, f := range files {
+		switch res.Segments[i].State {
+		case recovery.StateUnread, recovery.StateFull, recovery.StateActive:
+		default:
+			continue
+		}
+		h, err := readHead(f.file, f.entry)
+		if err != nil {
+			// One without a stamp holds no record yet; one that is damaged is
+			// found missing when a record of it is asked for.
+			continue
+		}
+		p.segments = append(p.segments, h)
+		if i != res.Tail.File {
+			continue
+		}
+		if p.tail, err = o.acquire(&h); err != nil {
+			return nil, err
+		}
+		p.notice = f.notice
+		break
+	}
+	return p, nil
+}
+
+// judgedFile is a segment's file as the judgement reads it.
+type judgedFile struct {
+	entry
+	file   *durability.File
+	size   int64
+	mem    *durability.Mapping
+	notice notice // before anything was judged
+}
+
+var _ recovery.Bytes = (*judgedFile)(nil)
+
+// open opens the file for reading, and reads its readers' block.
+func (f *judgedFile) open(dir *durability.Dir) (err error) {
+	if f.file, err = dir.Open(f.name, false); err != nil {
+		return err
+	}
+	b := make([]byte, frame.BoardBytes)
+	if n, _ := f.file.ReadAt(b, frame.BoardOffset); n == len(b) {
+		word := func(off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
+		f.notice = notice{
+			epoch: word(frame.BoardEpoch), next: word(frame.BoardNext), front: LSN(word(frame.BoardFront)),
+			appended: LSN(word(frame.BoardAppended)), durable: LSN(word(frame.BoardDurable)),
+		}
+	}
+	if f.size, err = f.file.Size(); err != nil {
+		f.close()
+	}
+	return err
+}
+
+// Head implements recovery.Bytes.
+func (f *judgedFile) Head() ([]byte, error) {
+	head := make([]byte, frame.DataOffset)
+	n, err := f.file.ReadAt(head, 0)
+	if err != nil && !isEOF(err) {
+		return nil, err
+	}
+	return head[:n], nil
+}
+
+// Load implements recovery.Bytes.
+func (f *judgedFile) Load() (_ []byte, err error) {
+	if f.size == 0 {
+		return nil, nil
+	}
+	if f.mem, err = f.file.Map(f.size, false); err != nil {
+		return nil, err
+	}
+	return f.mem.Bytes(), nil
+}
+
+// Touch implements recovery.Bytes.
+func (f *judgedFile) Touch(from, to int64) error {
+	if f.mem == nil {
+		return nil
+	}
+	return f.mem.PopulateRead(from, to-from)
+}
+
+// Unload implements recovery.Bytes.
+func (f *judgedFile) Unload() {
+	if f.mem != nil {
+		_ = f.mem.Unmap() // read-only
+		f.mem = nil
+	}
+}
+
+// close closes the file.
+func (f *judgedFile) close() {
+	f.Unload()
+	_ = f.file.Close() // read-only
+}

@@ -1,0 +1,271 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seawall-wal/seawall/durability"
+)
+
+// How patient a LogReader is.
+const (
+	// trustPause is how long a writer is watched to see it at work.
+	trustPause = 200 * time.Microsecond
+	// settleTime is how long what makes no sense is looked at again: a writer
+	// that is being started, or a cut, explains it.
+	settleTime = time.Second
+	// minPoll and maxPoll are the least and the longest time between two looks of
+	// a follower at the words that the writer keeps up.
+	minPoll = 50 * time.Microsecond
+	maxPoll = 10 * time.Millisecond
+	// silence is how long these may stay as they are before the lock and the
+	// directory are looked at.
+	silence = 100 * time.Millisecond
+)
+
+// LogReader reads a log, beside its writer in another process or without one.
+// It needs read permission only, writes nothing and takes no lock. All of its
+// methods are safe for concurrent use by many goroutines; its Readers are not.
+//
+// While the log has a writer, records are readable when their Append has
+// returned, and what is durable is what the writer knows to be. Of a log without
+// a writer those are read that Open would keep, and what is proved to be durable
+// counts as durable.
+type LogReader struct {
+	path   string
+	closed atomic.Bool
+	now    atomic.Pointer[picture]
+	asked  atomic.Int64 // when the lock was last asked, in Unix nanoseconds
+
+	mu      sync.Mutex
+	dir     *durability.Dir
+	lock    *durability.File // nil where there is none yet
+	kept    map[uint64]*besideSegment
+	clock   uint64
+	trusted bool // a living writer was seen to keep its block up
+}
+
+var _ source = (*LogReader)(nil)
+
+// OpenReader opens the log in a directory for reading. A writer may come, die
+// and come again meanwhile: readers go on.
+//
+// It returns ErrMissing, ErrForeign, ErrVersion, and errors of the filesystem.
+// That a log is damaged is found by the Reader that comes to the place.
+func OpenReader(dir string) (*LogReader, error) {
+	d, err := durability.OpenDir(dir, nil)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", ErrMissing, err)
+		}
+		return nil, err
+	}
+	o := &LogReader{path: dir, dir: d, kept: make(map[uint64]*besideSegment)}
+	wait := patience{o: o}
+	for {
+		err = o.refresh(nil)
+		if !errors.Is(err, errUnsettled) {
+			break
+		}
+		if err = wait.more(context.Background()); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
+	return o, nil
+}
+
+// Reader returns a reader whose first record is the one with that LSN, or the
+// log's first one for 0. Close it: it holds a segment mapped.
+func (o *LogReader) Reader(from LSN) *Reader {
+	return &Reader{src: o, next: from, cur: cursor{window: populateBytes}}
+}
+
+// Get returns a copy of the record with that LSN. It returns ErrTruncated for
+// an LSN below the log's first, ErrNotFound for one that is not readable yet,
+// and what Reader.Err returns.
+func (o *LogReader) Get(lsn LSN) ([]byte, error) {
+	if lsn == 0 {
+		return nil, truncated(lsn, o.FirstLSN())
+	}
+	r := Reader{src: o, next: lsn, cur: cursor{window: 2 * indexStep}}
+	defer o.leave(&r)
+	ok, err := o.fetch(context.Background(), &r)
+	if err == nil && !ok {
+		err = notThere(lsn, o.LastLSN())
+	}
+	return r.rec, err
+}
+
+// FirstLSN returns the log's first LSN. Where LastLSN is smaller, the log is
+// empty.
+func (o *LogReader) FirstLSN() LSN { first, _ := o.bounds(false); return first }
+
+// LastLSN returns the LSN of the last record that is readable.
+func (o *LogReader) LastLSN() LSN { _, last := o.bounds(false); return last }
+
+// DurableLSN returns the last LSN that survives power loss.
+func (o *LogReader) DurableLSN() LSN { _, last := o.bounds(true); return last }
+
+// Live reports whether the log has a writer now.
+func (o *LogReader) Live() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	live, err := o.ask()
+	return err == nil && live
+}
+
+// Verdict returns how the log was judged when it was last found without a writer,
+// as far back as Open would look, and Clean beside a writer: what is in the making
+// there is not torn. Verify reads everything.
+func (o *LogReader) Verdict() Verdict {
+	if p := o.now.Load(); p != nil && !p.live {
+		return p.verdict
+	}
+	return Clean
+}
+
+// Close ends the reading: those who follow get ErrClosed. Mappings are given up
+// with the Readers that hold them.
+func (o *LogReader) Close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed.CompareAndSwap(false, true) {
+		return ErrClosed
+	}
+	o.install(nil)
+	for _, s := range o.kept {
+		o.discard(s)
+	}
+	err := o.dir.Close()
+	if o.lock != nil {
+		err = errors.Join(err, o.lock.Close())
+	}
+	return err
+}
+
+// bounds returns the first and the last record that may be read now. Where the
+// log cannot be looked at, it is what was last seen.
+func (o *LogReader) bounds(durable bool) (first, last LSN) {
+	wait := patience{o: o}
+	for {
+		o.mu.Lock()
+		p := o.now.Load()
+		if p == nil {
+			o.mu.Unlock()
+			return 0, 0 // closed
+		}
+		n, err := p.notice, error(nil)
+		if p.tail != nil {
+			n, err = loadNotice(p.tail.mem)
+		}
+		o.mu.Unlock()
+		if err == nil && p.agrees(n) {
+			return p.bounds(n, durable)
+		}
+		if err = o.refresh(p); errors.Is(err, errUnsettled) {
+			err = wait.more(context.Background())
+		}
+		if err != nil {
+			return p.bounds(p.notice, durable)
+		}
+	}
+}
+
+// ask asks the lock whether the log has a writer. The caller holds mu.
+func (o *LogReader) ask() (bool, error) {
+	if o.closed.Load() {
+		return false, ErrClosed
+	}
+	o.asked.Store(time.Now().UnixNano())
+	if o.lock == nil {
+		f, err := o.dir.Open(lockName, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		o.lock = f
+	}
+	return o.lock.Locked()
+}
+
+// patience waits for a writer that is at work to make sense again. When it has
+// ended, the log is judged without a word of the writer's.
+type patience struct {
+	o      *LogReader
+	since  time.Time
+	pause  time.Duration
+	looks  int
+	judged bool
+}
+
+// errImpatient says that all patience is over.
+var errImpatient = errors.New("wal: it was waited for long enough")
+
+// more waits a moment, and has the log looked at again. In the end it judges,
+// once, and then returns errImpatient.
+func (w *patience) more(ctx context.Context) error {
+	if w.since.IsZero() {
+		w.since, w.pause = time.Now(), minPoll
+	}
+	if w.judged {
+		return errImpatient
+	}
+	o := w.o
+	p := o.now.Load()
+	// Without a writer, one more look is enough: nobody is at work.
+	if live := p == nil || p.live; live && time.Since(w.since) < settleTime || w.looks == 0 {
+		w.looks++
+		if err := sleep(ctx, w.pause); err != nil {
+			return err
+		}
+		w.pause = min(2*w.pause, maxPoll)
+		if err := o.refresh(p); !errors.Is(err, errUnsettled) {
+			return err
+		}
+		return nil
+	}
+	w.judged = true
+	err := o.judgeNow()
+	if errors.Is(err, errUnsettled) {
+		w.judged = false
+		err = sleep(ctx, maxPoll)
+	}
+	return err
+}
+
+// judgeNow makes a judgement the present picture, whoever has the lock.
+func (o *LogReader) judgeNow() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	live, err := o.ask()
+	if err != nil {
+		return err
+	}
+	p, err := o.judge(live)
+	if err == nil {
+		o.install(p)
+	}
+	return err
+}
+
+// sleep waits, unless the context ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,300 @@
+package wal
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// picture is where a log was when it was looked at: it is never changed, but
+// replaced.
+type picture struct {
+	live     bool           // it had a writer
+	segments []segmentHead  // those with records, by ordinal
+	tail     *besideSegment // the last of them, acquired; nil where there is none
+	notice   notice         // of the tail
+
+	// judged says that the notice is not believed, since no living writer was
+	// seen to change it: a crash may have left it. What was judged holds as long as
+	// it does not change.
+	judged               bool
+	first, last, durable LSN
+	verdict              Verdict
+	damage               []Damage
+	lost                 bool // acknowledged records behind last are lost
+}
+
+// agrees reports whether the picture still holds when the tail's block says n.
+func (p *picture) agrees(n notice) bool {
+	if p.judged {
+		return n == p.notice
+	}
+	return n.epoch == p.notice.epoch && n.next == p.notice.next
+}
+
+// bounds returns the first and the last record that may be read.
+func (p *picture) bounds(n notice, durable bool) (first, last LSN) {
+	switch {
+	case p.judged && durable:
+		return p.first, p.durable
+	case p.judged:
+		return p.first, p.last
+	case durable:
+		return n.front, n.durable
+	}
+	return n.front, n.appended
+}
+
+// find returns the segment that holds a record, or nil.
+func (p *picture) find(lsn LSN) *segmentHead {
+	i := sort.Search(len(p.segments), func(i int) bool { return p.segments[i].stamp.First > lsn })
+	if i == 0 {
+		return nil
+	}
+	return &p.segments[i-1]
+}
+
+// holds reports whether the segment is one of the log.
+func (p *picture) holds(h *segmentHead) bool {
+	return slices.ContainsFunc(p.segments, func(o segmentHead) bool { return o.is(h) })
+}
+
+// refresh replaces a picture that does not hold any more, unless somebody else
+// did.
+func (o *LogReader) refresh(old *picture) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed.Load() {
+		return ErrClosed
+	}
+	if o.now.Load() != old {
+		return nil
+	}
+	p, err := o.look(old)
+	if err != nil {
+		return err
+	}
+	o.install(p)
+	return nil
+}
+
+// install makes a picture the one that readers go by. The caller holds mu.
+func (o *LogReader) install(p *picture) {
+	if old := o.now.Load(); old != nil {
+		o.release(old.tail)
+	}
+	o.now.Store(p)
+	if p != nil {
+		o.keepOnly(p.segments)
+	}
+}
+
+// look looks where the log is: what its writer says or, where it has none, how
+// what is there is judged. The caller holds mu.
+func (o *LogReader) look(old *picture) (*picture, error) {
+	for {
+		live, err := o.ask()
+		if err != nil {
+			return nil, err
+		}
+		if live {
+			return o.lookLive(old)
+		}
+		p, err := o.judge(false)
+		if err != nil {
+			return nil, err
+		}
+		// A writer that came meanwhile may have changed what was judged.
+		if live, err = o.ask(); err == nil && !live {
+			return p, nil
+		}
+		o.release(p.tail)
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lookLive looks where a writer is. The first time, it may be one that is still
+// opening the log, and its block what a crash left: unless it is seen to change,
+// what is readable must also be judged to be there.
+func (o *LogReader) lookLive(old *picture) (*picture, error) {
+	p, err := o.survey(old)
+	if err != nil {
+		return nil, err
+	}
+	if !o.trusted && old == nil {
+		time.Sleep(trustPause)
+		var n notice
+		if n, err = loadNotice(p.tail.mem); err != nil || !p.agrees(n) {
+			o.release(p.tail)
+			return nil, errors.Join(err, errUnsettled)
+		}
+		o.trusted = n != p.notice
+	}
+	if old != nil && old.tail != nil && old.tail.is(&p.tail.segmentHead) && old.notice != p.notice {
+		o.trusted = true
+	}
+	if o.trusted {
+		return p, nil
+	}
+	j, err := o.judge(true)
+	if err != nil {
+		o.release(p.tail)
+		return nil, err
+	}
+	if j.tail == nil || !j.tail.is(&p.tail.segmentHead) {
+		// The writer is still opening it, and will go on where it judges that the
+		// log ends; it is there that it will say so.
+		o.release(p.tail)
+		return j, nil
+	}
+	o.release(j.tail)
+	p.judged, p.verdict, p.damage, p.lost = true, j.verdict, j.damage, j.lost
+	p.first = p.notice.front
+	p.last = min(p.notice.appended, j.last)
+	p.durable = min(p.notice.durable, p.last)
+	return p, nil
+}
+
+// survey finds the segment that a living writer appends to, and those before
+// it. The caller holds mu.
+func (o *LogReader) survey(old *picture) (*picture, error) {
+	entries, err := listSegments(o.dir)
+	if err != nil {
+		return nil, err
+	}
+	heads := &headList{o: o, entries: entries}
+	tail, err := heads.tail()
+	if err != nil {
+		return nil, err
+	}
+	p := &picture{live: true, tail: tail}
+	p.notice, err = loadNotice(tail.mem)
+	if err == nil {
+		p.segments, err = heads.chain(&tail.segmentHead, p.notice, old)
+	}
+	var n notice
+	if err == nil {
+		n, err = loadNotice(tail.mem)
+	}
+	if err == nil && (n.epoch == 0 || !p.agrees(n) || n.next != 0) {
+		err = errUnsettled
+	}
+	if err != nil {
+		o.release(tail)
+		return nil, err
+	}
+	return p, nil
+}
+
+// headList reads heads of a listing, from the end.
+type headList struct {
+	o       *LogReader
+	entries []entry // what is left
+}
+
+// previous returns the last stamped segment of the list, and takes it off.
+func (l *headList) previous() (*segmentHead, error) {
+	for n := len(l.entries); n > 0; n = len(l.entries) {
+		e := l.entries[n-1]
+		l.entries = l.entries[:n-1]
+		f, h, err := l.o.openHead(e)
+		switch {
+		case errors.Is(err, frame.ErrZero), errors.Is(err, frame.ErrInvalid):
+			continue // prepared, or on its way to be
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, errUnsettled // removed since it was listed
+		case errors.Is(err, frame.ErrVersion):
+			return nil, errors.Join(ErrVersion, err)
+		case err != nil:
+			return nil, err
+		}
+		if err = f.Close(); err != nil {
+			return nil, err
+		}
+		return &h, nil
+	}
+	return nil, errUnsettled
+}
+
+// tail finds the segment that the log ends in: the last one that is stamped or,
+// while a cut removes segments, one before.
+func (l *headList) tail() (*besideSegment, error) {
+	h, err := l.previous()
+	if err != nil {
+		return nil, err
+	}
+	last, err := l.o.acquire(h)
+	if err != nil {
+		return nil, err
+	}
+	said, err := loadNotice(last.mem)
+	if err == nil && said.next == 0 && h.stamp.First <= said.appended+1 {
+		return last, nil
+	}
+	l.o.release(last)
+	if err != nil {
+		return nil, err
+	}
+	if said.next != 0 {
+		return nil, errUnsettled // it is on its way to another one
+	}
+	for h.stamp.First > said.appended+1 {
+		if h, err = l.previous(); err != nil {
+			return nil, err
+		}
+	}
+	cut, err := l.o.acquire(h)
+	if err != nil {
+		return nil, err
+	}
+	n, err := loadNotice(cut.mem)
+	if err == nil && (n.epoch != said.epoch || n.next != 0) {
+		err = errUnsettled
+	}
+	if err != nil {
+		l.o.release(cut)
+		return nil, err
+	}
+	return cut, nil
+}
+
+// chain returns the segments of the log up to its tail, from the one that holds
+// its first record on. Those that were known before, in the same epoch, are not
+// read again.
+func (l *headList) chain(tail *segmentHead, n notice, old *picture) ([]segmentHead, error) {
+	if old != nil && (old.judged || old.notice.epoch != n.epoch) {
+		old = nil
+	}
+	list := []segmentHead{*tail}
+	for h := tail; h.stamp.First > n.front && h.stamp.Flags&frame.StampReset == 0; {
+		if old != nil && old.holds(h) {
+			i := slices.IndexFunc(old.segments, func(o segmentHead) bool { return o.is(h) })
+			if i == 0 {
+				return nil, errUnsettled
+			}
+			h = &old.segments[i-1]
+			list = append(list, *h)
+			continue
+		}
+		before, err := l.previous()
+		if err != nil {
+			return nil, err
+		}
+		if before.header.Ordinal == h.header.Ordinal {
+			continue // the same under its other name
+		}
+		if before.header.Ordinal+1 != h.header.Ordinal || before.header.UUID != h.header.UUID {
+			return nil, errUnsettled
+		}
+		h = before
+		list = append(list, *h)
+	}
+	slices.Reverse(list)
+	return list, nil
+}
