@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -144,13 +145,12 @@ func TestDumpMeetsCutInHeads(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitReady(t, l, dir, 2)
-	done := false
+	var done atomic.Bool // asked by the log's goroutines too
 	durabilitytest.Inject(t, dir, func(c *durabilitytest.Call) error {
-		if done || c.Op != durabilitytest.OpRead || c.Phase != durability.After || c.Length != frame.DataOffset ||
-			!strings.HasSuffix(c.Name, "7.wal") {
+		if c.Op != durabilitytest.OpRead || c.Phase != durability.After || c.Length != frame.DataOffset ||
+			!strings.HasSuffix(c.Name, "7.wal") || !done.CompareAndSwap(false, true) {
 			return nil
 		}
-		done = true
 		err := l.Reset(36)
 		appendRecords(t, l, 8, 7000)
 		return err
@@ -159,8 +159,8 @@ func TestDumpMeetsCutInHeads(t *testing.T) {
 		wantRecord(t, lsn, 7000, p)
 		return nil
 	})
-	if err != nil || !done {
-		t.Errorf("reset: %v; %v", done, err)
+	if err != nil || !done.Load() {
+		t.Errorf("reset: %v; %v", done.Load(), err)
 	}
 }
 
