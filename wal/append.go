@@ -252,7 +252,7 @@ func (l *Log) stamp(s *segment, previous frame.Link, flags uint32) error {
 		err = s.mem.Store(frame.StampOffset, bytes[:], nil)
 	}
 	if err == nil {
-		s.first = st.First
+		s.first, s.previous = st.First, previous
 		s.start = place{off: frame.DataOffset, link: first, lsn: st.First - 1, epoch: l.epoch}
 		s.index.add(s.start)
 		return nil

@@ -36,6 +36,12 @@ func (h *segmentHead) start() place {
 	return place{off: frame.DataOffset, link: h.link, lsn: h.stamp.First - 1, epoch: h.stamp.Epoch}
 }
 
+// follows is view.follows for a segment that is not mapped.
+func (h *segmentHead) follows(at place) bool {
+	v := view{start: h.start(), previous: h.stamp.Previous}
+	return v.follows(at)
+}
+
 // readHead decodes the head of an open file. It returns frame.ErrZero or
 // ErrInvalid where that is not the segment of the name, or has no stamp.
 func readHead(f *durability.File, e entry) (segmentHead, error) {

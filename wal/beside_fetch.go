@@ -221,6 +221,9 @@ func (o *LogReader) position(r *Reader) error {
 		return errNoFrame // its segment is missing
 	}
 	if b.seg == nil || !b.seg.is(h) {
+		if err := o.carry(r, h); err != nil {
+			return err
+		}
 		if err := o.enter(r, h); err != nil {
 			return err
 		}
@@ -238,6 +241,32 @@ func (o *LogReader) position(r *Reader) error {
 	}
 	r.cur.enter(v, at)
 	return nil
+}
+
+// carry follows the chain from the record that was returned last to the end of
+// its segment, and returns errNoFrame where the next one does not go on from
+// there. Where that segment went meanwhile, there is nothing to follow.
+func (o *LogReader) carry(r *Reader, h *segmentHead) error {
+	b := &r.beside
+	if r.last == 0 || r.last != r.next-1 || b.in.is(h) || !b.pic.holds(&b.in) {
+		return nil
+	}
+	if b.seg == nil || !b.seg.is(&b.in) {
+		if err := o.enter(r, &b.in); err != nil {
+			return err
+		}
+	}
+	if v := b.seg.view(); !r.cur.holds(v, r.next) {
+		r.cur.enter(v, b.anchor)
+	}
+	err := r.cur.seek(r.next)
+	if errors.Is(err, errNoFrame) && h.follows(r.cur.at) {
+		return nil
+	}
+	if err == nil { // it has the record itself: it is not the one before
+		err = errNoFrame
+	}
+	return err
 }
 
 // enter makes a segment the one that the reader is in.

@@ -167,7 +167,7 @@ func (l *Log) reopenSegment(ordinal uint64) (*segment, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
-	s.taken, s.first = true, st.First
+	s.taken, s.first, s.previous = true, st.First, st.Previous
 	s.start = place{off: frame.DataOffset, link: link, lsn: st.First - 1, epoch: st.Epoch}
 	return s, nil
 }

@@ -49,7 +49,8 @@ var (
 
 // CorruptError reports that acknowledged records are lost or altered. Nothing
 // was changed. Restore the log from a copy, or let Repair with Force cut it at
-// the damage.
+// the damage. A copy that was made while the log was written, file by file, may
+// say so too: make it again with the writer closed.
 type CorruptError struct {
 	// Dir is the log's directory.
 	Dir string
@@ -74,7 +75,9 @@ func (e *CorruptError) Error() string {
 	if n := len(e.Damage) - 1; n > 0 {
 		more = fmt.Sprintf("; %d more places are damaged", n)
 	}
-	return fmt.Sprintf("wal: %s/%s: damaged at offset %d: %s: %s%s; see `seawall verify`, and `seawall repair --force` to cut the log there",
+	return fmt.Sprintf("wal: %s/%s: damaged at offset %d: %s: %s%s; "+
+		"see `seawall verify`; restore the log from a copy, or cut it there by `seawall repair --force`; "+
+		"a copy that was made while the log was written is to be made again, with the writer closed",
 		e.Dir, e.File, e.Offset, e.Reason, lost, more)
 }
 

@@ -3,6 +3,7 @@ package wal
 import (
 	"context"
 	"errors"
+	"slices"
 )
 
 var _ source = (*Log)(nil)
@@ -66,7 +67,7 @@ func (l *Log) tryFetch(r *Reader) (ok bool, missing *stored, err error) {
 		if v, missing = t.following(r.cur.view.st); missing != nil {
 			return false, missing, nil
 		}
-		if v.st == nil || v.start.lsn != r.cur.at.lsn {
+		if v.st == nil || !v.follows(r.cur.at) {
 			break
 		}
 		r.cur.enter(v, v.start)
@@ -119,20 +120,22 @@ func (l *Log) mayRead(r *Reader) (bool, error) {
 // mapped first, or nil.
 func (l *Log) position(r *Reader) (missing *stored, err error) {
 	c := &r.cur
-	here := c.view.st != nil && c.at.lsn == r.next-1
-	if here {
-		// The view may be of a mapping that was given up meanwhile.
-		if st := c.view.st; st.mapped() && st.view().mem == c.view.mem {
+	if st := c.view.st; st != nil && c.at.lsn == r.next-1 {
+		// The chain is carried on from the place, into the next segment too. The
+		// view may be of a mapping that was given up meanwhile.
+		switch {
+		case st.mapped():
+			if v := st.view(); v.mem != c.view.mem {
+				c.enter(v, c.at)
+			}
 			return nil, nil
+		case slices.Contains(l.store.list, st):
+			return st, nil
 		}
 	}
 	v, missing, err := l.store.find(r.next)
 	if missing != nil || err != nil {
 		return missing, err
-	}
-	if here && c.view.st == v.st {
-		c.enter(v, c.at)
-		return nil, nil
 	}
 	at, err := l.nearest(v, r.next)
 	c.enter(v, at)

@@ -156,3 +156,34 @@ func TestReader(t *testing.T) {
 		wantRecord(t, lsn, 5000, future.Record())
 	}
 }
+
+// TestDamagedHeadIsNamed gets a record from a segment whose stamp was damaged
+// under an open log: the error says in which file of which directory.
+func TestDamagedHeadIsNamed(t *testing.T) {
+	l, dir := newTestLog(t, small())
+	for len(l.Segments()) < 4 {
+		appendRecords(t, l, 50, 500)
+	}
+	if err := l.Sync(); err != nil { // which gives up the mappings of full segments
+		t.Fatal(err)
+	}
+	s := &specimen{t: t, dir: dir}
+	before := s.get(firstName)
+	f, err := os.OpenFile(filepath.Join(dir, firstName), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err = f.WriteAt([]byte("x"), frame.StampOffset); err != nil {
+		t.Fatal(err)
+	}
+	var c *wal.CorruptError
+	_, err = l.Get(1)
+	if !errors.As(err, &c) || c.Dir != dir || c.File != firstName || c.Offset != frame.StampOffset {
+		t.Errorf("get: %v, %+v", err, c)
+	}
+	if _, err = f.WriteAt(before[:frame.DataOffset], 0); err != nil {
+		t.Fatal(err)
+	}
+	wantRecords(t, l, 1, l.LastLSN(), 500)
+}

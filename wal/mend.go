@@ -131,7 +131,7 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 	slices.SortFunc(l.store.list, func(a, b *stored) int { return int(a.ordinal) - int(b.ordinal) })
 	st, first, err := frame.DecodeStamp(tail.head[frame.StampOffset:], &s.header)
 	if err == nil {
-		s.first = st.First
+		s.first, s.previous = st.First, st.Previous
 		s.start = place{off: frame.DataOffset, link: first, lsn: st.First - 1, epoch: st.Epoch}
 	}
 	s.taken = true

@@ -31,10 +31,12 @@ type segment struct {
 	seed    frame.Seed
 	first   LSN   // of its first record; set at rotation
 	start   place // before its first frame; set at rotation
-	file    *durability.File
-	mem     *durability.Mapping
-	expect  durability.Expectation // the file as it was when it was mapped
-	align   int64                  // where a commit may begin, in bytes
+	// previous is the last link of the segment before it, as its stamp says.
+	previous frame.Link
+	file     *durability.File
+	mem      *durability.Mapping
+	expect   durability.Expectation // the file as it was when it was mapped
+	align    int64                  // where a commit may begin, in bytes
 
 	index index
 	lease lease // of mem and file

@@ -150,6 +150,14 @@ type view struct {
 	seed  frame.Seed
 	start place
 	size  int64
+	// previous is the last link of the segment before it.
+	previous frame.Link
+}
+
+// follows reports whether the segment goes on from a place: otherwise one of the
+// two is of another moment of the log, or of another end that it had.
+func (v *view) follows(at place) bool {
+	return v.start.lsn == at.lsn && v.previous == at.link && v.start.epoch >= at.epoch
 }
 
 // locate returns the segment with that record, mapped. The caller holds mu for
@@ -222,11 +230,13 @@ func (st *stored) view() view {
 	if s := st.seg; s != nil {
 		return view{
 			st: st, name: st.name, lease: &s.lease, mem: s.mem, seed: s.seed, start: s.start, size: s.size(),
+			previous: s.previous,
 		}
 	}
 	return view{
 		st: st, name: st.name, lease: st.lease, mem: st.mem, seed: st.header.Seed(), size: st.header.SegmentBytes,
-		start: place{off: frame.DataOffset, link: st.link, lsn: st.stamp.First - 1, epoch: st.stamp.Epoch},
+		start:    place{off: frame.DataOffset, link: st.link, lsn: st.stamp.First - 1, epoch: st.stamp.Epoch},
+		previous: st.stamp.Previous,
 	}
 }
 
@@ -244,7 +254,7 @@ func (t *segments) mapIn(st *stored) error {
 	if err != nil {
 		return err
 	}
-	if err := st.load(f, t.uuid); err != nil {
+	if err := st.load(t.dir.Path(), f, t.uuid); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	t.clock++
@@ -271,13 +281,13 @@ func (t *segments) evict() {
 }
 
 // load reads the segment's head and maps it for reading.
-func (st *stored) load(f *durability.File, id frame.UUID) error {
+func (st *stored) load(dir string, f *durability.File, id frame.UUID) error {
 	head := make([]byte, frame.DataOffset)
 	if _, err := f.ReadAt(head, 0); err != nil && !isEOF(err) {
 		return err
 	}
 	bad := func(off int64, reason string) error {
-		return newCorruptError("", []Damage{{File: f.Path(), Offset: off, Reason: reason}})
+		return newCorruptError(dir, []Damage{{File: st.name, Offset: off, Reason: reason}})
 	}
 	h, err := frame.DecodeHeader(head)
 	if err != nil || h.UUID != id || h.Ordinal != st.ordinal {
