@@ -45,6 +45,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GORACE", os.Getenv("GORACE")) // how the race detector is set up, if it is on
+			return nil
+		},
 		Condition: func(cond string) (bool, error) {
 			if cond != "mount" {
 				return false, fmt.Errorf("unknown condition %s", cond)
