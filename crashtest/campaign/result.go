@@ -1,0 +1,74 @@
+//go:build linux
+
+package campaign
+
+import (
+	"slices"
+	"time"
+)
+
+// Result is what a campaign did and found. Where there are several (of the
+// commands' totals), they are in Results.
+type Result struct {
+	Campaign   string `json:"campaign"` // kill, model, ...
+	Filesystem string `json:"filesystem,omitempty"`
+	Seed       uint64 `json:"seed"`
+
+	// States were generated. Distinct ones have content that the campaign had not
+	// seen before, and were really checked.
+	States   int64 `json:"states"`
+	Distinct int64 `json:"distinct_states"`
+
+	Seconds float64 `json:"seconds"` // wall
+	Cores   int     `json:"cores"`
+	Rate    float64 `json:"states_per_second"` // distinct ones, over all cores
+
+	Lives int64 `json:"lives"` // workloads that were run
+
+	// Classes counts the distinct states of each class, by name, in the order
+	// that the campaign has them. One that has to have members and has none is in
+	// Missing: the campaign has not shown what it is for.
+	Classes []Class  `json:"classes,omitempty"`
+	Missing []string `json:"missing,omitempty"`
+
+	// Stopped says why it ended: budget, states, finding, interrupted or done.
+	Stopped string `json:"stopped"`
+
+	Findings []Finding `json:"findings"`
+
+	// Notes are in words what the numbers do not say.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Class is how many states of a kind there were.
+type Class struct {
+	Name  string `json:"name"`
+	Count int64  `json:"count"`
+}
+
+// Count adds n to a class.
+func (r *Result) Count(name string, n int64) {
+	i := slices.IndexFunc(r.Classes, func(c Class) bool { return c.Name == name })
+	if i < 0 {
+		r.Classes = append(r.Classes, Class{Name: name})
+		i = len(r.Classes) - 1
+	}
+	r.Classes[i].Count += n
+}
+
+// Finish completes what follows from the counts. Every class must have had its
+// Count, be it 0.
+func (r *Result) Finish(began time.Time) {
+	r.Seconds = time.Since(began).Seconds()
+	if r.Seconds > 0 {
+		r.Rate = float64(r.Distinct) / r.Seconds
+	}
+	for _, c := range r.Classes {
+		if c.Count == 0 {
+			r.Missing = append(r.Missing, c.Name)
+		}
+	}
+	if r.Findings == nil {
+		r.Findings = []Finding{} // a list in JSON, not null
+	}
+}

@@ -1,0 +1,143 @@
+//go:build linux
+
+package campaign
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/seawall-wal/seawall/durability"
+)
+
+// Subject is a write path under test that runs inside the lab's process, and
+// does all that matters through package durability.
+//
+// Its methods are called by several goroutines at once, each with a life or a
+// directory of its own.
+type Subject interface {
+	// Name says which subject it is. The name and a life's seed have to be enough
+	// to live the life again.
+	Name() string
+
+	// Workload lives one life in l.Dir. What it does depends on the seed of the
+	// life, and on what it finds in the directory, alone. It hands l.Tracer to
+	// package durability, notes what is known whenever that changes, and leaves
+	// nothing open behind. Its error ends the campaign: it is not a finding.
+	//
+	// In a life that goes on after a crash, l.Known is what was known of the one
+	// before; the workload begins with what recovery leaves, and says so by its
+	// first Note.
+	Workload(l *Life) error
+
+	// Recover does with what a crash left in dir what the program does when it
+	// starts, and returns what it then holds. It may write to dir. An error is a
+	// finding: a legal state was refused. Return *Broken to name the clause.
+	Recover(dir string) (Found, error)
+}
+
+// Pure is a Subject whose recovery is a function of bytes: it needs no
+// directory, and so is asked many thousand times a second. It must not keep or
+// change the files.
+type Pure interface {
+	Subject
+
+	// RecoverFiles returns what Recover would find.
+	RecoverFiles(files map[string][]byte) (Found, error)
+}
+
+// Life is one run of a workload.
+type Life struct {
+	// Dir is the directory that the life is lived in. What a crash leaves is what
+	// is left in it and below.
+	Dir string
+
+	// Seed chooses the workload; Rand is made from it.
+	Seed uint64
+	Rand *rand.Rand
+
+	// Tracer is to see every operation of package durability.
+	Tracer durability.Tracer
+
+	// Known is what was known when the life began, nil for one that begins in an
+	// empty directory. Killed says that it was the process that died, not the
+	// machine.
+	Known  Known
+	Killed bool
+
+	// Note replaces what is known from now on. It is safe for concurrent use; the
+	// value must not be changed afterwards.
+	Note func(Known)
+
+	// Now returns the newest Note, or Known before the first.
+	Now func() Known
+}
+
+// Known is what is known about a life at one moment: what was acknowledged, and
+// what may be there. It is the subject's own; the lab only keeps it.
+type Known any
+
+// Found is what recovery made of one crash state. Equal states are recovered
+// once, so that a Found is judged against many Knowns.
+type Found interface {
+	// Present returns an error unless all that was acknowledged is there: after
+	// the death of the process what needs no sync to survive it, too.
+	Present(k Known, killed bool) error
+
+	// Legal returns an error unless what is there may be there.
+	Legal(k Known, killed bool) error
+}
+
+// Acks is what is known of a program that says no more than what it holds
+// durable: a line for each acknowledgement.
+type Acks []string
+
+// Checked makes a Subject of a workload and a check, for write paths that have
+// no more to say. The workload calls ack as soon as it holds something durable;
+// the check returns an error unless all of it is there, in a legal state.
+func Checked(name string, workload func(l *Life, ack func(token string)) error, check func(dir string, acks []string) error) Subject {
+	return &checked{name: name, workload: workload, check: check}
+}
+
+type checked struct {
+	name     string
+	workload func(*Life, func(string)) error
+	check    func(string, []string) error
+}
+
+// Name implements Subject.
+func (c *checked) Name() string { return c.name }
+
+// Workload implements Subject.
+func (c *checked) Workload(l *Life) error {
+	return c.workload(l, func(token string) {
+		known, _ := l.Now().(Acks)
+		// Never in place: an earlier Note has the same beginning.
+		l.Note(append(known[:len(known):len(known)], token))
+	})
+}
+
+// Recover implements Subject. The check cannot be asked before the
+// acknowledgements are known: it is the Found that looks.
+func (c *checked) Recover(dir string) (Found, error) { return &checkedFound{c.check, dir}, nil }
+
+type checkedFound struct {
+	check func(string, []string) error
+	dir   string
+}
+
+// Present implements Found.
+func (f *checkedFound) Present(k Known, _ bool) error {
+	acks, _ := k.(Acks)
+	if err := f.check(f.dir, acks); err != nil {
+		return &Broken{Kind: Lost, What: fmt.Sprintf("of %d acknowledgements: %v", len(acks), err)}
+	}
+	return nil
+}
+
+// Legal implements Found.
+func (f *checkedFound) Legal(Known, bool) error {
+	if err := f.check(f.dir, nil); err != nil {
+		return &Broken{Kind: Illegal, What: err.Error()}
+	}
+	return nil
+}
