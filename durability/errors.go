@@ -93,10 +93,17 @@ func (e *ChangedError) Error() string {
 	return fmt.Sprintf("durability: %s was changed by someone else: %s", e.File, e.What)
 }
 
-// classify adds the sentinel that belongs to the kernel's answer.
+// classify adds the sentinel that belongs to the kernel's answer, or what to do
+// about it where its own words do not say that.
 func classify(err error) error {
 	if errors.Is(err, ErrNoSpace) {
 		return err
+	}
+	if errors.Is(err, unix.EMFILE) {
+		return fmt.Errorf("%w: raise the limit of the process (ulimit -n)", err)
+	}
+	if errors.Is(err, unix.ENFILE) {
+		return fmt.Errorf("%w: raise the limit of the system (sysctl fs.file-max)", err)
 	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)

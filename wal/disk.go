@@ -68,7 +68,7 @@ func (d *diskFile) refresh() (bool, error) {
 	}
 	now := d.data[:len(d.head)]
 	other := !bytes.Equal(now, d.head)
-	d.head = now
+	d.head = bytes.Clone(now)
 	return other, nil
 }
 
@@ -81,7 +81,10 @@ func (d *diskFile) Load() ([]byte, error) {
 	if err := d.file.Sync(); err != nil {
 		return nil, err
 	}
-	d.data = make([]byte, d.size)
+	var err error
+	if d.data, err = newRoom(d.file, d.size); err != nil {
+		return nil, err
+	}
 	d.loaded = true
 	return d.data, nil
 }
@@ -177,13 +180,15 @@ func (d *diskFile) makeReal() error {
 	return d.file.Sync()
 }
 
-// close closes the file, unless it was handed on.
+// close closes the file, unless it was handed on. Nothing that was loaded may be
+// looked at any more.
 func (d *diskFile) close() error {
-	if d.file == nil {
+	freeRoom(d.data)
+	f := d.file
+	d.file, d.data, d.loaded = nil, nil, false
+	if f == nil {
 		return nil
 	}
-	f := d.file
-	d.file, d.data = nil, nil
 	return f.Close()
 }
 
@@ -306,7 +311,11 @@ func (d *deviceFile) readHead() ([]byte, error) {
 func (d *deviceFile) Load() ([]byte, error) {
 	n := min(d.size, frame.MaxSegmentBytes)
 	if int64(cap(*d.room)) < n {
-		*d.room = make([]byte, n)
+		freeRoom(*d.room)
+		var err error
+		if *d.room, err = newRoom(d.file, n); err != nil {
+			return nil, err
+		}
 	}
 	d.data = (*d.room)[:n]
 	return d.data, nil

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if s := os.Getenv(besideReader); s != "" {
 		os.Exit(runBesideReader(s))
 	}
+	if s := os.Getenv(limitedChild); s != "" {
+		os.Exit(runLimited(s))
+	}
 	// A failing state machine prints its seed; no file is left in the tree.
 	if err := flag.Set("rapid.nofailfile", "true"); err != nil {
 		panic(err)

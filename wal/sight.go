@@ -331,5 +331,7 @@ func (s *sight) close() error {
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
 	}
+	freeRoom(s.room)
+	s.room = nil
 	return errors.Join(errs...)
 }
