@@ -185,6 +185,15 @@ func (d *Dir) Remove(name string) error {
 	return pathError("remove", filepath.Join(d.path, name), err)
 }
 
+// Writable returns nil where names may be made, changed and removed in the
+// directory, and otherwise why not: an error that matches fs.ErrPermission, or
+// unix.EROFS on a filesystem that is mounted read-only. It changes nothing. Ask
+// before a change that must not end halfway.
+func (d *Dir) Writable() error {
+	err := d.with(func(fd int) error { return unix.Faccessat(fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) })
+	return pathError("write to directory", d.path, err)
+}
+
 // Names returns the names in the directory as they are now, sorted.
 func (d *Dir) Names() ([]string, error) {
 	var names []string

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -280,6 +281,28 @@ func TestMkdirAllPseudo(t *testing.T) {
 		must(t, durability.MkdirAll(there, 0o755, nil))
 		remove()
 	}
+}
+
+// TestWritable asks as a user who may write to a directory, and as one who may
+// not.
+func TestWritable(t *testing.T) {
+	t.Parallel()
+	d := newDir(t, nil)
+	must(t, d.Writable())
+	must(t, os.Chmod(d.Path(), 0o555)) //nolint:gosec // a test's directory
+	denied := make(chan error)
+	go func() {
+		// The thread is not unlocked: it ends with the goroutine, and its user too.
+		runtime.LockOSThread()
+		if os.Getuid() == 0 {
+			_ = unix.Setfsuid(65534) // seen by the answer
+		}
+		denied <- d.Writable()
+	}()
+	wantErr(t, <-denied, fs.ErrPermission, d.Path())
+	must(t, os.Chmod(d.Path(), 0o755)) //nolint:gosec // a test's directory
+	must(t, d.Close())
+	wantErr(t, d.Writable(), durability.ErrClosed)
 }
 
 // TestFailuresLeakNothing counts the descriptors after what failed too late.

@@ -30,8 +30,9 @@ type round struct {
 // the log, and the sync goes on. Commit returns ErrNotFound for an LSN that
 // was not appended yet, ErrPoisoned after any failed sync, and ErrClosed. It
 // returns ErrNoSpace where the directory has no room for the name of a segment
-// that the log goes on in already: the records are in the log, and a later
-// Commit makes them durable when there is space.
+// that the log goes on in already, and an error that matches fs.ErrPermission
+// where it may not be written to: the records are in the log, and a later Commit
+// makes them durable when that is mended.
 //
 // A cut makes durable what was appended before it, and then removes it: a
 // Commit that waits for one of these records returns nil.

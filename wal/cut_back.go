@@ -87,6 +87,10 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 		c.seg, c.end, c.w = l.tail, l.at.off, l.witness
 		return c, nil
 	}
+	// Half a cut is poison: where no file may be removed, it does not begin.
+	if err = l.dir.Writable(); err != nil {
+		return nil, fmt.Errorf("wal: truncate the back to LSN %d: %w", lsn, err)
+	}
 	if c.seg, err = l.reopenSegment(ordinal); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,15 +23,12 @@ import (
 // its own limits: what it tries and the directory, separated by a comma.
 const limitedChild = "SEAWALL_TEST_LIMITED"
 
-// limitedTrials are what it tries. The race detector reserves memory of its own as
-// the heap grows, and ends the process where it gets none: address space is then
-// not tried.
-var limitedTrials = map[string]func(dir string) error{"descriptors": fewDescriptors}
-
-func init() {
-	if !raceDetector {
-		limitedTrials["address space"] = littleAddressSpace
-	}
+// limitedTrials are what it tries.
+var limitedTrials = map[string]func(dir string) error{
+	"descriptors":   fewDescriptors,
+	"address space": littleAddressSpace,
+	"permissions":   takenPermissions,
+	"names":         takenWhileNaming,
 }
 
 // runLimited tries it, and says what was not as it has to be.
@@ -46,23 +44,47 @@ func runLimited(s string) int {
 	return 0
 }
 
-// TestLimits reaches the limits of descriptors and of address space in a process
-// of its own, at every step: the error names the file and says what to raise,
-// nothing is lost, and the log goes on once the limit is raised.
+// tryLimited tries it in a process of its own, as a user who owns the directory
+// and nothing else where the test's own user is root, who may do everything.
+func tryLimited(t *testing.T, what string) {
+	t.Helper()
+	root := fastDir(t)
+	dir := filepath.Join(root, "log")
+	cmd := exec.Command(thisProgram)
+	if os.Getuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		if err := os.Chown(root, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd.Env = append(os.Environ(), limitedChild+"="+what+","+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%.4000s", err, out)
+	}
+	if rep, err := wal.Verify(dir); err != nil || rep.Verdict != wal.Clean {
+		t.Errorf("verify: %+v, %v", rep, err)
+	}
+}
+
+// thisProgram leads every user to the test binary, wherever it lies: only its
+// own permissions count. A copy would at times be busy: a child that is being
+// forked for another test holds the descriptor that it was written through.
+const thisProgram = "/proc/self/exe"
+
+// TestLimits reaches the limits of descriptors and of address space at every
+// step: the error names the file and says what to raise, nothing is lost, and the
+// log goes on once the limit is raised. The race detector reserves memory of its
+// own as the heap grows, and ends the process where it gets none.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	for what := range limitedTrials {
+	trials := []string{"descriptors"}
+	if !raceDetector {
+		trials = append(trials, "address space")
+	}
+	for _, what := range trials {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			dir := filepath.Join(fastDir(t), "log")
-			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), limitedChild+"="+what+","+dir)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%.4000s", err, out)
-			}
-			if rep, err := wal.Verify(dir); err != nil || rep.Verdict != wal.Clean {
-				t.Errorf("verify: %+v, %v", rep, err)
-			}
+			tryLimited(t, what)
 		})
 	}
 }

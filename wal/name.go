@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 )
 
@@ -23,9 +24,10 @@ func (l *Log) runNamer() {
 // segment whose sync fails before it holds records is discarded; one that
 // holds records poisons the log, and so does a directory whose sync fails.
 //
-// A directory that has no room for the name is none of these (C8): nothing was
-// done, and what the segment holds is synced. It is tried again until there is
-// room, and until then nothing in the segment is acknowledged.
+// A directory that has no room for the name (C8), or whose permissions somebody
+// took away, is none of these: nothing was done, and what the segment holds is
+// synced. It is tried again until there is room, and until then nothing in the
+// segment is acknowledged.
 func (l *Log) nameSegment(s *segment) {
 	defer close(s.named)
 	l.mu.Lock()
@@ -57,7 +59,7 @@ func (l *Log) nameSegment(s *segment) {
 		if l.discard(s, err) {
 			return
 		}
-		if !errors.Is(err, ErrNoSpace) {
+		if !errors.Is(err, ErrNoSpace) && !errors.Is(err, fs.ErrPermission) {
 			s.nameErr = err
 			_ = l.fail(err)
 			return
@@ -101,7 +103,7 @@ func (l *Log) discard(s *segment, cause error) bool {
 const renameRetry = 250 * time.Millisecond
 
 // naming is what a sync and the namer tell each other of a segment that holds
-// records and whose directory had no room for its name.
+// records and whose directory did not take its name.
 type naming struct {
 	again chan struct{} // a sync wants another attempt
 	full  chan noRoom   // the last attempt's failure
@@ -115,15 +117,16 @@ func newNaming() naming {
 // noRoom is why an attempt failed.
 type noRoom struct{ cause error }
 
-// noRoomError says that a sync has to wait for space. It is no poison.
+// noRoomError says that a sync has to wait for space, or for a permission. It is
+// no poison.
 type noRoomError struct{ cause error }
 
 // Error implements error.
 func (e *noRoomError) Error() string {
-	return fmt.Sprintf("wal: not durable yet, the directory has no room for the segment's name: %v", e.cause)
+	return fmt.Sprintf("wal: not durable yet, the directory does not take the segment's name: %v", e.cause)
 }
 
-// Unwrap returns the cause, which matches ErrNoSpace.
+// Unwrap returns the cause, which matches ErrNoSpace or fs.ErrPermission.
 func (e *noRoomError) Unwrap() error { return e.cause }
 
 // awaitSpace tells syncs why the segment has no name, and waits until another

@@ -82,6 +82,11 @@ func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 	if l.lock, err = openLock(d, o.FileMode); err != nil {
 		return l, err
 	}
+	// A recovery that may not remove a file would end halfway, and a log without a
+	// next segment soon: it is refused while every file is as it was.
+	if err = d.Writable(); err != nil {
+		return l, err
+	}
 	l.warnFilesystem()
 	if err := op.run(); err != nil {
 		return l, err

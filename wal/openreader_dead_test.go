@@ -311,12 +311,10 @@ func TestOpenReaderAsNobody(t *testing.T) {
 	dir := filepath.Join(root, "log")
 	l := openLog(t, dir, small())
 	g := &generations{l: l}
-	program := filepath.Join(root, "reader")
-	data, err := os.ReadFile(os.Args[0])
-	if err = errors.Join(err, os.WriteFile(program, data, 0o755), os.Chmod(root, 0o755), os.Chmod(dir, 0o555)); err != nil {
+	if err := errors.Join(os.Chmod(root, 0o755), os.Chmod(dir, 0o555)); err != nil {
 		t.Fatal(err)
 	}
-	p := startProgram(t, exec.Command(program), "follow", dir, &syscall.SysProcAttr{
+	p := startProgram(t, exec.Command(thisProgram), "follow", dir, &syscall.SysProcAttr{
 		Credential: &syscall.Credential{Uid: 65534, Gid: 65534},
 	})
 	for range sayAt {
