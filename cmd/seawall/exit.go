@@ -151,6 +151,8 @@ func hintFor(err error) string {
 		return "move that file elsewhere"
 	case errors.Is(err, wal.ErrVersion):
 		return "use a newer seawall"
+	case errors.Is(err, syscall.EMFILE) && !strings.Contains(err.Error(), "ulimit -n"): // not the log's
+		return "raise the limit of the process (ulimit -n)"
 	}
 	return ""
 }

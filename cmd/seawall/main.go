@@ -17,8 +17,10 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/seawall-wal/seawall/crashtest/experiment"
 )
@@ -54,7 +56,29 @@ func (p *process) runApp(app *cli.App, args []string) (code int) {
 		}
 	}()
 	p.json = asksForJSON(args)
+	if err := startPoller(); err != nil {
+		return p.finish(err)
+	}
 	return p.finish(app.Run(arrange(app, args)))
+}
+
+// startPoller makes the Go runtime open the two descriptors of its poller now, or
+// returns why it could not. The runtime would do it at the first timer, and end
+// the process where it gets none, with a log half open.
+func startPoller() error {
+	one, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err == nil {
+		var other int
+		if other, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err == nil {
+			_ = unix.Close(other)
+		}
+		_ = unix.Close(one)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot begin: %w", err)
+	}
+	time.Sleep(time.Nanosecond)
+	return nil
 }
 
 // finish says what went wrong, as the JSON object too if that was asked for

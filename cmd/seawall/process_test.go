@@ -72,8 +72,14 @@ func start(t *testing.T, args ...string) *running {
 // startWith is start with a file for stdin.
 func startWith(t *testing.T, stdin *os.File, args ...string) *running {
 	t.Helper()
+	return startIn(t, stdin, nil, args...)
+}
+
+// startIn is startWith with attributes of the process, or nil.
+func startIn(t *testing.T, stdin *os.File, attr *syscall.SysProcAttr, args ...string) *running {
+	t.Helper()
 	r := &running{t: t, cmd: exec.Command("seawall", args...), state: make(chan *os.ProcessState, 1)}
-	r.cmd.Stdin = stdin
+	r.cmd.Stdin, r.cmd.SysProcAttr = stdin, attr
 	outR, outW, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
