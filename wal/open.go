@@ -19,7 +19,9 @@ import (
 // trimmed first, and intact records behind it are saved; Recovery tells. Open
 // returns *CorruptError, with nothing changed, where acknowledged records are
 // lost or altered; ErrLocked where the log has a writer; ErrForeign,
-// ErrVersion, ErrNoSpace, ErrOptions; and any error of a sync.
+// ErrVersion, ErrNoSpace, ErrOptions; and any error of a sync. Where the
+// directory may not be written to, or the filesystem is read-only, it refuses
+// before anything is changed; OpenReader, Verify and Dump need neither.
 //
 // A crash during Open, at any point, any number of times, is harmless.
 func Open(dir string, o Options) (*Log, error) {
