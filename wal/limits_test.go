@@ -283,14 +283,14 @@ func littleAddressSpace(dir string) error {
 		defer lift()
 		return fn()
 	}
-	open := func() error {
+	open := func(step string) error {
 		l, err := wal.Open(dir, o)
 		if err == nil {
 			err = errors.Join(errors.New("opened without address space"), l.Close())
 		}
-		return wantLimit("open", err, unix.ENOMEM, dir, "ulimit -v")
+		return wantLimit("open", err, unix.ENOMEM, dir, step, "ulimit -v")
 	}
-	if err := starved(open); err != nil {
+	if err := starved(func() error { return open("map") }); err != nil {
 		return err
 	}
 	l, err := wal.Open(dir, o)
@@ -319,11 +319,13 @@ func littleAddressSpace(dir string) error {
 	if err = errors.Join(get(), l.Close()); err != nil {
 		return fmt.Errorf("get when the limit was lifted: %w", err)
 	}
-	if err = starved(open); err != nil {
-		return err
-	}
 	if err = starved(func() error {
-		return wantLimit("verify", second(wal.Verify(dir)), unix.ENOMEM, dir, "ulimit -v")
+		device := second(wal.VerifyWith(dir, wal.VerifyOptions{Device: true}))
+		return errors.Join(
+			open("load"),
+			wantLimit("verify", second(wal.Verify(dir)), unix.ENOMEM, dir, "ulimit -v"),
+			wantLimit("verify of the device", device, unix.ENOMEM, dir, "load", "ulimit -v"),
+		)
 	}); err != nil {
 		return err
 	}
