@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
 	"strings"
 
 	"github.com/seawall-wal/seawall/durability"
@@ -31,7 +30,14 @@ type entry struct {
 	temp    bool
 }
 
-// parseName reads a segment's name. Others are no business of the log.
+const (
+	// ordinalDigits is how many digits an ordinal has in a name.
+	ordinalDigits = 16
+	hexDigits     = "0123456789abcdef"
+)
+
+// parseName reads a segment's name, as finalName and tempName write it. Others
+// are no business of the log.
 func parseName(name string) (entry, bool) {
 	e := entry{name: name}
 	digits, ok := strings.CutSuffix(name, segmentSuffix)
@@ -41,12 +47,17 @@ func parseName(name string) (entry, bool) {
 			return e, false
 		}
 	}
-	n, err := strconv.ParseUint(digits, 16, 64)
-	if err != nil || n == 0 {
+	if len(digits) != ordinalDigits {
 		return e, false
 	}
-	e.ordinal = n
-	return e, name == finalName(n) || name == tempName(n)
+	for i := range len(digits) {
+		d := strings.IndexByte(hexDigits, digits[i])
+		if d < 0 {
+			return e, false
+		}
+		e.ordinal = e.ordinal<<4 | uint64(d)
+	}
+	return e, e.ordinal != 0
 }
 
 // listSegments returns the segments' files by ordinal, the final name before
@@ -56,18 +67,23 @@ func listSegments(dir *durability.Dir) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	var finals []entry
+	return appendEntries(nil, names), nil
+}
+
+// appendEntries appends the segments among a directory's names, which are
+// sorted, in the order of listSegments.
+func appendEntries(list []entry, names []string) []entry {
 	for _, name := range names {
 		e, ok := parseName(name)
 		if !ok {
 			continue
 		}
-		if n := len(finals); !e.temp && n > 0 && finals[n-1].temp && finals[n-1].ordinal == e.ordinal {
-			finals[n-1], e = e, finals[n-1]
+		if n := len(list); !e.temp && n > 0 && list[n-1].temp && list[n-1].ordinal == e.ordinal {
+			list[n-1], e = e, list[n-1]
 		}
-		finals = append(finals, e)
+		list = append(list, e)
 	}
-	return finals, nil
+	return list
 }
 
 // openLock opens the file whose lock makes a writer the only one. It is
@@ -111,30 +127,44 @@ func deviceLockUUID(f *durability.File) (frame.UUID, error) {
 
 // readLockUUID returns the UUID that the lock file names, or zero.
 func readLockUUID(read func([]byte, int64) (int, error)) (frame.UUID, error) {
-	buf := make([]byte, len(lockText(frame.UUID{})))
+	buf := make([]byte, lockBytes)
 	n, err := read(buf, 0)
+	if n < len(buf) && isEOF(err) {
+		err = nil
+	}
 	if n < len(buf) {
-		if isEOF(err) {
-			err = nil
-		}
 		return frame.UUID{}, err
 	}
-	var id frame.UUID
-	hex := strings.ReplaceAll(strings.TrimPrefix(strings.TrimSuffix(string(buf), "\n"), "seawall log "), "-", "")
-	if len(hex) != 2*len(id) {
-		return frame.UUID{}, nil
+	return parseLock(buf), nil
+}
+
+// lockBytes is the length of what the lock file says.
+var lockBytes = len(lockText(frame.UUID{}))
+
+// parseLock returns the UUID in what the lock file says, or zero where it begins
+// with anything but lockText.
+func parseLock(b []byte) (id frame.UUID) {
+	const head = "seawall log "
+	if len(b) < lockBytes || string(b[:len(head)]) != head || b[lockBytes-1] != '\n' {
+		return frame.UUID{}
 	}
+	// Two digits a byte, in groups of 4, 2, 2, 2 and 6 bytes.
+	digits := b[len(head) : lockBytes-1]
 	for i := range id {
-		b, err := strconv.ParseUint(hex[2*i:2*i+2], 16, 8)
-		if err != nil {
-			return frame.UUID{}, nil
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			if digits[0] != '-' {
+				return frame.UUID{}
+			}
+			digits = digits[1:]
 		}
-		id[i] = byte(b)
+		high, low := strings.IndexByte(hexDigits, digits[0]), strings.IndexByte(hexDigits, digits[1])
+		if high < 0 || low < 0 {
+			return frame.UUID{}
+		}
+		id[i] = byte(high<<4 | low)
+		digits = digits[2:]
 	}
-	if string(buf) != lockText(id) {
-		return frame.UUID{}, nil
-	}
-	return id, nil
+	return id
 }
 
 // writeLockUUID makes the lock file name the log, durably, if it does not yet:

@@ -45,14 +45,11 @@ func (o *LogReader) judge(live bool) (*picture, error) {
 	}
 	var res *recovery.Result
 	err = durability.Guard(func() (err error) {
-		res, err = recovery.Recover(files, recovery.Options{UUID: known})
+		res, err = judgeFiles(known, files, recovery.Options{})
 		return err
 	})
 	if err != nil {
 		return nil, refusal(o.path, err)
-	}
-	if known != (frame.UUID{}) {
-		noteAllMissing(res)
 	}
 	return o.depict(res, open, live)
 }

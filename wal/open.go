@@ -146,7 +146,7 @@ func (op *opening) run() error {
 	if err := op.judge(); err != nil {
 		return err
 	}
-	if op.known == (frame.UUID{}) && allTemporary(op.res) {
+	if neverWas(op.known, op.res) {
 		if op.mode.idle || op.l.opts.MustExist {
 			return fmt.Errorf("%w: %s holds no segment", ErrMissing, op.l.dirPath)
 		}
@@ -190,7 +190,7 @@ func (op *opening) judge() error {
 	// Each round loads what the heads that are known so far ask for; a head
 	// changes at most once.
 	for again := true; again; {
-		op.res, err = recovery.Recover(files, recovery.Options{UUID: op.known, From: op.mode.from})
+		op.res, err = judgeFiles(op.known, files, recovery.Options{From: op.mode.from})
 		if err != nil {
 			return refusal(l.dirPath, err)
 		}
@@ -203,33 +203,7 @@ func (op *opening) judge() error {
 			again = again || other
 		}
 	}
-	if op.known != (frame.UUID{}) {
-		noteAllMissing(op.res)
-	}
 	return nil
-}
-
-// noteAllMissing adds the damage that no segment can show: the lock file says
-// that there was one.
-func noteAllMissing(r *recovery.Result) {
-	if !allTemporary(r) {
-		return
-	}
-	r.Verdict = recovery.Damaged
-	r.Damage = append(r.Damage, recovery.Damage{
-		File: finalName(1), Reason: "missing: the directory held a log, and all of its segments are gone",
-	})
-}
-
-// allTemporary reports whether no segment ever got its final name: the
-// directory is empty, or a crash ended the birth of its log.
-func allTemporary(r *recovery.Result) bool {
-	for _, s := range r.Segments {
-		if s.State != recovery.StateTemporary {
-			return false
-		}
-	}
-	return true
 }
 
 // refusal turns recovery's refusals into the package's.

@@ -76,6 +76,21 @@ type Life struct {
 // what may be there. It is the subject's own; the lab only keeps it.
 type Known any
 
+// Forgetful is a Known that tells what a kill must leave from what a power loss
+// must leave. After a power loss it is replaced by what it returns.
+type Forgetful interface {
+	// Forget returns what is known when only what was synced counts.
+	Forget() Known
+}
+
+// After returns what is known after a crash.
+func After(k Known, killed bool) Known {
+	if f, ok := k.(Forgetful); ok && !killed {
+		return f.Forget()
+	}
+	return k
+}
+
 // Found is what recovery made of one crash state. Equal states are recovered
 // once, so that a Found is judged against many Knowns.
 type Found interface {

@@ -1,0 +1,18 @@
+//go:build linux
+
+// Package crashtest holds a write path against crashes: it kills processes, and
+// makes the states that a power loss could leave, and asks whether all that was
+// acknowledged is there, and nothing else.
+//
+// Tests call it with a subject of their own:
+//
+//	func TestCrashStates(t *testing.T) {
+//		crashtest.Model(t, store{}, model.Options{})
+//	}
+//
+// Package campaign says what a subject is, package model which states there are.
+// A finding fails the test, and prints a token; with that in the environment
+// variable SEAWALL_REPLAY, the same test shows the finding again, and nothing
+// else. The campaign's seed is new with each run, and is printed; SEAWALL_SEED
+// chooses one, SEAWALL_BUDGET how long it may take.
+package crashtest

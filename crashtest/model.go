@@ -1,0 +1,96 @@
+//go:build linux
+
+package crashtest
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/model"
+)
+
+// defaultBudget is how long a campaign of a test goes on, where neither its
+// options nor SEAWALL_BUDGET say so.
+const defaultBudget = 5 * time.Second
+
+// Model checks crash states of the subject, by package model. It fails the test
+// for each finding, and where nothing could be checked. It returns what was done,
+// or nil after a replay: whoever wants states of every class looks at Missing.
+func Model(t testing.TB, s campaign.Subject, o model.Options) *campaign.Result {
+	t.Helper()
+	if token := os.Getenv("SEAWALL_REPLAY"); token != "" {
+		f, err := model.Replay(t.Context(), token, o.Dir, func(name string) campaign.Subject {
+			if name == s.Name() {
+				return s
+			}
+			return nil
+		})
+		if err != nil {
+			t.Errorf("replay: %v", err)
+		} else {
+			report(t, f)
+		}
+		return nil
+	}
+	limits(t, &o.Limits)
+	r, err := model.Run(t.Context(), []campaign.Subject{s}, o)
+	if r == nil || err != nil {
+		t.Fatalf("model: %v", err)
+	}
+	summarize(t, r)
+	return r
+}
+
+// limits completes limits from the environment.
+func limits(t testing.TB, l *campaign.Limits) {
+	t.Helper()
+	if s := os.Getenv("SEAWALL_SEED"); s != "" {
+		seed, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatalf("SEAWALL_SEED: %v", err)
+		}
+		l.Seed = seed
+	} else if l.Seed == 0 {
+		l.Seed = uint64(rand.Uint32())
+	}
+	if s := os.Getenv("SEAWALL_BUDGET"); s != "" {
+		budget, err := time.ParseDuration(s)
+		if err != nil {
+			t.Fatalf("SEAWALL_BUDGET: %v", err)
+		}
+		l.Budget = budget
+	} else if l.Budget == 0 && l.States == 0 {
+		l.Budget = defaultBudget
+	}
+}
+
+// summarize tells what a campaign did, and fails the test for what it found.
+func summarize(t testing.TB, r *campaign.Result) {
+	t.Helper()
+	t.Logf("%s: seed %d, %d lives, %d states, %d distinct, %.0f a second", r.Campaign, r.Seed, r.Lives, r.States, r.Distinct, r.Rate)
+	for _, c := range r.Classes {
+		t.Logf("  %-34s %d", c.Name, c.Count)
+	}
+	for _, n := range r.Notes {
+		t.Logf("  %s", n)
+	}
+	for i := range r.Findings {
+		report(t, &r.Findings[i])
+	}
+	if r.Distinct == 0 && len(r.Findings) == 0 {
+		t.Errorf("%s: nothing was checked", r.Campaign)
+	}
+}
+
+// report fails the test for a finding.
+func report(t testing.TB, f *campaign.Finding) {
+	t.Helper()
+	t.Errorf("%s\nreplay: SEAWALL_REPLAY=%s", f.Summary, f.Token)
+	for _, lost := range f.Lost {
+		t.Logf("  lost: %s", lost)
+	}
+}

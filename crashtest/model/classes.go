@@ -1,0 +1,84 @@
+//go:build linux
+
+package model
+
+import "github.com/seawall-wal/seawall/crashtest/campaign"
+
+// class is a kind of crash state.
+type class int
+
+// The classes, in the order of reports. A state counts in the first class that it
+// was made for.
+const (
+	prefixes class = iota
+	unsynced
+	tornBytes
+	tornSectors
+	tornWords
+	oneSector
+	oneStore
+	pageSubsets
+	sectorSubsets
+	oneName
+	nameSubsets
+	sizes
+	recoveries
+	recoveries2
+	recoveries3
+	goneOn
+	classes // how many there are
+)
+
+// classNames are what reports call them.
+var classNames = [classes]string{
+	prefixes:      "all that was done",
+	unsynced:      "only what was synced",
+	tornBytes:     "store torn at a byte",
+	tornSectors:   "store torn at a sector",
+	tornWords:     "store torn into words",
+	oneSector:     "one sector held back",
+	oneStore:      "one store dropped",
+	pageSubsets:   "subset of pages",
+	sectorSubsets: "subset of sectors",
+	oneName:       "one directory operation missing",
+	nameSubsets:   "subset of directory operations",
+	sizes:         "another size",
+	recoveries:    "crash during recovery",
+	recoveries2:   "crash during recovery of that",
+	recoveries3:   "crash during recovery, three deep",
+	goneOn:        "crash after going on",
+}
+
+// tally counts states: all, and distinct ones by class.
+type tally struct {
+	states, distinct int64
+	by               [classes]int64
+	real             int64 // distinct states that were recovered on real files, too
+	moments          int64
+	whole            int64 // moments of which every state was checked
+	operations       int64 // of lives that began in an empty directory
+	fewest           int64 // operations of the shortest of those
+}
+
+// add adds another tally.
+func (t *tally) add(o *tally) {
+	t.states += o.states
+	t.distinct += o.distinct
+	for i := range t.by {
+		t.by[i] += o.by[i]
+	}
+	t.real += o.real
+	t.moments += o.moments
+	t.whole += o.whole
+	t.operations += o.operations
+	if o.fewest > 0 && (t.fewest == 0 || o.fewest < t.fewest) {
+		t.fewest = o.fewest
+	}
+}
+
+// into enters the classes into a result.
+func (t *tally) into(r *campaign.Result) {
+	for i, n := range t.by {
+		r.Count(classNames[i], n)
+	}
+}

@@ -1,0 +1,213 @@
+//go:build linux
+
+package model
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
+)
+
+// director records a life, and can make a second life take the same turns: the
+// subject's goroutines do by chance what they do at once, and a token has to
+// lead to the same trace again.
+//
+// Each event and each note is a turn of the goroutine that makes it. On a replay
+// a goroutine waits until it is its turn.
+type director struct {
+	rec *durabilitytest.Recorder
+
+	mu      sync.Mutex
+	turned  *sync.Cond
+	actors  map[string]int // by goroutine
+	sites   []string       // what each actor is called: where it was started
+	turns   []byte         // who made each turn
+	stopped bool           // what comes now is not recorded
+
+	script *script // to follow; nil for none
+	lost   bool    // it could not be followed
+}
+
+// script is who made each turn up to a crash.
+type script struct {
+	Sites []string `json:"g"`
+	Runs  []int    `json:"r"` // actor, turns, actor, turns, ...
+}
+
+// patience is how long a replay waits for a turn that does not come.
+const patience = 2 * time.Second
+
+// newDirector returns a director whose first actor is the calling goroutine.
+func newDirector(s *script) *director {
+	d := &director{rec: durabilitytest.NewRecorder(), actors: map[string]int{}, script: s}
+	d.turned = sync.NewCond(&d.mu)
+	d.actors[goroutine()] = 0
+	d.sites = []string{"workload"}
+	return d
+}
+
+// goroutine returns the number of the calling goroutine. Only the text of its
+// stack tells it.
+func goroutine() string {
+	var buf [64]byte
+	line := buf[:runtime.Stack(buf[:], false)]
+	line = bytes.TrimPrefix(line, []byte("goroutine "))
+	number, _, _ := bytes.Cut(line, []byte(" "))
+	return string(number)
+}
+
+// site returns where the calling goroutine was started, as FILE:LINE.
+func site() string {
+	buf := make([]byte, 64<<10)
+	stack := string(buf[:runtime.Stack(buf, false)])
+	_, created, ok := strings.Cut(stack, "\ncreated by ")
+	if !ok {
+		return "?"
+	}
+	_, place, _ := strings.Cut(created, "\n\t")
+	place, _, _ = strings.Cut(place, " ")
+	return filepath.Base(place)
+}
+
+// Trace implements durability.Tracer.
+func (d *director) Trace(e durability.Event) {
+	d.turn(func() { d.rec.Trace(e) })
+}
+
+// turn makes a turn of the calling goroutine.
+func (d *director) turn(record func()) {
+	id := goroutine()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped {
+		return
+	}
+	actor, known := d.actors[id]
+	if !known {
+		actor = d.enter(site())
+		d.actors[id] = actor
+	}
+	d.await(actor)
+	d.turns = append(d.turns, byte(actor))
+	record()
+	d.turned.Broadcast()
+}
+
+// enter gives a new goroutine its number, on a replay the one that it had. The
+// caller holds mu.
+func (d *director) enter(site string) int {
+	n := 1
+	name := site
+	for d.has(name) {
+		n++
+		name = site + "#" + strconv.Itoa(n)
+	}
+	d.sites = append(d.sites, name)
+	return len(d.sites) - 1
+}
+
+func (d *director) has(name string) bool {
+	for _, s := range d.sites {
+		if s == name {
+			return true
+		}
+	}
+	return false
+}
+
+// await waits until it is the actor's turn, if there is a script. The caller
+// holds mu.
+func (d *director) await(actor int) {
+	if d.script == nil || d.lost {
+		return
+	}
+	for name := d.sites[actor]; !d.lost; {
+		next, over := d.script.at(len(d.turns))
+		if over || next == name {
+			return
+		}
+		seen := len(d.turns)
+		timer := time.AfterFunc(patience, func() { d.giveUp(seen) })
+		for len(d.turns) == seen && !d.lost && !d.stopped {
+			d.turned.Wait()
+		}
+		timer.Stop()
+		if d.stopped {
+			return
+		}
+	}
+}
+
+// giveUp ends the replay if no turn was made meanwhile.
+func (d *director) giveUp(seen int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.turns) == seen {
+		d.lost = true
+	}
+	d.turned.Broadcast()
+}
+
+// at returns who makes the turn with that number, and whether the script is
+// over.
+func (s *script) at(turn int) (name string, over bool) {
+	for i := 0; i+1 < len(s.Runs); i += 2 {
+		if turn < s.Runs[i+1] {
+			return s.Sites[s.Runs[i]], false
+		}
+		turn -= s.Runs[i+1]
+	}
+	return "", true
+}
+
+// until returns the script of the first turns. Its actors are numbered as they
+// come on: the same turns give the same script.
+func (d *director) until(turns int) *script {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := &script{}
+	numbers := map[byte]int{}
+	last := -1
+	for _, actor := range d.turns[:turns] {
+		n, known := numbers[actor]
+		if !known {
+			n = len(s.Sites)
+			numbers[actor] = n
+			s.Sites = append(s.Sites, d.sites[actor])
+		}
+		if n == last {
+			s.Runs[len(s.Runs)-1]++
+			continue
+		}
+		s.Runs = append(s.Runs, n, 1)
+		last = n
+	}
+	return s
+}
+
+// stop ends the recording.
+func (d *director) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopped = true
+	d.turned.Broadcast()
+}
+
+// shape is a checksum of what the first events did, without their data: that
+// holds random numbers.
+func shape(events []durability.Event) string {
+	h := newSum()
+	for i := range events {
+		e := &events[i]
+		fmt.Fprintf(h, "%d %d %s %s %d %d %v\n", e.Op, e.Phase, e.Name, e.NewName, e.Offset, e.Length, e.Err != nil)
+	}
+	return h.text()
+}

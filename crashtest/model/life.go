@@ -1,0 +1,207 @@
+//go:build linux
+
+package model
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strconv"
+	"sync"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
+)
+
+// recording is one life, recorded.
+type recording struct {
+	subject campaign.Subject
+	seed    uint64
+	root    string
+	dir     *director
+	rec     *durabilitytest.Recorder
+
+	mu    sync.Mutex
+	marks []mark
+
+	events []durability.Event
+	depth  int    // 0 for a life that began in an empty directory
+	path   []step // how the states came about in which it began
+	first  campaign.Known
+	killed bool // that death was of the process
+}
+
+// mark is what was known from an event, and from a turn, on.
+type mark struct {
+	at    int
+	turn  int
+	known campaign.Known
+}
+
+// step is one crash on the way to a state.
+type step struct {
+	Seed   uint64  `json:"d"`
+	At     int     `json:"a"`
+	Shape  string  `json:"h"`
+	Script *script `json:"s"`
+	// Choices are pairs of a piece and its option; the others are newest.
+	Choices [][2]int `json:"c,omitempty"`
+	// Killed says that the process died, with so many bytes of the last store
+	// done; the choices are void.
+	Killed bool `json:"k,omitempty"`
+	Torn   int  `json:"t,omitempty"`
+}
+
+// begin is in what a life begins.
+type begin struct {
+	files  durabilitytest.Files // nil: in an empty directory
+	known  campaign.Known
+	killed bool
+	path   []step
+	script *script // to follow
+}
+
+// live lives a life and records it. A *campaign.Broken error is a finding; the
+// recording is there all the same.
+func live(s campaign.Subject, seed uint64, scratch string, b begin) (*recording, error) {
+	root, err := os.MkdirTemp(scratch, "life-")
+	if err != nil {
+		return nil, err
+	}
+	d := newDirector(b.script)
+	r := &recording{
+		subject: s, seed: seed, root: root, dir: d, rec: d.rec, depth: len(b.path), path: b.path,
+		first: b.known, killed: b.killed, marks: []mark{{known: b.known}},
+	}
+	if b.files != nil {
+		if err = b.files.WriteTo(root); err == nil {
+			err = d.rec.BaseFiles(root, b.files)
+		}
+		if err != nil {
+			return nil, errors.Join(err, r.discard())
+		}
+	}
+	l := &campaign.Life{
+		Dir: root, Seed: seed, Rand: rand.New(rand.NewPCG(seed, 0x11fe)), Tracer: d,
+		Known: b.known, Killed: b.killed, Note: r.note, Now: r.now,
+	}
+	err = s.Workload(l)
+	d.stop()
+	r.events = d.rec.Events()
+	if d.lost {
+		return nil, errors.Join(errDiverged, r.discard())
+	}
+	if err == nil {
+		err = r.faithful()
+	}
+	var broken *campaign.Broken
+	if err != nil && !errors.As(err, &broken) {
+		return nil, errors.Join(fmt.Errorf("model: a life of %s with seed %d: %w", s.Name(), seed, err), r.discard())
+	}
+	return r, err
+}
+
+// discard removes the life's files.
+func (r *recording) discard() error { return os.RemoveAll(r.root) }
+
+// note is campaign.Life.Note.
+func (r *recording) note(k campaign.Known) {
+	r.dir.turn(func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.marks = append(r.marks, mark{at: r.rec.Len(), turn: len(r.dir.turns), known: k})
+	})
+}
+
+// now is campaign.Life.Now.
+func (r *recording) now() campaign.Known {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.marks[len(r.marks)-1].known
+}
+
+// known returns what was known when the first at events had happened, and the
+// number of that mark.
+func (r *recording) known(at int) (campaign.Known, int) {
+	i := sort.Search(len(r.marks), func(i int) bool { return r.marks[i].at > at }) - 1
+	return r.marks[i].known, i
+}
+
+// turns returns how many turns were made when the first at events had happened,
+// and all notes that count there.
+func (r *recording) turns(at int) int {
+	_, i := r.known(at)
+	return at + i // a turn for each event, and for each mark but the first
+}
+
+// recovered returns the position behind which the life went on after its
+// recovery: that of its first note.
+func (r *recording) recovered() int {
+	if len(r.marks) > 1 {
+		return r.marks[1].at
+	}
+	return len(r.events)
+}
+
+// faithful compares the replay of the whole trace with the real files.
+func (r *recording) faithful() error {
+	real, err := durabilitytest.ReadFiles(r.root)
+	if err != nil {
+		return err
+	}
+	replay := r.rec.Final(r.root)
+	if !slices.Equal(real.Names(), replay.Names()) {
+		return &campaign.Broken{Kind: campaign.Unfaithful, What: fmt.Sprintf(
+			"the directory has the files %v, by the trace it has %v", real.Names(), replay.Names())}
+	}
+	for _, name := range real.Names() {
+		if bytes.Equal(real[name], replay[name]) {
+			continue
+		}
+		want, got := real[name], replay[name]
+		i := 0
+		for i < min(len(want), len(got)) && want[i] == got[i] {
+			i++
+		}
+		return &campaign.Broken{Kind: campaign.Unfaithful, What: fmt.Sprintf(
+			"%s, %d bytes, differs at byte %d from what the trace says, %d bytes: something wrote to it unseen", name, len(want), i, len(got))}
+	}
+	return nil
+}
+
+// sum is a checksum in text.
+type sum struct{ crc uint32 }
+
+func newSum() *sum { return &sum{} }
+
+// Write implements io.Writer.
+func (s *sum) Write(p []byte) (int, error) {
+	s.crc = crc32.Update(s.crc, crc32.IEEETable, p)
+	return len(p), nil
+}
+
+func (s *sum) text() string { return strconv.FormatUint(uint64(s.crc), 36) }
+
+// scratchDir makes the directory for all scratch files of a campaign. States
+// are made in memory where that is to be had: nothing in them has to survive
+// anything.
+func scratchDir(dir string) (string, error) {
+	if dir == "" {
+		dir = os.TempDir()
+		if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() && os.Getenv("TMPDIR") == "" {
+			dir = "/dev/shm"
+		}
+	}
+	path, err := os.MkdirTemp(dir, "seawall-model-")
+	if err != nil {
+		return "", err
+	}
+	return filepath.Clean(path), nil
+}

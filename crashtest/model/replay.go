@@ -1,0 +1,152 @@
+//go:build linux
+
+package model
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
+)
+
+// errDiverged reports a life that did not take the turns it took before.
+var errDiverged = errors.New("model: the life took other turns than it did")
+
+// ErrNotFound reports a token whose finding did not show again: the fault was
+// mended, or the subject is not what it was.
+var ErrNotFound = errors.New("model: the finding does not show: nothing is broken in that state")
+
+// tries is how often a replay is begun anew when a life takes other turns.
+const tries = 20
+
+// Replay lives a token's lives again, crash by crash, and judges the last state.
+// It returns the finding, ErrNotFound, or why that state could not be reached.
+// find returns the subject of a name, or nil.
+func Replay(ctx context.Context, token, dir string, find func(name string) campaign.Subject) (*campaign.Finding, error) {
+	return replay(ctx, token, dir, find, nil)
+}
+
+// Keep is Replay, and writes the state that breaks the promise into the
+// directory keep, which must not exist: for a person to look at.
+func Keep(ctx context.Context, token, dir, keep string, find func(name string) campaign.Subject) (*campaign.Finding, error) {
+	return replay(ctx, token, dir, find, func(files durabilitytest.Files) error {
+		if _, err := os.Stat(keep); err == nil {
+			return fmt.Errorf("model: %s is there already", keep)
+		}
+		return files.WriteTo(keep)
+	})
+}
+
+func replay(ctx context.Context, token, dir string, find func(string) campaign.Subject, keep func(durabilitytest.Files) error) (*campaign.Finding, error) {
+	var d details
+	if err := campaign.ParseToken(token, "model", &d); err != nil {
+		return nil, err
+	}
+	s := find(d.Subject)
+	if s == nil {
+		return nil, fmt.Errorf("model: there is no subject %q here", d.Subject)
+	}
+	scratch, err := scratchDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(scratch)
+	for range tries {
+		if err = ctx.Err(); err != nil {
+			return nil, err
+		}
+		p := player{subject: s, d: &d, scratch: scratch, keep: keep}
+		var f *campaign.Finding
+		if f, err = p.play(); !errors.Is(err, errDiverged) {
+			return f, err
+		}
+	}
+	return nil, fmt.Errorf("%w, %d times", err, tries)
+}
+
+// player plays a token once.
+type player struct {
+	subject campaign.Subject
+	d       *details
+	scratch string
+	keep    func(durabilitytest.Files) error
+}
+
+// play lives the lives.
+func (p *player) play() (*campaign.Finding, error) {
+	b := begin{}
+	for i := range p.d.Steps {
+		st := &p.d.Steps[i]
+		s, broken, err := p.crash(st, b, i == len(p.d.Steps)-1 && !p.d.Broken)
+		if s != nil {
+			defer s.e.r.discard()
+		}
+		if err != nil || broken != nil {
+			return broken, err
+		}
+		files := durabilitytest.Files{}
+		for name, content := range s.content() {
+			files[name] = append([]byte(nil), content...)
+		}
+		b = begin{files: files, known: campaign.After(s.e.known, s.killed), killed: s.killed, path: p.d.Steps[:i+1]}
+	}
+	if !p.d.Broken {
+		return nil, ErrNotFound
+	}
+	r, err := live(p.subject, p.d.Life, p.scratch, b)
+	if r == nil {
+		return nil, err
+	}
+	defer r.discard()
+	if err == nil {
+		return nil, ErrNotFound
+	}
+	f, terr := tellLife(r, campaign.AsBroken(err, campaign.Stuck))
+	return &f, terr
+}
+
+// crash lives one life up to its crash, and judges that state if it is the last.
+func (p *player) crash(st *step, b begin, last bool) (*state, *campaign.Finding, error) {
+	b.script = st.Script
+	r, err := live(p.subject, st.Seed, p.scratch, b)
+	if r == nil {
+		return nil, nil, err
+	}
+	if len(r.events) < st.At || shape(r.events[:st.At]) != st.Shape {
+		return nil, nil, errors.Join(errDiverged, r.discard())
+	}
+	e := &explorer{r: r, judge: newJudge(p.subject, p.scratch, 0, &contents{}), at: st.At}
+	e.known, e.mark = r.known(st.At)
+	s := &state{e: e, killed: st.Killed, torn: st.Torn}
+	if st.Killed {
+		s.files = r.rec.Killed(r.root, st.At, st.Torn)
+	} else {
+		e.m = r.rec.Moment(r.root, st.At)
+		for _, c := range st.Choices {
+			if c[0] >= len(e.m.Pieces()) || c[1] >= e.m.Pieces()[c[0]].Options {
+				return s, nil, errDiverged
+			}
+			e.m.Set(c[0], c[1])
+		}
+	}
+	if !last {
+		return s, nil, nil
+	}
+	broken := e.judge.again(s.content(), e.known, s.killed, false)
+	if broken == nil {
+		broken = e.judge.again(s.content(), e.known, s.killed, true)
+	}
+	if broken == nil {
+		return s, nil, ErrNotFound
+	}
+	if p.keep != nil {
+		if err := p.keep(s.content()); err != nil {
+			return s, nil, err
+		}
+	}
+	f, err := tell(s, broken)
+	return s, &f, err
+}

@@ -1,0 +1,185 @@
+//go:build linux
+
+// Package seawall is the log as a subject of crash tests: seeded lives under
+// every set of options, with batches, rotations, cuts at both ends, resets and
+// openings in the middle, and the two oracles for what is left of them.
+package seawall
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/wal"
+	"github.com/seawall-wal/seawall/wal/waltest"
+)
+
+// Log is the log as a campaign.Subject.
+type Log struct {
+	// Label is its name; empty is "log".
+	Label string
+
+	// OpenLog opens it; nil is wal.Open. A log that is wrong in a known way comes
+	// in here.
+	OpenLog func(dir string, o wal.Options) (*wal.Log, error)
+}
+
+// Name implements campaign.Subject.
+func (s *Log) Name() string {
+	if s.Label == "" {
+		return "log"
+	}
+	return s.Label
+}
+
+// open opens a log.
+func (s *Log) open(dir string, o wal.Options) (*wal.Log, error) {
+	if s.OpenLog == nil {
+		return wal.Open(dir, o)
+	}
+	return s.OpenLog(dir, o)
+}
+
+// Workload implements campaign.Subject.
+func (s *Log) Workload(l *campaign.Life) error {
+	w := &work{life: l, rng: l.Rand, open: s.open, tag: l.Seed}
+	return w.live()
+}
+
+// misjudged tells of a log that is refused, or judged damaged.
+func misjudged(what string, err error) error {
+	return &campaign.Broken{Kind: campaign.Misjudged, Clause: "C5", What: fmt.Sprintf("%s: %v", what, err)}
+}
+
+// RecoverFiles implements campaign.Pure by the judgement that Open makes.
+func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
+	log := make(map[string][]byte, len(files))
+	for name, content := range files {
+		if name, ok := strings.CutPrefix(name, logName+"/"); ok && name != "" {
+			log[name] = content
+		}
+	}
+	h := &Held{}
+	j, err := waltest.Judge(log, h.add)
+	switch {
+	case err != nil:
+		return nil, misjudged("open", err)
+	case j.Verdict == wal.Damaged:
+		return nil, misjudged("open", fmt.Errorf("a legal state is judged damaged: %s", j.Damage))
+	case j.Missing:
+		return &Held{First: 1, From: 1}, nil
+	}
+	return h, h.finish(j.First, j.Last)
+}
+
+// Recover implements campaign.Subject: the log is judged, read, opened, read
+// again, and goes on; all that has to tell the same.
+func (s *Log) Recover(dir string) (campaign.Found, error) {
+	dir = filepath.Join(dir, logName)
+	looked, err := look(dir, false)
+	missing := errors.Is(err, wal.ErrMissing)
+	if err != nil && !missing {
+		return nil, err
+	}
+	l, err := s.open(dir, wal.Options{SegmentBytes: wal.MinSegmentBytes, SegmentsAhead: 1})
+	if err != nil {
+		return nil, misjudged("open", err)
+	}
+	held, err := readOpen(l)
+	if err == nil && !missing && (held.First != looked.First || held.Last != looked.Last || held.sum != looked.sum) {
+		err = &campaign.Broken{Kind: campaign.Stuck, Clause: "C3", What: fmt.Sprintf(
+			"dump read records %d to %d, open recovered %d to %d", looked.First, looked.Last, held.First, held.Last)}
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return held, goOn(l, dir, held)
+}
+
+// goOn appends to a recovered log and closes it; it must hold all of it then.
+func goOn(l *wal.Log, dir string, held *Held) error {
+	want := *held
+	defer func() { _ = l.Close() }() // a second time, where all goes well
+	for i, n := range []int{20, 0, 700} {
+		p := make([]byte, n)
+		for k := range p {
+			p[k] = byte(i + k)
+		}
+		lsn, err := l.Append(p)
+		if err != nil || lsn != want.Last+1 {
+			return broken(fmt.Sprintf("append of record %d after recovery", want.Last+1), fmt.Errorf("LSN %d, %w", lsn, err))
+		}
+		want.Last = lsn
+		want.sum += recordSum(lsn, p)
+	}
+	if err := l.Sync(); err != nil {
+		return broken("sync after recovery", err)
+	}
+	if err := l.Close(); err != nil {
+		return broken("close after recovery", err)
+	}
+	now, err := look(dir, true)
+	if err != nil {
+		return err
+	}
+	if now.First != want.First || now.Last != want.Last || now.sum != want.sum {
+		return broken("going on", fmt.Errorf("the log holds records %d to %d, not %d to %d as it was left", now.First, now.Last, want.First, want.Last))
+	}
+	return nil
+}
+
+// look judges a log without opening it, and reads its records.
+func look(dir string, clean bool) (*Held, error) {
+	rep, err := wal.Verify(dir)
+	switch {
+	case errors.Is(err, wal.ErrMissing):
+		return nil, err
+	case err != nil:
+		return nil, misjudged("verify", err)
+	case rep.Verdict == wal.Damaged:
+		return nil, misjudged("verify", fmt.Errorf("a legal state is judged damaged: %+v", rep.Damage))
+	case clean && (rep.Verdict != wal.Clean || rep.DurableLSN != rep.LastLSN):
+		return nil, broken("verify", fmt.Errorf("%v, durable %d of %d", rep.Verdict, rep.DurableLSN, rep.LastLSN))
+	}
+	h := &Held{}
+	if _, err = wal.Dump(dir, wal.DumpOptions{}, h.add); err != nil {
+		return nil, misjudged("dump", err)
+	}
+	return h, h.finish(rep.FirstLSN, rep.LastLSN)
+}
+
+// readOpen reads an open log's records.
+func readOpen(l *wal.Log) (*Held, error) {
+	h := &Held{}
+	r := l.Reader(0)
+	for r.Next() {
+		if err := h.add(r.LSN(), r.Record()); err != nil {
+			return nil, errors.Join(err, r.Close())
+		}
+	}
+	if err := errors.Join(r.Err(), r.Close()); err != nil {
+		return nil, broken("reading", err)
+	}
+	return h, h.finish(l.FirstLSN(), l.LastLSN())
+}
+
+// Subjects returns the subjects that are built in.
+func Subjects() []campaign.Subject { return []campaign.Subject{&Log{}} }
+
+// Find returns the built-in subject of a name, or nil.
+func Find(name string) campaign.Subject {
+	for _, s := range Subjects() {
+		if s.Name() == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// NewOptions returns the options of the life with that seed.
+func NewOptions(seed uint64) wal.Options {
+	return options(rand.New(rand.NewPCG(seed, 0x11fe)))
+}

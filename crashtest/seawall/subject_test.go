@@ -1,0 +1,156 @@
+//go:build linux
+
+package seawall_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seawall-wal/seawall/crashtest"
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/model"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
+)
+
+// liar is a log whose appends are taken for durable as soon as they begin.
+type liar struct{ seawall.Log }
+
+// Workload implements campaign.Subject.
+func (s *liar) Workload(l *campaign.Life) error {
+	lies := *l
+	lies.Note = func(k campaign.Known) { l.Note(seawall.Overstate(k)) }
+	return s.Log.Workload(&lies)
+}
+
+// TestLog checks crash states of the log.
+func TestLog(t *testing.T) {
+	t.Parallel()
+	r := crashtest.Model(t, &seawall.Log{}, model.Options{})
+	if r == nil {
+		return
+	}
+	if len(r.Missing) > 0 {
+		t.Errorf("no state of the classes %q", r.Missing)
+	}
+}
+
+// TestPlanted plants a fault, and finds it from any seed; the finding is shrunk,
+// and its token leads to it again.
+func TestPlanted(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(100) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			s := &liar{seawall.Log{Label: "liar"}}
+			r, err := model.Run(t.Context(), []campaign.Subject{s}, model.Options{
+				Limits: campaign.Limits{Seed: seed, States: 50_000, Cores: 1}, Depth: 1,
+			})
+			if err != nil || len(r.Findings) != 1 {
+				t.Fatalf("%d findings in %d states, %v", len(r.Findings), r.Distinct, err)
+			}
+			f := r.Findings[0]
+			if f.Kind != campaign.Lost || f.Clause != "C2" || len(f.Lost) > 2 {
+				t.Errorf("%+v", f)
+			}
+			again, err := model.Replay(t.Context(), f.Token, "", func(string) campaign.Subject { return s })
+			if err != nil {
+				t.Fatalf("%v: %s", err, f.Token)
+			}
+			if again.Kind != f.Kind || again.Summary != f.Summary || again.Token != f.Token {
+				t.Errorf("replayed: %s\nwas: %s", again.Summary, f.Summary)
+			}
+		})
+	}
+}
+
+// TestPlantedDeep plants a fault that shows only in the life after a crash, and
+// replays it.
+func TestPlantedDeep(t *testing.T) {
+	t.Parallel()
+	s := &deep{liar{seawall.Log{Label: "deep"}}}
+	for seed := range uint64(3) {
+		r, err := model.Run(t.Context(), []campaign.Subject{s}, model.Options{Limits: campaign.Limits{Seed: seed, States: 300_000}})
+		if err != nil || len(r.Findings) == 0 {
+			t.Fatalf("seed %d: %d findings in %d states, %v", seed, len(r.Findings), r.Distinct, err)
+		}
+		f := r.Findings[0]
+		if !strings.Contains(f.Summary, "earlier crash") {
+			t.Errorf("seed %d: %s", seed, f.Summary)
+		}
+		again, err := model.Replay(t.Context(), f.Token, "", func(string) campaign.Subject { return s })
+		if err != nil || again.Summary != f.Summary {
+			t.Errorf("seed %d: %v: %+v\nwas: %s", seed, err, again, f.Summary)
+		}
+	}
+}
+
+// deep lies in lives that begin with what a crash left.
+type deep struct{ liar }
+
+// Workload implements campaign.Subject.
+func (s *deep) Workload(l *campaign.Life) error {
+	if l.Known == nil {
+		return s.Log.Workload(l)
+	}
+	return s.liar.Workload(l)
+}
+
+// TestMended replays a token with a subject in which the fault is mended.
+func TestMended(t *testing.T) {
+	t.Parallel()
+	r, err := model.Run(t.Context(), []campaign.Subject{&liar{}}, model.Options{Limits: campaign.Limits{Seed: 7}, Depth: 1})
+	if err != nil || len(r.Findings) == 0 {
+		t.Fatal(r, err)
+	}
+	_, err = model.Replay(t.Context(), r.Findings[0].Token, "", seawall.Find)
+	if err == nil || !strings.Contains(err.Error(), model.ErrNotFound.Error()) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestKeep keeps the state that shows a finding.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	s := &liar{}
+	r, err := model.Run(t.Context(), []campaign.Subject{s}, model.Options{Limits: campaign.Limits{Seed: 9}, Depth: 1})
+	if err != nil || len(r.Findings) == 0 {
+		t.Fatal(r, err)
+	}
+	keep := filepath.Join(t.TempDir(), "state")
+	find := func(string) campaign.Subject { return s }
+	if _, err = model.Keep(t.Context(), r.Findings[0].Token, "", keep, find); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(keep, "log")); err != nil {
+		t.Error(err)
+	}
+	if _, err = model.Keep(t.Context(), r.Findings[0].Token, "", keep, find); err == nil {
+		t.Error("written over")
+	}
+}
+
+// TestInterrupted ends a campaign by its context: it says what it did, and leaves
+// nothing.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	dir := t.TempDir()
+	o := model.Options{Limits: campaign.Limits{Seed: 1, Dir: dir}}
+	o.Progress = func(p campaign.Progress) {
+		if p.Distinct > 100 {
+			cancel()
+		}
+	}
+	r, err := model.Run(ctx, seawall.Subjects(), o)
+	if err != nil || r.Stopped != "interrupted" || r.Distinct < 100 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

@@ -1,0 +1,320 @@
+//go:build linux
+
+package seawall
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// logName is the log's directory below a life's, so that its birth is seen.
+const logName = "log"
+
+// batches numbers the batches of all lives.
+var batches atomic.Int64
+
+// options chooses a set of options: each sync mode, each alignment, few or many
+// segments ahead.
+func options(rng *rand.Rand) wal.Options {
+	o := wal.Options{SegmentBytes: wal.MinSegmentBytes, Logger: slog.New(slog.DiscardHandler)}
+	switch rng.IntN(4) {
+	case 0:
+		o.Sync = wal.SyncEach
+	case 1:
+		o.Sync = wal.SyncEvery(time.Duration(1+rng.IntN(5)) * time.Millisecond)
+	}
+	o.Align = wal.Align(rng.IntN(3))
+	o.SegmentsAhead = 1 + rng.IntN(2)
+	return o
+}
+
+// steps of a life that begins in an empty directory, and of one that goes on.
+const (
+	longLife  = 260
+	shortLife = 14
+)
+
+// work is a life at work.
+type work struct {
+	life *campaign.Life
+	rng  *rand.Rand
+	open func(string, wal.Options) (*wal.Log, error)
+	opts wal.Options
+	log  *wal.Log
+	tag  uint64 // makes this life's payloads different from those of others
+	mu   sync.Mutex
+
+	appended int64 // bytes in this life
+}
+
+// dir returns the log's directory.
+func (w *work) dir() string { return filepath.Join(w.life.Dir, logName) }
+
+// mark returns what is known.
+func (w *work) mark() *Mark { return markOf(w.life.Now()) }
+
+// note replaces what is known. Acknowledgements come from the log's goroutines,
+// too.
+func (w *work) note(change func(*Mark) *Mark) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.life.Note(change(w.mark()))
+}
+
+// set notes a change of a copy.
+func (w *work) set(change func(*Mark)) {
+	w.note(func(m *Mark) *Mark {
+		n := *m
+		change(&n)
+		return &n
+	})
+}
+
+// live lives the life.
+func (w *work) live() error {
+	w.opts = options(w.rng)
+	w.opts.Tracer = w.life.Tracer
+	w.opts.OnDurable = func(lsn wal.LSN) {
+		w.set(func(m *Mark) { m.durable = max(m.durable, lsn) })
+	}
+	n := longLife
+	if w.life.Known != nil {
+		n = shortLife
+	}
+	if err := w.reopen(); err != nil {
+		return err
+	}
+	for range n {
+		if err := w.step(); err != nil {
+			return errors.Join(err, w.log.Close())
+		}
+	}
+	return w.end()
+}
+
+// step does one thing at random.
+func (w *work) step() error {
+	switch n := w.rng.IntN(100); {
+	case n < 62:
+		return w.append(w.size())
+	case n < 70:
+		sizes := make([]int, 1+w.rng.IntN(5))
+		for i := range sizes {
+			sizes[i] = w.size()
+		}
+		return w.append(sizes...)
+	case n < 86:
+		return w.sync(w.log.Sync(), "sync")
+	case n < 90:
+		return w.sync(w.log.Checkpoint(), "checkpoint")
+	case n < 93:
+		return w.truncateFront()
+	case n < 96:
+		return w.truncateBack()
+	case n < 97:
+		return w.reset()
+	}
+	if err := w.sync(w.log.Close(), "close"); err != nil {
+		return err
+	}
+	return w.reopen()
+}
+
+// size chooses a record's size: mostly small, some empty, a few that fill a good
+// part of a segment.
+func (w *work) size() int {
+	switch n := w.rng.IntN(40); {
+	case n == 0:
+		return 0
+	case n < 26:
+		return 1 + w.rng.IntN(120)
+	case n < 36:
+		return 200 + w.rng.IntN(1500)
+	}
+	return 4000 + w.rng.IntN(9000)
+}
+
+// payload makes the payload of a record: of another life, or another one that
+// had the same LSN, it differs.
+func (w *work) payload(lsn wal.LSN, n int) []byte {
+	p := make([]byte, n)
+	r := rand.NewPCG(w.tag^uint64(w.appended)<<20, uint64(lsn))
+	for i := 0; i < n; i += 8 {
+		v := r.Uint64()
+		for k := i; k < min(n, i+8); k++ {
+			p[k] = byte(v)
+			v >>= 8
+		}
+	}
+	w.appended += int64(n) + 24
+	return p
+}
+
+// broken returns a broken promise of a log at work.
+func broken(what string, err error) error {
+	return &campaign.Broken{Kind: campaign.Stuck, Clause: "C4", What: fmt.Sprintf("%s: %v", what, err)}
+}
+
+// reopen opens the log, and holds what it finds against what is known.
+func (w *work) reopen() error {
+	before := w.mark()
+	l, err := w.open(w.dir(), w.opts)
+	if err != nil {
+		return misjudged("open", err)
+	}
+	w.log = l
+	held, err := readOpen(l)
+	if err == nil {
+		if b := campaign.Judge(held, before, w.life.Killed); b != nil && w.life.Known != nil && before == w.life.Known {
+			err = b
+		} else if b := campaign.Judge(held, before, true); b != nil && before != w.life.Known {
+			err = b
+		}
+	}
+	if err == nil && l.DurableLSN() != l.LastLSN() {
+		err = broken("open", fmt.Errorf("durable is %d of %d", l.DurableLSN(), l.LastLSN()))
+	}
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	w.set(func(m *Mark) {
+		if m.or != nil && held.legal(m) != nil {
+			*m = *m.or
+		} else if m.or != nil && held.present(m, w.life.Killed) != nil {
+			*m = *m.or
+		}
+		m.or = nil
+		m.records = m.until(l.LastLSN())
+		m.durable, m.appended = l.LastLSN(), l.LastLSN()
+	})
+	return nil
+}
+
+// append appends a record, or several as a batch.
+func (w *work) append(sizes ...int) error {
+	var ps [][]byte
+	first := w.log.LastLSN() + 1
+	for i, n := range sizes {
+		ps = append(ps, w.payload(first+wal.LSN(i), n))
+	}
+	batch := int64(0)
+	if len(ps) > 1 {
+		batch = batches.Add(1)
+	}
+	w.note(func(m *Mark) *Mark { return m.begin(ps, batch) })
+	var last wal.LSN
+	var err error
+	if len(ps) == 1 {
+		last, err = w.log.Append(ps[0])
+	} else {
+		last, err = w.log.AppendBatch(ps)
+	}
+	if err == nil && last != first+wal.LSN(len(ps))-1 {
+		err = fmt.Errorf("LSN %d", last)
+	}
+	if err != nil {
+		return broken(fmt.Sprintf("append of record %d", first), err)
+	}
+	w.set(func(m *Mark) {
+		m.appended = last
+		if w.opts.Sync == wal.SyncEach {
+			m.durable = max(m.durable, last)
+		}
+	})
+	return nil
+}
+
+// sync notes that all that was appended is acknowledged.
+func (w *work) sync(err error, what string) error {
+	if err != nil {
+		return broken(what, err)
+	}
+	w.set(func(m *Mark) { m.durable = max(m.durable, m.appended) })
+	return nil
+}
+
+// cut does one of the log's cuts: until it returns the log may be what it was or
+// what it is to be, and from then on only that.
+func (w *work) cut(what string, do func() error, becomes func(*Mark)) error {
+	w.set(func(m *Mark) {
+		next := *m
+		becomes(&next)
+		m.or = &next
+	})
+	if err := do(); err != nil {
+		return broken(what, err)
+	}
+	w.set(func(m *Mark) { *m = *m.or })
+	return nil
+}
+
+// truncateFront cuts some of the first records away, now and then all.
+func (w *work) truncateFront() error {
+	first, last := w.log.FirstLSN(), w.log.LastLSN()
+	lsn := first + wal.LSN(w.rng.Uint64N(uint64(last-first+2)))
+	if lsn <= first {
+		return nil
+	}
+	err := w.cut(fmt.Sprintf("truncate the front to %d", lsn), func() error { return w.log.TruncateFront(lsn) },
+		func(m *Mark) {
+			m.front = lsn
+			m.durable = max(m.durable, lsn-1)
+		})
+	if err == nil {
+		w.set(func(m *Mark) { m.durable = max(m.durable, m.appended) })
+	}
+	return err
+}
+
+// truncateBack cuts a few of the last records away, now and then all.
+func (w *work) truncateBack() error {
+	first, last := w.log.FirstLSN(), w.log.LastLSN()
+	n := uint64(last - first + 1)
+	if w.rng.IntN(4) > 0 {
+		n = min(n, 6)
+	}
+	lsn := last - wal.LSN(w.rng.Uint64N(n+1))
+	return w.cut(fmt.Sprintf("truncate the back to %d", lsn), func() error { return w.log.TruncateBack(lsn) },
+		func(m *Mark) {
+			m.records = m.until(lsn)
+			m.durable, m.appended = lsn, lsn
+		})
+}
+
+// reset empties the log.
+func (w *work) reset() error {
+	next := w.log.LastLSN() + 1 + wal.LSN(w.rng.IntN(3)*w.rng.IntN(1000))
+	return w.cut(fmt.Sprintf("reset to %d", next), func() error { return w.log.Reset(next) },
+		func(m *Mark) {
+			*m = Mark{base: next - 1, front: next, durable: next - 1, appended: next - 1}
+		})
+}
+
+// end closes the log, and reads it once more.
+func (w *work) end() error {
+	if err := w.sync(w.log.Close(), "close"); err != nil {
+		return err
+	}
+	held, err := look(w.dir(), true)
+	if err != nil {
+		return err
+	}
+	m := w.mark()
+	if b := campaign.Judge(held, m, true); b != nil {
+		b.Kind = campaign.Stuck
+		return b
+	}
+	if held.Last != m.begun() {
+		return broken("close", fmt.Errorf("the log holds records up to %d of %d", held.Last, m.begun()))
+	}
+	return nil
+}
