@@ -114,7 +114,7 @@ func (l *Log) reserve(size int64) error {
 			l.room.Wait()
 			continue
 		}
-		if l.at.off+size <= l.limit {
+		if l.fits(size) {
 			break
 		}
 		if size > l.opts.SegmentBytes-frame.DataOffset-markRoom {
@@ -126,7 +126,7 @@ func (l *Log) reserve(size int64) error {
 			}
 			continue
 		}
-		if err := l.awaitRoom(); err != nil {
+		if err := l.awaitRoom(size); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/seawall-wal/seawall/wal/frame"
 )
@@ -43,7 +44,7 @@ func (l *Log) holdWithRoom() error {
 			return err
 		}
 		l.mu.Lock()
-		err := l.awaitRoom()
+		err := l.awaitRoom(math.MaxInt64)
 		l.mu.Unlock()
 		if err != nil {
 			return err
