@@ -65,7 +65,7 @@ func (l *Log) nameSegment(s *segment) {
 			return
 		}
 		if !l.awaitSpace(s, err) {
-			s.nameErr = err
+			s.nameErr = &noRoomError{err} // which Close says: it is no poison either
 			return
 		}
 	}

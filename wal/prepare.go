@@ -33,9 +33,9 @@ type preparation struct {
 
 // awaitRoom waits until so many bytes fit behind the tail or a segment is
 // prepared, and returns why neither can be. Of many that wait for a segment, one
-// enters it, and the others find room behind it. The caller holds mu, which is
-// released meanwhile.
-func (l *Log) awaitRoom(size int64) error {
+// enters it, and the others find room behind it; a reset comes before them. The
+// caller holds mu, which is released meanwhile.
+func (l *Log) awaitRoom(size int64, reset bool) error {
 	p := &l.prepare
 	p.asked++
 	mine, refusal := p.asked, p.nextRefusal()
@@ -43,11 +43,11 @@ func (l *Log) awaitRoom(size int64) error {
 	l.stats.waits++
 	l.room.Broadcast()
 	defer func() { p.wanted-- }()
-	for !l.fits(size) && !l.mayEnter() {
+	for !l.fits(size) && (!l.mayEnter() || l.resets && !reset) {
 		if err := l.usable(); err != nil {
 			return err
 		}
-		if err := p.refusal(refusal); err != nil {
+		if err := l.refusal(refusal); err != nil {
 			return err
 		}
 		// Only an attempt that began after the request counts: space may have
@@ -76,16 +76,17 @@ func (p *preparation) nextRefusal() uint64 {
 // refusal returns why no segment is prepared where so many wait for their names
 // that none may be: there is no room for the first one's, as the refusal with
 // that number says. It asks for an attempt if there was none yet.
-func (p *preparation) refusal(number uint64) error {
-	if p.stuck == nil || p.unnamed < MaxSegmentsAhead {
+func (l *Log) refusal(number uint64) error {
+	p := &l.prepare
+	if p.stuck == nil || !l.farAhead() {
 		return nil
 	}
 	if p.refused < number {
 		p.stuck.naming.ask()
 		return nil
 	}
-	return fmt.Errorf("wal: cannot prepare segment %s, %d wait for room for their names: %w",
-		finalName(p.next), p.unnamed, p.full)
+	return fmt.Errorf("wal: cannot prepare segment %s, %d before it are not durable for want of room for a name: %w",
+		finalName(p.next), len(l.dirty), p.full)
 }
 
 // mayEnter reports whether there is a segment that the log may go on in. It may
@@ -157,10 +158,16 @@ func (l *Log) runPreparer(ctx context.Context) {
 	}
 }
 
+// farAhead reports whether so many segments wait for their names, or for a sync,
+// that no further one may be prepared. The caller holds mu.
+func (l *Log) farAhead() bool {
+	return l.prepare.unnamed >= MaxSegmentsAhead || len(l.dirty) >= maxUnsynced
+}
+
 // mayPrepare reports whether there is a segment to prepare. The caller holds mu.
 func (l *Log) mayPrepare() bool {
 	p := &l.prepare
-	if l.usable() != nil || l.cutting.Load() || len(l.ready) >= l.opts.SegmentsAhead || p.unnamed >= MaxSegmentsAhead {
+	if l.usable() != nil || l.cutting.Load() || len(l.ready) >= l.opts.SegmentsAhead || l.farAhead() {
 		return false
 	}
 	waited := p.asked > p.tried && p.wanted > 0
