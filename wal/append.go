@@ -11,7 +11,8 @@ import (
 
 // Append appends a record and returns its LSN. When it returns, the record and
 // all before it survive the death of the process; with SyncEach they survive
-// power loss too. p is not kept. An empty record is a record.
+// power loss too. p is not kept. An empty record is a record. Where no segment
+// is ready, Append waits for one; Close ends the wait.
 //
 // It returns ErrTooLarge, ErrNoSpace, ErrPoisoned or ErrClosed; the record is
 // then not in the log, and will not be. The exception is SyncEach: when the
@@ -114,19 +115,19 @@ func (l *Log) reserve(size int64) error {
 			l.room.Wait()
 			continue
 		}
-		if l.at.off+size <= l.limit {
+		if l.fits(size) {
 			break
 		}
 		if size > l.opts.SegmentBytes-frame.DataOffset-markRoom {
 			return ErrTooLarge
 		}
-		if l.mayEnter() {
+		if l.mayEnter() && !l.resets {
 			if err := l.rotate(); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := l.awaitRoom(); err != nil {
+		if err := l.awaitRoom(size, false); err != nil {
 			return err
 		}
 	}
@@ -235,6 +236,7 @@ func (l *Log) rotate() error {
 	passOn(old.mem, next.ordinal)
 	l.stats.rotations++
 	l.room.Broadcast() // the preparer makes the next one
+	l.syncBehind()
 	return nil
 }
 

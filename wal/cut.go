@@ -145,8 +145,8 @@ func (l *Log) holdStill() error {
 		l.room.Wait()
 	}
 	err := l.maySync()
-	if stuck := l.prepare.stuck; err == nil && stuck != nil {
-		err = &noRoomError{stuck}
+	if err == nil && l.prepare.stuck != nil {
+		err = &noRoomError{l.prepare.full}
 	}
 	if err != nil {
 		l.cutting.Store(false)

@@ -1,7 +1,10 @@
 package wal
 
-// MaxMapped is how many segments stay mapped for reading.
-const MaxMapped = maxMapped
+// Bounds of segments: mapped for reading, and waiting for a sync.
+const (
+	MaxMapped   = maxMapped
+	MaxUnsynced = maxUnsynced
+)
 
 // Unmap gives up all mappings of a log that are for reading only.
 func Unmap(l *Log) {

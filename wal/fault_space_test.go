@@ -177,7 +177,7 @@ func TestNoRoomForANameAtTheEnd(t *testing.T) {
 		}
 	}
 	last := l.LastLSN()
-	if err = l.Close(); !errors.Is(err, wal.ErrNoSpace) {
+	if err = l.Close(); !errors.Is(err, wal.ErrNoSpace) || errors.Is(err, wal.ErrPoisoned) {
 		t.Fatalf("close: %v", err)
 	}
 	if _, err = wal.Open(dir, o); !errors.Is(err, wal.ErrNoSpace) {

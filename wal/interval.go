@@ -37,6 +37,45 @@ func (l *Log) runInterval(ctx context.Context) {
 	}
 }
 
+// maxUnsynced bounds the segments that hold records no sync has covered: each
+// has a descriptor and a mapping, since only the descriptor that a segment was
+// written by is sure to be told that its writeback failed.
+const maxUnsynced = 64
+
+// syncBehind syncs behind appenders whom nobody asks for a sync, from half the
+// bound on; at the bound no segment is prepared, and they wait. The caller holds
+// mu, and has entered a segment.
+func (l *Log) syncBehind() {
+	if l.behind || len(l.dirty) <= maxUnsynced/2 {
+		return
+	}
+	l.behind = true
+	l.work.Add(1) // Close, which waits for it, has not begun
+	go l.runBehind(l.stopped)
+}
+
+// runBehind is syncBehind's work. It goes on until it has caught up.
+func (l *Log) runBehind(ctx context.Context) {
+	defer l.work.Done()
+	for {
+		cuts := l.cutCount.Load()
+		err := l.commit(ctx, l.LastLSN(), cuts)
+		l.mu.Lock()
+		l.behind = len(l.dirty) > maxUnsynced/2 && l.usable() == nil
+		again := l.behind
+		l.mu.Unlock()
+		if !again {
+			return
+		}
+		if err != nil { // there is no room for a segment's name
+			select {
+			case <-time.After(renameRetry):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
 // wantSync tells the interval syncer that there is something to sync.
 func (l *Log) wantSync() {
 	l.unsynced.Store(true)

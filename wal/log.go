@@ -44,6 +44,8 @@ type Log struct {
 	ready   []*segment // prepared, in order
 	prepare preparation
 	spare   *spare // a segment to be recycled, or nil
+	behind  bool   // a background sync catches up
+	resets  bool   // a Reset wants a segment: no appender may take one
 	buf     frame.Buffer
 
 	witness witness // syncMu guards it
@@ -130,8 +132,9 @@ func (l *Log) wake() {
 // Close makes everything that was appended durable, by a checkpoint, and ends
 // the log. Appends that have begun are finished first, later ones return
 // ErrClosed; a Commit that waits returns nil if the checkpoint covers it. A
-// poisoned log is closed without a sync, and says so. The second Close returns
-// ErrClosed.
+// poisoned log is closed without a sync, and says so; so is one whose directory
+// has no room for the name of the segment at its end, with ErrNoSpace: Open finds
+// the records once there is room. The second Close returns ErrClosed.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	if !l.closing.CompareAndSwap(false, true) {
@@ -143,7 +146,8 @@ func (l *Log) Close() error {
 	l.stop()
 	l.work.Wait()
 	err := l.checkpoint(true)
-	if errors.Is(err, ErrPoisoned) {
+	var full *noRoomError
+	if errors.Is(err, ErrPoisoned) || errors.As(err, &full) {
 		err = fmt.Errorf("wal: closed without a sync, durable up to LSN %d: %w", l.DurableLSN(), err)
 	}
 	l.commits.end()

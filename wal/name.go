@@ -65,7 +65,7 @@ func (l *Log) nameSegment(s *segment) {
 			return
 		}
 		if !l.awaitSpace(s, err) {
-			s.nameErr = err
+			s.nameErr = &noRoomError{err} // which Close says: it is no poison either
 			return
 		}
 	}
@@ -114,6 +114,14 @@ func newNaming() naming {
 	return naming{again: make(chan struct{}, 1), full: make(chan noRoom, 1)}
 }
 
+// ask asks for another attempt.
+func (n naming) ask() {
+	select {
+	case n.again <- struct{}{}:
+	default:
+	}
+}
+
 // noRoom is why an attempt failed.
 type noRoom struct{ cause error }
 
@@ -137,8 +145,9 @@ func (l *Log) awaitSpace(s *segment, cause error) bool {
 		return false
 	}
 	l.mu.Lock()
-	l.prepare.stuck = cause
-	l.room.Broadcast() // a cut does not wait for the name
+	l.prepare.stuck, l.prepare.full = s, cause
+	l.prepare.refused++
+	l.room.Broadcast() // a cut does not wait for the name, nor appenders for ever
 	l.mu.Unlock()
 	select {
 	case <-s.naming.full: // an older one that nobody read
@@ -174,10 +183,7 @@ func (s *segment) awaitName() error {
 				return &noRoomError{last.cause}
 			}
 			asked = true
-			select {
-			case s.naming.again <- struct{}{}:
-			default:
-			}
+			s.naming.ask()
 		}
 	}
 }

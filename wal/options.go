@@ -105,7 +105,10 @@ type Options struct {
 	SegmentBytes int64
 	// SegmentsAhead is how many segments are kept prepared in front of the
 	// appender: 1 to 16, 2 if zero. The directory takes that many segments
-	// more than its records need.
+	// more than its records need, and one that is to be used again. An appender
+	// that outruns preparation waits for it, as it does once 16 segments wait for
+	// their names or 64 for a sync; what nobody syncs is synced in the background
+	// before that.
 	SegmentsAhead int
 	// Align says where a commit begins.
 	Align Align

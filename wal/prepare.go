@@ -25,22 +25,29 @@ type preparation struct {
 	tried   uint64 // the request that the last attempt had seen when it began
 	err     error  // of the last attempt; nil after one that succeeded
 	filling bool
-	unnamed int   // segments that have their temporary name still
-	stuck   error // why one that holds records has: there is no room for its name
+	unnamed int      // segments that have their temporary name still
+	stuck   *segment // one that holds records and has: there is no room for its name
+	refused uint64   // counts the attempts to name one that ended so
+	full    error    // why the last of them did
 }
 
-// awaitRoom waits until a segment is prepared, and returns why none can be.
-// The caller holds mu, which is released meanwhile.
-func (l *Log) awaitRoom() error {
+// awaitRoom waits until so many bytes fit behind the tail or a segment is
+// prepared, and returns why neither can be. Of many that wait for a segment, one
+// enters it, and the others find room behind it; a reset comes before them. The
+// caller holds mu, which is released meanwhile.
+func (l *Log) awaitRoom(size int64, reset bool) error {
 	p := &l.prepare
 	p.asked++
-	mine := p.asked
+	mine, refusal := p.asked, p.nextRefusal()
 	p.wanted++
 	l.stats.waits++
 	l.room.Broadcast()
 	defer func() { p.wanted-- }()
-	for !l.mayEnter() {
+	for !l.fits(size) && (!l.mayEnter() || l.resets && !reset) {
 		if err := l.usable(); err != nil {
+			return err
+		}
+		if err := l.refusal(refusal); err != nil {
 			return err
 		}
 		// Only an attempt that began after the request counts: space may have
@@ -51,6 +58,35 @@ func (l *Log) awaitRoom() error {
 		l.room.Wait()
 	}
 	return nil
+}
+
+// fits reports whether so many bytes fit behind the tail. The caller holds mu.
+func (l *Log) fits(size int64) bool { return size <= l.limit-l.at.off }
+
+// nextRefusal returns the number of the first refusal of a name by an attempt
+// that has not begun: while none is under way the next one, otherwise the one
+// behind it.
+func (p *preparation) nextRefusal() uint64 {
+	if p.stuck != nil {
+		return p.refused + 1
+	}
+	return p.refused + 2
+}
+
+// refusal returns why no segment is prepared where so many wait for their names
+// that none may be: there is no room for the first one's, as the refusal with
+// that number says. It asks for an attempt if there was none yet.
+func (l *Log) refusal(number uint64) error {
+	p := &l.prepare
+	if p.stuck == nil || !l.farAhead() {
+		return nil
+	}
+	if p.refused < number {
+		p.stuck.naming.ask()
+		return nil
+	}
+	return fmt.Errorf("wal: cannot prepare segment %s, %d before it are not durable for want of room for a name: %w",
+		finalName(p.next), len(l.dirty), p.full)
 }
 
 // mayEnter reports whether there is a segment that the log may go on in. It may
@@ -122,10 +158,16 @@ func (l *Log) runPreparer(ctx context.Context) {
 	}
 }
 
+// farAhead reports whether so many segments wait for their names, or for a sync,
+// that no further one may be prepared. The caller holds mu.
+func (l *Log) farAhead() bool {
+	return l.prepare.unnamed >= MaxSegmentsAhead || len(l.dirty) >= maxUnsynced
+}
+
 // mayPrepare reports whether there is a segment to prepare. The caller holds mu.
 func (l *Log) mayPrepare() bool {
 	p := &l.prepare
-	if l.usable() != nil || l.cutting.Load() || len(l.ready) >= l.opts.SegmentsAhead || p.unnamed >= MaxSegmentsAhead {
+	if l.usable() != nil || l.cutting.Load() || len(l.ready) >= l.opts.SegmentsAhead || l.farAhead() {
 		return false
 	}
 	waited := p.asked > p.tried && p.wanted > 0

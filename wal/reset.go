@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/seawall-wal/seawall/wal/frame"
 )
@@ -22,6 +23,16 @@ func (l *Log) Reset(next LSN) error {
 	}
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
+	if err := l.maySync(); err != nil {
+		return err
+	}
+	// Appenders enter no segment until this call has one. Those that wait for a
+	// sync could keep it from being prepared, and nobody else syncs meanwhile.
+	l.letEnter(false)
+	defer l.letEnter(true)
+	if _, err := l.syncLocked(); err != nil {
+		return err
+	}
 	if err := l.holdWithRoom(); err != nil {
 		return err
 	}
@@ -36,6 +47,14 @@ func (l *Log) Reset(next LSN) error {
 	return nil
 }
 
+// letEnter says whether appenders may enter prepared segments.
+func (l *Log) letEnter(may bool) {
+	l.mu.Lock()
+	l.resets = !may
+	l.room.Broadcast()
+	l.mu.Unlock()
+}
+
 // holdWithRoom is holdStill with a prepared segment at hand.
 func (l *Log) holdWithRoom() error {
 	for {
@@ -43,7 +62,7 @@ func (l *Log) holdWithRoom() error {
 			return err
 		}
 		l.mu.Lock()
-		err := l.awaitRoom()
+		err := l.awaitRoom(math.MaxInt64, true)
 		l.mu.Unlock()
 		if err != nil {
 			return err
@@ -57,7 +76,7 @@ func (l *Log) holdWithRoom() error {
 		if n > 0 {
 			return nil
 		}
-		l.letGo() // it was taken, or discarded, meanwhile
+		l.letGo() // it was discarded meanwhile
 	}
 }
 

@@ -32,6 +32,8 @@ var spaceSteps = []struct {
 	{"truncate front", fullAtFront},
 	{"truncate back, reset", fullAtBack},
 	{"close", fullAtClose},
+	{"blocks shared with a copy", fullWhileShared},
+	{"open of a copy that shares blocks", fullCopy},
 }
 
 // TestFullDisks fills real filesystems at every step (C8): whatever was

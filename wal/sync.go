@@ -221,6 +221,7 @@ func (l *Log) acknowledge(snap *snapshot) {
 		kept = append(kept, r)
 	}
 	l.dirty = kept
+	l.room.Broadcast() // the preparer may have waited for fewer of them
 	l.durable.Store(uint64(snap.lsn))
 	_ = l.tail.mem.StoreUint64(frame.BoardOffset+frame.BoardDurable, uint64(snap.lsn))
 	l.store.syncs.ring()

@@ -16,11 +16,13 @@ import (
 
 // volumeKinds are the filesystems that tests fill up, each of about the smallest
 // size at which its mkfs makes one that can be emptied again. The btrfs has data
-// and metadata in the same blocks: full is full then, for names too.
+// and metadata in the same blocks: full is full then, for names too. It commits
+// each second: while it is full, a store that needs a block can wait for that,
+// which was 30 s otherwise.
 var volumeKinds = []volumeKind{
 	{name: "ext4", fs: "ext4", bytes: 100 << 20, mkfs: []string{"mkfs.ext4", "-q", "-F", "-b", "4096"}},
 	{name: "xfs", fs: "xfs", bytes: 300 << 20, mkfs: []string{"mkfs.xfs", "-q", "-f"}, options: "nouuid"},
-	{name: "btrfs", fs: "btrfs", bytes: 110 << 20, mkfs: []string{"mkfs.btrfs", "-q", "-f", "-M"}},
+	{name: "btrfs", fs: "btrfs", bytes: 110 << 20, mkfs: []string{"mkfs.btrfs", "-q", "-f", "-M"}, options: "commit=1"},
 	{name: "tmpfs", fs: "tmpfs", bytes: 100 << 20},
 }
 
