@@ -1,0 +1,194 @@
+//go:build linux
+
+package kill
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+)
+
+// childEnv is the environment variable that makes a process a child of the lab:
+// what it is to live, as JSON.
+const childEnv = "SEAWALL_KILL_CHILD"
+
+// The descriptors that a child is born with, beside the usual three.
+const (
+	childBoards = 3
+	childPipe   = 4
+)
+
+// childArgs are what a child is to live.
+type childArgs struct {
+	Subject string      `json:"subject"`
+	Lives   []childLife `json:"lives"`
+}
+
+// childLife is one of its lives. What is known when it begins is on its board.
+type childLife struct {
+	Dir    string `json:"dir"`
+	Seed   uint64 `json:"seed"`
+	Aim    *Aim   `json:"aim,omitempty"`
+	Killed bool   `json:"killed"`
+}
+
+// IsChild reports whether a campaign has started this process as its child.
+func IsChild() bool { return os.Getenv(childEnv) != "" }
+
+// BeChild must be called first by every program that runs campaigns. In a
+// process that a campaign started as its child it lives what that asks for, until
+// it is killed; in any other it does nothing. The subjects are those of the
+// program's own; the log is always known.
+//
+// A test needs no call of its own: Run is one too, for its Options.Subject.
+func BeChild(subjects ...campaign.Subject) {
+	if !IsChild() {
+		return
+	}
+	if err := beChild(append([]campaign.Subject{NewLog()}, subjects...)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// beChild lives all lives at once, and waits to be killed when they are over.
+func beChild(subjects []campaign.Subject) error {
+	var args childArgs
+	if err := json.Unmarshal([]byte(os.Getenv(childEnv)), &args); err != nil {
+		return fmt.Errorf("kill: child: %w", err)
+	}
+	i := slices.IndexFunc(subjects, func(s campaign.Subject) bool { return s.Name() == args.Subject })
+	if i < 0 {
+		return fmt.Errorf("kill: child: there is no subject %q", args.Subject)
+	}
+	bs, err := mapBoards(os.NewFile(childBoards, "boards"), len(args.Lives))
+	if err != nil {
+		return err
+	}
+	pipe := os.NewFile(childPipe, "pipe")
+	if args.Lives[0].Aim != nil {
+		// A thread that is stopped within a copy would never let the collector begin.
+		debug.SetGCPercent(-1)
+	}
+	var lives sync.WaitGroup
+	for n, l := range args.Lives {
+		lives.Go(func() {
+			if l.Aim != nil {
+				awaitOthers(bs.list)
+			}
+			live(subjects[i], l, bs.list[n], pipe)
+		})
+	}
+	lives.Wait()
+	for {
+		time.Sleep(time.Hour) // the lab kills it
+	}
+}
+
+// awaitOthers lets the other lives get to work before one begins that ends them
+// all, for a while.
+func awaitOthers(list []*board) {
+	for range 100 {
+		waiting := slices.ContainsFunc(list[1:], func(b *board) bool { return b.at(wordState).Load() == stateNone })
+		if !waiting {
+			return
+		}
+		time.Sleep(time.Millisecond / 2)
+	}
+}
+
+// live lives one life.
+func live(s campaign.Subject, l childLife, b *board, pipe *os.File) {
+	// Both are numbers of a workload that has ended; the lab may be gone.
+	tell := func(what byte) { _, _ = pipe.Write([]byte{what}) }
+	defer tell(toldDone)
+	codec := codecOf(s)
+	st := &stage{b: b, aim: l.Aim, pipe: pipe, placeOf: placeByOp}
+	if p, ok := s.(Placer); ok {
+		st.placeOf = p.PlaceOf
+	}
+	st.b.at(wordPlace).Store(Between.index())
+	var began campaign.Known
+	if data := b.known(); data != nil {
+		var err error
+		if began, err = codec.ParseKnown(data); err != nil {
+			fail(b, err)
+			return
+		}
+	}
+	n := &notes{codec: codec, board: b, now: began, first: func() { tell(toldAtWork) }}
+	n.base = countsOf(s, began).Appended
+	n.counts = func(k campaign.Known) uint64 { return countsOf(s, k).Appended }
+	life := &campaign.Life{
+		Dir: l.Dir, Seed: l.Seed, Rand: rand.New(rand.NewPCG(l.Seed, 1)), Tracer: st,
+		Known: began, Killed: l.Killed, Note: n.note, Now: n.get,
+	}
+	if err := s.Workload(life); err != nil {
+		fail(b, err)
+		return
+	}
+	b.at(wordState).Store(stateDone)
+}
+
+// fail says why a workload has ended.
+func fail(b *board, err error) {
+	var broken *campaign.Broken
+	if errors.As(err, &broken) {
+		if text, jerr := json.Marshal(broken); jerr == nil {
+			b.setText(string(text))
+			b.at(wordState).Store(stateBroken)
+			return
+		}
+	}
+	b.setText(err.Error())
+	b.at(wordState).Store(stateFailed)
+}
+
+// notes keep what is known of a life.
+type notes struct {
+	codec  Codec
+	board  *board
+	first  func()
+	counts func(campaign.Known) uint64
+	base   uint64
+
+	mu     sync.Mutex
+	now    campaign.Known
+	buffer []byte
+	atWork bool
+}
+
+// note implements Life.Note.
+func (n *notes) note(k campaign.Known) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var err error
+	if n.buffer, err = n.codec.AppendKnown(n.buffer[:0], k); err == nil {
+		err = n.board.note(n.buffer)
+	}
+	if err != nil {
+		panic(err) // the lab shows it: the process dies of it
+	}
+	n.now = k
+	if !n.atWork && n.counts(k) != n.base {
+		n.atWork = true
+		n.board.at(wordState).Store(stateAtWork)
+		n.first()
+	}
+}
+
+// get implements Life.Now.
+func (n *notes) get() campaign.Known {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.now
+}
