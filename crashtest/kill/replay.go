@@ -49,7 +49,7 @@ func Replay(ctx context.Context, token string, o Options) (*Result, error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		err = nil
 	}
-	return l.tally.result(l.run.Result(campaignName), l.run), err
+	return l.result(), err
 }
 
 // relive lives a chain until it shows what it has shown. Every other try lives it

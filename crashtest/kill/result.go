@@ -88,14 +88,9 @@ func newTally(o *Options) *tally {
 
 // kill counts a verified kill; before are the counts of the life's beginning.
 func (t *tally) kill(k Kill, before Counts) {
+	t.place(k.Place, k.Aim != "")
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.byPlace[k.Place]++
-	if k.Aim != "" {
-		t.s.Exact++
-	} else {
-		t.s.Blind++
-	}
 	t.s.Acked += int64(k.Acked - min(k.Acked, before.Acked))
 	t.s.Unacked += int64(k.Appended - min(k.Appended, k.Acked))
 	kept := min(k.Recovered, k.Appended)
@@ -110,6 +105,18 @@ func (t *tally) kill(k Kill, before Counts) {
 	}
 	if t.onKill != nil {
 		t.onKill(k)
+	}
+}
+
+// place counts a kill in a place.
+func (t *tally) place(p Place, exact bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.byPlace[p]++
+	if exact {
+		t.s.Exact++
+	} else {
+		t.s.Blind++
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/durability"
 )
 
 // campaignName is the name of these campaigns, in results and tokens.
@@ -51,7 +52,19 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	l := newLab(ctx, o)
 	err = l.inScratch(l.work)
 	l.run.Over() // says why, if the context has ended
-	return l.tally.result(l.run.Result(campaignName), l.run), err
+	return l.result(), err
+}
+
+// result returns what was done so far.
+func (l *lab) result() *Result {
+	r := l.run.Result(campaignName)
+	if d, err := durability.OpenDir(l.o.Dir, nil); err == nil {
+		if fsys, ferr := d.Filesystem(); ferr == nil {
+			r.Filesystem = fsys.Name
+		}
+		_ = d.Close() // nothing was written
+	}
+	return l.tally.result(r, l.run)
 }
 
 // newLab begins a campaign.
@@ -180,6 +193,7 @@ func (l *lab) judge(c *chain, d death) (*campaign.Broken, error) {
 	switch {
 	case v.broken != nil:
 		l.run.Add(1, 1)
+		l.tally.place(d.place, d.hit)
 		f, err := c.finding(&l.o, v.broken)
 		if err != nil {
 			return nil, err

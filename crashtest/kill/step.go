@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
@@ -35,6 +36,10 @@ func stepIntoCopy(p *process, b *board, share int) error {
 	}
 	defer reap(p, tid)
 	view, err := mapStore(p.cmd.Process.Pid, b)
+	if errors.Is(err, fs.ErrNotExist) {
+		b.at(wordHit).Store(0) // the file was renamed meanwhile: a blind kill
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -158,5 +163,5 @@ func addressOf(pid int, name string, off int64) (uintptr, error) {
 			return from + uintptr(off), nil
 		}
 	}
-	return 0, fmt.Errorf("kill: look at the store: process %d has not mapped %s", pid, name)
+	return 0, fmt.Errorf("kill: look at the store: process %d has not mapped %s: %w", pid, name, fs.ErrNotExist)
 }
