@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,31 +47,62 @@ func IsChild() bool { return os.Getenv(childEnv) != "" }
 
 // BeChild must be called first by every program that runs campaigns. In a
 // process that a campaign started as its child it lives what that asks for, until
-// it is killed; in any other it does nothing. The subjects are those of the
-// program's own; the log is always known.
+// it is killed; in any other it does nothing, and neither does it where it is not
+// given the subject that is asked for. The log is always known.
 //
-// A test needs no call of its own: Run is one too, for its Options.Subject.
+// A test needs no call of its own: Run is one too, for its Options.Subject, when
+// the child comes to it by TestArgs.
 func BeChild(subjects ...campaign.Subject) {
 	if !IsChild() {
 		return
 	}
-	if err := beChild(append([]campaign.Subject{NewLog()}, subjects...)); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	var args childArgs
+	err := json.Unmarshal([]byte(os.Getenv(childEnv)), &args)
+	if err == nil {
+		subjects = append([]campaign.Subject{NewLog()}, subjects...)
+		i := slices.IndexFunc(subjects, func(s campaign.Subject) bool { return s.Name() == args.Subject })
+		if i < 0 {
+			return
+		}
+		err = beChild(subjects[i], args)
 	}
-	os.Exit(0)
+	endChild(err)
+}
+
+// endChild ends a child that has nothing to live.
+func endChild(err error) {
+	fmt.Fprintln(os.Stderr, "kill: child:", err)
+	os.Exit(1)
+}
+
+// errNoSubject reports a child that has come to the wrong campaign.
+var errNoSubject = errors.New("this campaign is not about the subject that is asked for: give BeChild all of them, or the campaign Args that lead to it")
+
+// mustNotBeChild ends a child that comes to a campaign which is not its own: it
+// would start children in turn.
+func mustNotBeChild(s campaign.Subject) {
+	if s != nil {
+		BeChild(s)
+	}
+	BeChild()
+	if IsChild() {
+		endChild(errNoSubject)
+	}
+}
+
+// TestArgs returns the Options.Args of a campaign that a test runs, by the test's
+// name (testing.T.Name): its children come to the same call. The test must come
+// to no other campaign before.
+func TestArgs(name string) []string {
+	parts := strings.Split(name, "/")
+	for i, part := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(part) + "$"
+	}
+	return []string{"-test.run=" + strings.Join(parts, "/"), "-test.count=1", "-test.timeout=0", "-test.parallel=1"}
 }
 
 // beChild lives all lives at once, and waits to be killed when they are over.
-func beChild(subjects []campaign.Subject) error {
-	var args childArgs
-	if err := json.Unmarshal([]byte(os.Getenv(childEnv)), &args); err != nil {
-		return fmt.Errorf("kill: child: %w", err)
-	}
-	i := slices.IndexFunc(subjects, func(s campaign.Subject) bool { return s.Name() == args.Subject })
-	if i < 0 {
-		return fmt.Errorf("kill: child: there is no subject %q", args.Subject)
-	}
+func beChild(subject campaign.Subject, args childArgs) error {
 	bs, err := mapBoards(os.NewFile(childBoards, "boards"), len(args.Lives))
 	if err != nil {
 		return err
@@ -85,7 +118,7 @@ func beChild(subjects []campaign.Subject) error {
 			if l.Aim != nil {
 				awaitOthers(bs.list)
 			}
-			live(subjects[i], l, bs.list[n], pipe)
+			live(subject, l, bs.list[n], pipe)
 		})
 	}
 	lives.Wait()

@@ -93,3 +93,58 @@ func (h halving) AppendBatch(ps [][]byte) (lsn wal.LSN, err error) {
 	}
 	return lsn, nil
 }
+
+// LogKnown and its parts are what is known of a log.
+type (
+	LogKnown = logKnown
+	Span     = span
+	Writer   = writer
+)
+
+// NewKnown returns knowledge of a log with records up to last, of that span.
+func NewKnown(first, last wal.LSN, tag uint64) LogKnown {
+	return logKnown{first: first, begun: last, appended: last, durable: last, spans: []span{{from: 1, tag: tag}}}
+}
+
+// The setters of what is known, by name.
+var Known = map[string]func(k *LogKnown, v ...wal.LSN){
+	"first":       func(k *LogKnown, v ...wal.LSN) { k.first = v[0] },
+	"begun":       func(k *LogKnown, v ...wal.LSN) { k.begun = v[0] },
+	"appended":    func(k *LogKnown, v ...wal.LSN) { k.appended = v[0] },
+	"durable":     func(k *LogKnown, v ...wal.LSN) { k.durable = v[0] },
+	"batch":       func(k *LogKnown, v ...wal.LSN) { k.batchFrom, k.batchTo = v[0], v[1] },
+	"cut front":   func(k *LogKnown, v ...wal.LSN) { k.cut, k.cutTo = cutFront, v[0] },
+	"cut back":    func(k *LogKnown, v ...wal.LSN) { k.cut, k.cutTo = cutBack, v[0] },
+	"reset":       func(k *LogKnown, v ...wal.LSN) { k.cut, k.cutTo = cutReset, v[0] },
+	"other":       func(k *LogKnown, v ...wal.LSN) { k.spans = append(k.spans, span{from: v[0], tag: 99}) },
+	"nobody's":    func(k *LogKnown, v ...wal.LSN) { k.spans[0].from = v[0] },
+	"many":        func(k *LogKnown, _ ...wal.LSN) { k.spans[0].many = true },
+	"one writer":  func(k *LogKnown, v ...wal.LSN) { k.writers = []writer{{uint64(v[0]), uint64(v[1])}} },
+	"two writers": func(k *LogKnown, v ...wal.LSN) { k.writers = append(k.writers, writer{uint64(v[0]), uint64(v[1])}) },
+}
+
+// Record returns a record of one writer.
+func Record(tag uint64, lsn wal.LSN) []byte { return span{tag: tag}.record(uint64(lsn)) }
+
+// RecordOf returns a record of one of several writers.
+func RecordOf(tag uint64, writer int, n uint64) []byte {
+	return span{tag: tag, many: true}.record(number(writer, n))
+}
+
+// JudgeLog looks at a log and judges it.
+func JudgeLog(dir string, k LogKnown) (*campaign.Broken, error) {
+	s := &logSubject{name: logName}
+	data, err := s.AppendKnown(nil, &k)
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.ParseKnown(data) // as it comes from a child
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.look(dir)
+	if err != nil {
+		return nil, err
+	}
+	return campaign.Judge(f, known, true), nil
+}

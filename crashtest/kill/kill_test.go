@@ -115,25 +115,30 @@ func TestLog(t *testing.T) {
 // TestExact aims: each place is met, a copy is met within.
 func TestExact(t *testing.T) {
 	t.Parallel()
-	within := 0
-	r, err := kill.Run(t.Context(), kill.Options{
-		Limits: campaign.Limits{Seed: newSeed(t), Dir: fastDir(t), States: 100, Cores: 1},
-		OnKill: func(k kill.Kill) {
-			if k.Aim == "" || k.Place != kill.Copy {
-				return
-			}
-			within++
-			if k.Found <= 0 || k.Found >= k.Of || k.Begun == k.Appended || k.Recovered >= k.Begun {
-				t.Errorf("killed %s, and found %+v", k.Aim, k)
-			}
-		},
-	})
-	must(t, err)
-	if len(r.Notes) > 0 {
-		cannot(t, r.Notes)
-	}
-	if within == 0 || len(r.Findings) > 0 {
-		t.Errorf("%d kills within a copy, findings %v", within, r.Findings)
+	seed := newSeed(t)
+	for _, place := range []kill.Place{kill.Copy, kill.Sync, kill.Rotation, kill.Cut, kill.Recovery} {
+		met := 0
+		r, err := kill.Run(t.Context(), kill.Options{
+			Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), States: 100, Cores: 1},
+			Aims:   []kill.Place{place},
+			OnKill: func(k kill.Kill) {
+				if k.Aim == "" || k.Place != place || place == kill.Copy && k.Begun > k.Appended+1 {
+					return // within a batch, a step between two records will do
+				}
+				met++
+				if place == kill.Copy && (k.Found <= 0 || k.Found >= k.Of || k.Begun == k.Appended || k.Recovered >= k.Begun) {
+					t.Errorf("killed %s, and found %+v", k.Aim, k)
+				}
+			},
+		})
+		must(t, err)
+		if len(r.Notes) > 0 {
+			cannot(t, r.Notes)
+		}
+		if met == 0 || len(r.Findings) > 0 {
+			t.Errorf("%s: %d kills, findings %v", place, met, r.Findings)
+		}
+		t.Logf("%s: %d of %d kills at a step", place, met, r.Distinct)
 	}
 }
 
@@ -204,9 +209,29 @@ func TestOptions(t *testing.T) {
 		{Program: kill.Program{Workload: "true"}},
 		{Program: kill.Program{Check: "true"}},
 		{Program: kill.Program{Workload: "true", Check: "true"}, Subject: kill.NewLog()},
+		{Aims: []kill.Place{kill.Between}},
 	} {
 		if _, err := kill.Run(context.Background(), o); !errors.Is(err, kill.ErrOptions) {
 			t.Errorf("%+v: %v", o, err)
 		}
+	}
+}
+
+// TestArgs: a test needs no hook in TestMain for a subject of its own.
+func TestArgs(t *testing.T) {
+	subject := campaign.Checked("of this test alone", linesWorkload(false), linesCheck)
+	dir := "" // a child has no use for one
+	if !kill.IsChild() {
+		dir = fastDir(t)
+	}
+	o := kill.Options{Limits: campaign.Limits{Dir: dir, States: 5, Cores: 1}, Subject: subject, Args: kill.TestArgs(t.Name())}
+	r, err := kill.Run(t.Context(), o)
+	must(t, err)
+	if len(r.Findings) > 0 || r.Distinct < 5 {
+		t.Errorf("%+v", r.Result)
+	}
+	o.Args = kill.TestArgs("TestOptions") // comes to other campaigns, or to none
+	if r, err = kill.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "this campaign is not about the subject") {
+		t.Errorf("%v, %+v", err, r)
 	}
 }

@@ -19,7 +19,7 @@ import (
 // about. fastDir looks.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	for _, program := range []kill.Program{{}, {Workload: "sleep 1000 | true {dir}; " + scriptGood, Check: scriptCheck}} {
+	for _, program := range []kill.Program{{}, {Workload: "sh -c 'sleep 1000; : {dir}/sleeps' & " + scriptGood, Check: scriptCheck}} {
 		for after := range 3 {
 			ctx, stop := context.WithTimeout(t.Context(), time.Duration(after*60)*time.Millisecond)
 			r, err := kill.Run(ctx, kill.Options{Limits: campaign.Limits{Seed: uint64(after), Dir: fastDir(t)}, Program: program})
@@ -62,6 +62,9 @@ func TestOrphans(t *testing.T) {
 	must(t, err)
 	must(t, lab.Start())
 	line, _ := bufio.NewReader(out).ReadString('\n')
+	for end := time.Now().Add(30 * time.Second); len(processesOf(dir)) == 0 && time.Now().Before(end); {
+		// Until a child is at work, which goes on for long if nobody kills it.
+	}
 	must(t, lab.Process.Kill())
 	_ = lab.Wait() // it was killed
 	if line != "killed\n" {

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	kill.BeChild(slices.Collect(maps.Values(subjects()))...)
 	if dir := os.Getenv(labEnv); dir != "" {
 		_, err := kill.Run(context.Background(), kill.Options{
-			Limits: campaign.Limits{Dir: dir},
+			Limits: campaign.Limits{Dir: dir}, Blind: true,
 			OnKill: func(kill.Kill) { fmt.Println("killed") },
 		})
 		fmt.Println(err)

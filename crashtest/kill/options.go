@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 )
@@ -27,6 +28,10 @@ type Options struct {
 
 	// Program, if set, is killed in place of a Subject.
 	Program Program
+
+	// Aims are the places that exact kills are aimed at: of the first five, all if
+	// there is none.
+	Aims []Place
 
 	// Blind leaves exact kills out.
 	Blind bool
@@ -53,6 +58,8 @@ func (o Options) withDefaults(ctx context.Context) (Options, error) {
 		return o, fmt.Errorf("%w: a workload needs a check, and a check a workload", ErrOptions)
 	case o.Program.Workload != "" && o.Subject != nil:
 		return o, fmt.Errorf("%w: either a subject or a program", ErrOptions)
+	case slices.ContainsFunc(o.Aims, func(p Place) bool { return steps[p] == nil }):
+		return o, fmt.Errorf("%w: no kill is aimed at %v", ErrOptions, o.Aims)
 	case o.Program.Workload != "":
 		o.Subject = &program{Program: o.Program, over: ctx.Done()}
 	case o.Subject == nil:

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/durability"
 )
 
@@ -121,7 +120,8 @@ var steps = map[Place][]struct {
 
 // newPlan chooses a life, aimed at one of the places, or blind where there is
 // none; at any operation there, if it is not known which there are. The first
-// one of a chain is not aimed at recovery: there is nothing to recover.
+// one of a chain is not aimed at recovery, where there is nothing to recover: it is
+// blind.
 func newPlan(rng *rand.Rand, aims []Place, anyOp, first bool) Plan {
 	p := Plan{Seed: rng.Uint64(), Look: rng.IntN(3) > 0}
 	if len(aims) == 0 {
@@ -133,7 +133,7 @@ func newPlan(rng *rand.Rand, aims []Place, anyOp, first bool) Plan {
 	}
 	place := aims[rng.IntN(len(aims))]
 	if place == Recovery && first {
-		place = aims[0]
+		return Plan{Seed: p.Seed, Look: true, Wait: time.Millisecond}
 	}
 	a := &Aim{Place: place, Phase: durability.Before}
 	step := steps[place][rng.IntN(len(steps[place]))]
@@ -165,12 +165,15 @@ const mostMisses = 2
 
 // newAims returns the places of a subject. The log comes to all of them; another
 // one has to say by its Stage that it cuts or recovers, and is tried otherwise.
-func newAims(s campaign.Subject) *aims {
+func newAims(o *Options) *aims {
 	a := &aims{list: required, misses: make(map[Place]int)}
-	if _, a.keep = s.(*logSubject); !a.keep {
-		if _, ok := s.(Placer); !ok {
+	if _, a.keep = o.Subject.(*logSubject); !a.keep {
+		if _, ok := o.Subject.(Placer); !ok {
 			a.list = required[:3]
 		}
+	}
+	if len(o.Aims) > 0 {
+		a.list = o.Aims
 	}
 	return a
 }

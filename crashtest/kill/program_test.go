@@ -65,6 +65,24 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// TestProgramDrained: whatever the program has said before its death is heard, also
+// what lies in the pipe still. The script says many lines at once, right before it
+// writes them.
+func TestProgramDrained(t *testing.T) {
+	t.Parallel()
+	r, err := kill.Run(t.Context(), kill.Options{
+		Limits: campaign.Limits{Seed: newSeed(t), Dir: fastDir(t), States: 60},
+		Program: kill.Program{
+			Workload: scriptBegin + `while :; do m=$((n+3999)); seq -f 'ack %.0f' $n $m; seq $n $m >> {dir}/lines; n=$((m+1)); done`,
+			Check:    `n=$(wc -l < {dir}/lines || echo 0); test ! -s {acks} || test $n -le $(wc -l < {acks})`,
+		},
+	})
+	must(t, err)
+	if len(r.Findings) > 0 || r.Distinct < 60 {
+		t.Errorf("%+v", r.Result)
+	}
+}
+
 // TestProgramFails: what cannot be run ends the campaign with its own words.
 func TestProgramFails(t *testing.T) {
 	t.Parallel()
@@ -91,7 +109,7 @@ func TestProgramEnds(t *testing.T) {
 		Program: kill.Program{Workload: "echo ack 1", Check: "true"},
 	})
 	must(t, err)
-	if r.Distinct != 0 || r.Survival.Uncounted == 0 {
+	if 4*r.Distinct > r.Survival.Uncounted || r.Survival.Uncounted == 0 { // a few may die before they end
 		t.Errorf("%+v, %+v", r.Result, r.Survival)
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)

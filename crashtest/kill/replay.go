@@ -20,10 +20,7 @@ import (
 // that was tried. A subject of the caller's own is to be given in the options
 // again.
 func Replay(ctx context.Context, token string, o Options) (*Result, error) {
-	if o.Subject != nil {
-		BeChild(o.Subject)
-	}
-	BeChild()
+	mustNotBeChild(o.Subject)
 	var d details
 	if err := campaign.ParseToken(token, campaignName, &d); err != nil {
 		return nil, err

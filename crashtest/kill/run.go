@@ -41,10 +41,7 @@ type lab struct {
 // In a process that a campaign has started it lives what that asks for, and does
 // not return: see BeChild.
 func Run(ctx context.Context, o Options) (*Result, error) {
-	if o.Subject != nil {
-		BeChild(o.Subject)
-	}
-	BeChild()
+	mustNotBeChild(o.Subject)
 	o, err := o.withDefaults(ctx)
 	if err != nil {
 		return nil, err
@@ -69,7 +66,7 @@ func (l *lab) result() *Result {
 
 // newLab begins a campaign.
 func newLab(ctx context.Context, o Options) *lab {
-	return &lab{o: o, run: campaign.Begin(ctx, o.Limits), tally: newTally(&o), aims: newAims(o.Subject)}
+	return &lab{o: o, run: campaign.Begin(ctx, o.Limits), tally: newTally(&o), aims: newAims(&o)}
 }
 
 // inScratch calls fn with a scratch directory, which is removed again.
@@ -123,14 +120,14 @@ func (l *lab) newLiver(chains []*chain) liver {
 	return &crew{o: &l.o, chains: chains, noTrace: func() { l.tally.note(errNoTrace.Error()) }}
 }
 
-// worker lives and kills, until the campaign is over. Every second of its
-// processes has an aimed life.
+// worker lives and kills, until the campaign is over. Two of three of its
+// processes have an aimed life.
 func (l *lab) worker(ctx context.Context, n int) error {
 	rng := rand.New(rand.NewPCG(l.o.Seed, uint64(n)+100))
 	blind, aimed := l.newCrew(rng, n, false), l.newCrew(rng, n, true)
 	for turn := 0; !l.run.Over() && ctx.Err() == nil; turn++ {
 		chains := blind
-		if turn%2 == 0 && !l.o.Blind && !l.o.isProgram() && len(l.aims.choose()) > 0 {
+		if turn%3 != 0 && !l.o.Blind && !l.o.isProgram() && len(l.aims.choose()) > 0 {
 			chains = aimed
 		}
 		if err := l.round(ctx, chains); err != nil {
