@@ -27,7 +27,7 @@ func newApp(p *process) *cli.App {
 			"the arguments; what follows -- is no flag.",
 		Commands: []*cli.Command{
 			appendCommand(p), verifyCommand(p), repairCommand(p), truncateCommand(p), dumpCommand(p), tailCommand(p),
-			inspectCommand(p), experimentCommand(p), completionCommand(p), manCommand(p),
+			inspectCommand(p), experimentCommand(p), crashCommand(p), completionCommand(p), manCommand(p),
 		},
 		CustomAppHelpTemplate: appHelp,
 		EnableBashCompletion:  true,
@@ -38,13 +38,19 @@ func newApp(p *process) *cli.App {
 		OnUsageError:          usageError,
 		ExitErrHandler:        func(*cli.Context, error) {}, // run returns the code
 	}
-	for _, c := range app.Commands {
+	setUp(app.Commands)
+	return app
+}
+
+// setUp gives commands, and their subcommands, what is common to all.
+func setUp(commands []*cli.Command) {
+	for _, c := range commands {
 		c.CustomHelpTemplate = commandHelp
 		c.HideHelpCommand = true // a directory may be called help
 		c.OnUsageError = usageError
 		c.BashComplete = completeCommand(c)
+		setUp(c.Subcommands)
 	}
-	return app
 }
 
 // noCommand deals with arguments that name no subcommand.

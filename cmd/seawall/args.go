@@ -33,8 +33,14 @@ func arrange(app *cli.App, args []string) []string {
 		}
 	}
 	out := append([]string{args[0]}, global...)
-	out = append(append(out, args[at]), flags...)
-	flags, rest := divide(app.Command(args[at]).Flags, args[at+1:])
+	out = append(out, args[at])
+	known, left := app.Command(args[at]).Flags, args[at+1:]
+	if sub, i := findSubcommand(app.Command(args[at]), left); sub != nil {
+		out = append(out, sub.Name)
+		known, left = sub.Flags, slices.Delete(slices.Clone(left), i, i+1)
+	}
+	out = append(out, flags...)
+	flags, rest := divide(known, left)
 	out = append(out, flags...)
 	if len(rest) > 0 {
 		out = append(append(out, "--"), rest...)
@@ -70,10 +76,7 @@ func divide(known []cli.Flag, args []string) (flags, rest []string) {
 // findCommand returns the index of the subcommand among the arguments, 0 if
 // there is none: the first that is neither a flag nor a flag's value.
 func findCommand(app *cli.App, args []string) int {
-	var all []cli.Flag
-	for _, c := range app.Commands {
-		all = append(all, c.Flags...)
-	}
+	all := allFlags(app.Commands)
 	for i := 1; i < len(args); i++ {
 		switch {
 		case args[i] == "--":
@@ -89,6 +92,34 @@ func findCommand(app *cli.App, args []string) int {
 		}
 	}
 	return 0
+}
+
+// findSubcommand returns a command's subcommand among the arguments, and its
+// index: the first that is neither a flag nor a flag's value.
+func findSubcommand(cmd *cli.Command, args []string) (*cli.Command, int) {
+	all := allFlags(cmd.Subcommands)
+	for i := 0; i < len(args) && args[i] != "--"; i++ {
+		if !looksLikeFlag(args[i]) {
+			for _, sub := range cmd.Subcommands {
+				if sub.HasName(args[i]) {
+					return sub, i
+				}
+			}
+			break
+		}
+		if takesNext(all, args[i]) {
+			i++
+		}
+	}
+	return nil, 0
+}
+
+// allFlags returns the flags of commands and their subcommands.
+func allFlags(commands []*cli.Command) (all []cli.Flag) {
+	for _, c := range commands {
+		all = append(append(all, c.Flags...), allFlags(c.Subcommands)...)
+	}
+	return all
 }
 
 // asksForJSON reports whether --json is among the arguments, so that an error

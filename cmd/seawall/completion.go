@@ -115,6 +115,10 @@ func completeCommand(cmd *cli.Command) cli.BashCompleteFunc {
 		before := os.Args[len(os.Args)-2]
 		values := flagValues[before]
 		switch {
+		case len(cmd.Subcommands) > 0 && before == cmd.Name:
+			for _, sub := range cmd.Subcommands {
+				values = append(values, sub.Name)
+			}
 		case cmd.Name == "completion" && before == cmd.Name:
 			values = shells
 		case cmd.Name == "experiment" && before == cmd.Name:

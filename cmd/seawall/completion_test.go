@@ -40,7 +40,7 @@ func TestCompletionBash(t *testing.T) {
 		t.Skip("bash is not here")
 	}
 	for _, c := range []struct{ line, want string }{
-		{"seawall ", "append verify repair truncate dump tail inspect experiment completion man help h"},
+		{"seawall ", "append verify repair truncate dump tail inspect experiment crash completion man help h"},
 		{"seawall a", "append"},
 		{"seawall append --s", "--split --sync --segment-size"},
 		{"seawall append --sync ", "each manual 100ms"},
@@ -57,6 +57,8 @@ func TestCompletionBash(t *testing.T) {
 		{"seawall experiment run lazy w", "warm"},
 		{"seawall experiment run --a", "--all"},
 		{"seawall experiment run --dir ", ""},
+		{"seawall crash ", "kill"},
+		{"seawall crash kill --bu", "--budget"},
 		{"seawall append ", ""}, // a directory
 		{"seawall dump --from ", ""},
 	} {

@@ -23,10 +23,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seawall-wal/seawall/crashtest/experiment"
+	"github.com/seawall-wal/seawall/crashtest/kill"
 )
 
 func main() {
 	experiment.BeChild()
+	kill.BeChild()
 	// An unrecovered panic, a fatal error of the runtime and SIGQUIT exit with
 	// 2, which is the code for damage. With this they abort (134) instead.
 	debug.SetTraceback("crash")

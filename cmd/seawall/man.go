@@ -43,15 +43,21 @@ func manText(app *cli.App) string {
 	fmt.Fprintf(&b, "%% %s %d\n\n# NAME\n\n%s - %s\n\n", app.Name, manSection, app.Name, app.Usage)
 	fmt.Fprintf(&b, "# SYNOPSIS\n\n**%s** COMMAND [OPTIONS] [ARGUMENTS]\n\n", app.Name)
 	fmt.Fprintf(&b, "# DESCRIPTION\n\n%s\n\n# OPTIONS\n\n%s# COMMANDS\n\n", app.Description, manFlags(app.Flags))
-	for _, c := range app.VisibleCommands() {
-		if c.Name == "help" {
-			continue
-		}
-		fmt.Fprintf(&b, "### %s %s\n\n%s\n\n%s", c.Name, c.ArgsUsage, c.Usage, manFlags(c.Flags))
-		fmt.Fprintf(&b, "```\n%s\n```\n\n", c.Description)
-	}
+	manCommands(&b, "", app.VisibleCommands())
 	fmt.Fprintf(&b, "# EXIT STATUS\n\n```\n%s```\n", exitTable(""))
 	return b.String()
+}
+
+// manCommands writes what there is to say of commands and their subcommands.
+func manCommands(b *strings.Builder, above string, commands []*cli.Command) {
+	for _, c := range commands {
+		if c.Name == "help" || c.Hidden {
+			continue
+		}
+		fmt.Fprintf(b, "### %s%s %s\n\n%s\n\n%s", above, c.Name, c.ArgsUsage, c.Usage, manFlags(c.Flags))
+		fmt.Fprintf(b, "```\n%s\n```\n\n", c.Description)
+		manCommands(b, above+c.Name+" ", c.Subcommands)
+	}
 }
 
 // manFlags returns the paragraphs for flags.

@@ -21,10 +21,12 @@ import (
 
 	seawall "github.com/seawall-wal/seawall/cmd/seawall"
 	"github.com/seawall-wal/seawall/crashtest/experiment"
+	"github.com/seawall-wal/seawall/crashtest/kill"
 )
 
 func TestMain(m *testing.M) {
 	experiment.BeChild() // the experiments' children are this binary, by its own name
+	kill.BeChild()       // and so are the campaigns'
 	testscript.Main(m, map[string]func(){"seawall": seawall.Main})
 }
 

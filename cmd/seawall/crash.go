@@ -1,0 +1,116 @@
+//go:build linux
+
+package main
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+)
+
+// crashBudget is how long a campaign goes on that was given no limit.
+const crashBudget = 10 * time.Second
+
+// crashCommand returns `seawall crash` with its subcommands.
+func crashCommand(p *process) *cli.Command {
+	return &cli.Command{
+		Name:      "crash",
+		Usage:     "crash a log or a program, see what is left",
+		ArgsUsage: "CAMPAIGN",
+		Description: "A campaign crashes what is under test again and again, and asks each\n" +
+			"time whether all that was acknowledged is there, and nothing that may\n" +
+			"not be. What it finds has a token, one word that shows it again.",
+		Subcommands: []*cli.Command{crashKillCommand(p)},
+		Action:      noCampaign,
+	}
+}
+
+// noCampaign deals with arguments that name no campaign.
+func noCampaign(c *cli.Context) error {
+	var names []string
+	for _, sub := range c.Command.Subcommands {
+		if !sub.Hidden && sub.Name != "help" {
+			names = append(names, sub.Name)
+		}
+	}
+	said := "crash: which campaign?"
+	if name := c.Args().First(); name != "" {
+		said = "there is no `crash " + name + "`:"
+	}
+	return usage("%s it is one of %s; see `seawall crash --help`", said, strings.Join(names, ", "))
+}
+
+// limitFlags are the flags of every campaign.
+func limitFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.DurationFlag{Name: "budget", DefaultText: crashBudget.String() + " without --states", Usage: "go on for a `TIME`"},
+		&cli.Int64Flag{Name: "states", DefaultText: "no limit", Usage: "check `N` states, each one crash"},
+		&cli.StringFlag{Name: "seed", DefaultText: "at random", Usage: "choose as the campaign did that printed `N`"},
+		&cli.StringFlag{Name: "dir", DefaultText: "$TMPDIR", Usage: "work below `DIR`, and clean up"},
+		jsonFlag(),
+	}
+}
+
+// limitsOf reads limitFlags. Progress is shown on a terminal, until done is
+// called.
+func (p *process) limitsOf(c *cli.Context) (l campaign.Limits, done func(), err error) {
+	done = func() {}
+	l = campaign.Limits{Seed: uint64(rand.Uint32()), Budget: c.Duration("budget"), States: c.Int64("states"), Dir: c.String("dir")}
+	switch {
+	case l.Budget < 0 || c.IsSet("budget") && l.Budget == 0:
+		return l, done, usage("--budget %s: it must be above zero", l.Budget)
+	case l.States < 0 || c.IsSet("states") && l.States == 0:
+		return l, done, usage("--states %d: it must be above zero", l.States)
+	case c.IsSet("dir") && l.Dir == "":
+		return l, done, usage("--dir: the directory's name is empty")
+	case !c.IsSet("budget") && !c.IsSet("states"):
+		l.Budget = crashBudget
+	}
+	if l.Dir == "" {
+		l.Dir = os.TempDir()
+	}
+	if text := c.String("seed"); text != "" {
+		if l.Seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return l, done, usage("--seed %s: it is a number that a campaign has printed", text)
+		}
+	}
+	if c.Bool("json") || !isTerminal(p.err) {
+		return l, done, nil
+	}
+	line := newProgressLine(p)
+	l.Progress = line.show
+	return l, line.clear, nil
+}
+
+// findings adds what was found to a report for people.
+func (t *table) findings(found []campaign.Finding) {
+	for _, f := range found {
+		clause := ""
+		if f.Clause != "" {
+			clause = " (" + string(f.Clause) + ")"
+		}
+		t.add("found", string(f.Kind)+clause+": "+f.Summary)
+		for _, piece := range f.Lost {
+			t.add("", "lost by it: "+piece)
+		}
+		t.add("token", f.Token)
+	}
+}
+
+// crashCode returns the exit code of a campaign, and what is to be said: one that
+// has a class without a member has not shown what it is for.
+func crashCode(r *campaign.Result) error {
+	switch {
+	case len(r.Findings) > 0:
+		return &codeError{code: exitTorn}
+	case len(r.Missing) > 0:
+		return usage("crash %s: nothing was checked of: %s; give it more time", r.Campaign, strings.Join(r.Missing, ", "))
+	}
+	return nil
+}

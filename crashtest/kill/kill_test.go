@@ -1,0 +1,237 @@
+//go:build linux
+
+package kill_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/kill"
+	"github.com/seawall-wal/seawall/durability"
+)
+
+// subjects are those of this binary's own.
+func subjects() map[string]campaign.Subject {
+	list := kill.Flawed()
+	for _, s := range []campaign.Subject{
+		campaign.Checked("lines", linesWorkload(false), linesCheck),
+		campaign.Checked("lines, acked before they are written", linesWorkload(true), linesCheck),
+	} {
+		list[s.Name()] = s
+	}
+	return list
+}
+
+// linesWorkload appends numbered lines to a file, by write(2).
+func linesWorkload(early bool) func(*campaign.Life, func(string)) error {
+	return func(l *campaign.Life, ack func(string)) (err error) {
+		d, err := durability.OpenDir(l.Dir, l.Tracer)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		old, err := os.ReadFile(filepath.Join(l.Dir, "lines"))
+		var f *durability.File
+		if errors.Is(err, os.ErrNotExist) {
+			f, err = d.Create("lines", 0o600)
+		} else if err == nil {
+			f, err = d.Open("lines", true)
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		end := int64(len(old))
+		for n, life := bytes.Count(old, []byte("\n")), 0; life < 2000; n, life = n+1, life+1 {
+			if early {
+				ack(fmt.Sprint(n))
+			}
+			line := fmt.Appendln(nil, n)
+			if _, err := f.WriteAt(line, end); err != nil {
+				return err
+			}
+			end += int64(len(line))
+			if !early {
+				ack(fmt.Sprint(n))
+			}
+			if n%10 == 9 {
+				if err := f.Sync(); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+}
+
+// linesCheck checks what linesWorkload left.
+func linesCheck(dir string, acks []string) error {
+	data, err := os.ReadFile(filepath.Join(dir, "lines"))
+	if err != nil && (len(acks) > 0 || !errors.Is(err, os.ErrNotExist)) {
+		return err
+	}
+	lines := strings.Fields(string(data))
+	for i, line := range lines {
+		if line != fmt.Sprint(i) {
+			return fmt.Errorf("line %d is %q", i, line)
+		}
+	}
+	if len(acks) > len(lines) {
+		return fmt.Errorf("%d lines", len(lines))
+	}
+	return nil
+}
+
+// TestLog kills the log: nothing is found, in any place.
+func TestLog(t *testing.T) {
+	t.Parallel()
+	seed := newSeed(t)
+	r, err := kill.Run(t.Context(), kill.Options{Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), Budget: 2 * time.Second, All: true}})
+	must(t, err)
+	for _, f := range r.Findings {
+		t.Errorf("%s %s: %s\nseawall crash replay %s", f.Kind, f.Clause, f.Summary, f.Token)
+	}
+	if len(r.Notes) > 0 {
+		cannot(t, r.Notes)
+	}
+	if len(r.Missing) > 0 {
+		t.Errorf("no kill in %v of %v", r.Missing, r.Classes)
+	}
+	if r.Survival.Exact == 0 || r.Survival.Blind == 0 || r.Survival.Survived == 0 || r.Survival.Survived > r.Survival.Unacked {
+		t.Errorf("survival %+v", r.Survival)
+	}
+	t.Logf("%d verified kills, %.0f a second: %v; making %v", r.Distinct, r.Rate, r.Classes, r.Survival.Making)
+}
+
+// TestExact aims: each place is met, a copy is met within.
+func TestExact(t *testing.T) {
+	t.Parallel()
+	seed := newSeed(t)
+	for _, place := range []kill.Place{kill.Copy, kill.Sync, kill.Rotation, kill.Cut, kill.Recovery} {
+		met := 0
+		r, err := kill.Run(t.Context(), kill.Options{
+			Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), States: 100, Cores: 1},
+			Aims:   []kill.Place{place},
+			OnKill: func(k kill.Kill) {
+				if k.Aim == "" || k.Place != place || place == kill.Copy && k.Begun > k.Appended+1 {
+					return // within a batch, a step between two records will do
+				}
+				met++
+				if place == kill.Copy && (k.Found <= 0 || k.Found >= k.Of || k.Begun == k.Appended || k.Recovered >= k.Begun) {
+					t.Errorf("killed %s, and found %+v", k.Aim, k)
+				}
+			},
+		})
+		must(t, err)
+		if len(r.Notes) > 0 {
+			cannot(t, r.Notes)
+		}
+		if met == 0 || len(r.Findings) > 0 {
+			t.Errorf("%s: %d kills, findings %v", place, met, r.Findings)
+		}
+		t.Logf("%s: %d of %d kills at a step", place, met, r.Distinct)
+	}
+}
+
+// TestPlanted: a campaign finds what is wrong, from any seed.
+func TestPlanted(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		subject string
+		seeds   uint64
+		blind   bool
+		kinds   []campaign.Kind
+	}{
+		{"buffering", 100, false, []campaign.Kind{campaign.Lost, campaign.Illegal}},
+		{"halving", 5, false, []campaign.Kind{campaign.Illegal}},
+		{"misjudging", 10, false, []campaign.Kind{campaign.Illegal}},
+		{"lines, acked before they are written", 5, true, []campaign.Kind{campaign.Lost}},
+		{"lines, acked before they are written", 2, false, []campaign.Kind{campaign.Lost}},
+	} {
+		t.Run(fmt.Sprintf("%s, blind %t", c.subject, c.blind), func(t *testing.T) {
+			t.Parallel()
+			dir := fastDir(t)
+			for seed := range c.seeds {
+				o := kill.Options{
+					Limits:  campaign.Limits{Seed: seed, Dir: dir, States: 2000},
+					Subject: subjects()[c.subject], Blind: c.blind,
+				}
+				r, err := kill.Run(t.Context(), o)
+				must(t, err)
+				if len(r.Findings) != 1 || !slices.Contains(c.kinds, r.Findings[0].Kind) {
+					t.Fatalf("seed %d: %d states, findings %+v", seed, r.Distinct, r.Findings)
+				}
+				if seed%10 == 0 {
+					mustReplay(t, o, r.Findings[0])
+				}
+			}
+		})
+	}
+}
+
+// mustReplay has a token find the same again.
+func mustReplay(t *testing.T, o kill.Options, f campaign.Finding) {
+	t.Helper()
+	o.Limits = campaign.Limits{Dir: o.Dir}
+	o.Tries = 100
+	r, err := kill.Replay(t.Context(), f.Token, o)
+	must(t, err)
+	if len(r.Findings) != 1 || r.Findings[0].Kind != f.Kind || r.Findings[0].Clause != f.Clause {
+		t.Errorf("%s (%s): its replay found %+v, %v", f.Kind, f.Summary, r.Findings, r.Notes)
+	}
+}
+
+// TestChecked: a subject that only acknowledges is killed as well, and is clean.
+func TestChecked(t *testing.T) {
+	t.Parallel()
+	r, err := kill.Run(t.Context(), kill.Options{
+		Limits:  campaign.Limits{Seed: newSeed(t), Dir: fastDir(t), States: 60},
+		Subject: subjects()["lines"],
+	})
+	must(t, err)
+	if len(r.Findings) > 0 || r.Distinct < 60 || r.Survival.Acked == 0 || r.Survival.Exact == 0 {
+		t.Errorf("%+v, %+v", r.Result, r.Survival)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	for _, o := range []kill.Options{
+		{Program: kill.Program{Workload: "true"}},
+		{Program: kill.Program{Check: "true"}},
+		{Program: kill.Program{Workload: "true", Check: "true"}, Subject: kill.NewLog()},
+		{Aims: []kill.Place{kill.Between}},
+	} {
+		if _, err := kill.Run(context.Background(), o); !errors.Is(err, kill.ErrOptions) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+}
+
+// TestArgs: a test needs no hook in TestMain for a subject of its own.
+func TestArgs(t *testing.T) {
+	subject := campaign.Checked("of this test alone", linesWorkload(false), linesCheck)
+	dir := "" // a child has no use for one
+	if !kill.IsChild() {
+		dir = fastDir(t)
+	}
+	o := kill.Options{Limits: campaign.Limits{Dir: dir, States: 5, Cores: 1}, Subject: subject, Args: kill.TestArgs(t.Name())}
+	r, err := kill.Run(t.Context(), o)
+	must(t, err)
+	if len(r.Findings) > 0 || r.Distinct < 5 {
+		t.Errorf("%+v", r.Result)
+	}
+	o.Args = kill.TestArgs("TestOptions") // comes to other campaigns, or to none
+	if r, err = kill.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "this campaign is not about the subject") {
+		t.Errorf("%v, %+v", err, r)
+	}
+}

@@ -1,0 +1,127 @@
+//go:build linux
+
+package kill_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/kill"
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// newLog makes a log with these records, and its front cut off.
+func newLog(t *testing.T, front wal.LSN, records ...[]byte) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "log")
+	l, err := wal.Open(dir, wal.Options{SegmentBytes: 64 << 10, SegmentsAhead: 1})
+	must(t, err)
+	for _, p := range records {
+		_, err = l.Append(p)
+		must(t, err)
+	}
+	must(t, l.TruncateFront(front))
+	must(t, l.Close())
+	return dir
+}
+
+// change is one thing to be known otherwise.
+type change struct {
+	what string
+	v    []wal.LSN
+}
+
+// known returns knowledge with changes.
+func known(k kill.LogKnown, changes []change) kill.LogKnown {
+	for _, c := range changes {
+		kill.Known[c.what](&k, c.v...)
+	}
+	return k
+}
+
+// TestOracles: a log with the records 3 to 10 is judged against what may be known.
+func TestOracles(t *testing.T) {
+	t.Parallel()
+	const tag = 0x1234_5679 // small records
+	var records [][]byte
+	for lsn := range wal.LSN(10) {
+		records = append(records, kill.Record(tag, lsn+1))
+	}
+	dir := newLog(t, 3, records...)
+	v := func(v ...wal.LSN) []wal.LSN { return v }
+	for _, c := range []struct {
+		changes []change
+		kind    campaign.Kind
+		says    string
+	}{
+		{nil, "", ""},
+		{[]change{{"begun", v(12)}}, "", ""},
+		{[]change{{"begun", v(12)}, {"appended", v(9)}, {"durable", v(5)}}, "", ""},
+		{[]change{{"first", v(2)}}, campaign.Lost, "begins with record 3, not 2"},
+		{[]change{{"first", v(4)}}, campaign.Illegal, "begins with record 3, which was cut away"},
+		{[]change{{"begun", v(11)}, {"appended", v(11)}}, campaign.Lost, "ends with record 10, 11 was appended"},
+		{[]change{{"begun", v(11)}, {"durable", v(11)}}, campaign.Lost, "ends with record 10, 11 was appended"},
+		{[]change{{"begun", v(9)}, {"appended", v(9)}, {"durable", v(9)}}, campaign.Illegal, "only 9 were ever begun"},
+		{[]change{{"begun", v(12)}, {"batch", v(11, 12)}}, "", ""},
+		{[]change{{"begun", v(12)}, {"batch", v(10, 12)}}, campaign.Illegal, "within the batch 10 to 12"},
+		{[]change{{"appended", v(8)}, {"durable", v(8)}, {"batch", v(9, 10)}}, "", ""},
+		{[]change{{"other", v(8)}}, campaign.Illegal, "record 8 is not what was appended"},
+		{[]change{{"other", v(11)}}, "", ""},
+		{[]change{{"nobody's", v(5)}}, campaign.Illegal, "nobody appended record 3"},
+		{[]change{{"cut front", v(8)}}, "", ""},
+		{[]change{{"first", v(2)}, {"cut front", v(3)}}, "", ""},
+		{[]change{{"first", v(2)}, {"cut front", v(4)}}, campaign.Lost, "neither the old log"},
+		{[]change{{"begun", v(15)}, {"appended", v(15)}, {"durable", v(15)}, {"cut back", v(10)}}, "", ""},
+		{[]change{{"begun", v(15)}, {"appended", v(15)}, {"durable", v(15)}, {"cut back", v(9)}}, campaign.Lost, "neither the old log"},
+		{[]change{{"cut back", v(5)}}, "", ""},
+		{[]change{{"reset", v(5)}}, "", ""},
+		{[]change{{"begun", v(11)}, {"appended", v(11)}, {"reset", v(5)}}, campaign.Lost, "neither the old log"},
+	} {
+		b, err := kill.JudgeLog(dir, known(kill.NewKnown(3, 10, tag), c.changes))
+		mustSay(t, c.changes, b, err, c.kind, c.says)
+	}
+	b, err := kill.JudgeLog(newLog(t, 1), known(kill.NewKnown(1, 9, tag), []change{{"reset", v(1)}}))
+	mustSay(t, "an empty log, reset", b, err, "", "")
+}
+
+// TestOraclesOfWriters: what several writers appended is judged writer by writer.
+func TestOraclesOfWriters(t *testing.T) {
+	t.Parallel()
+	const tag = 0x1234_5679
+	rec := func(writer int, n uint64) []byte { return kill.RecordOf(tag, writer, n) }
+	v := func(v ...wal.LSN) []wal.LSN { return v }
+	for _, c := range []struct {
+		records [][]byte
+		front   wal.LSN
+		changes []change
+		kind    campaign.Kind
+		says    string
+	}{
+		{[][]byte{rec(0, 0), rec(1, 0), rec(0, 1)}, 1, nil, "", ""},
+		{[][]byte{rec(0, 0), rec(1, 0), rec(0, 1)}, 2, nil, "", ""},
+		{[][]byte{rec(0, 0), rec(0, 2), rec(1, 0)}, 1, nil, campaign.Illegal, "record 2 is not the next of writer 0"},
+		{[][]byte{rec(0, 0), rec(1, 0), rec(0, 0)}, 1, nil, campaign.Illegal, "record 3 is not the next of writer 0"},
+		{[][]byte{rec(0, 1), rec(1, 0), rec(0, 2)}, 1, nil, campaign.Illegal, "record 1 is not the next of writer 0"},
+		{[][]byte{rec(0, 0), rec(0, 1), kill.Record(tag, 3)}, 1, nil, campaign.Illegal, "record 3 is not"},
+		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"one writer", v(3, 2)}}, "", ""},
+		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"one writer", v(2, 2)}}, campaign.Illegal, "3 records are there, 2 were begun"},
+		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"one writer", v(3, 2)}, {"two writers", v(1, 1)}}, campaign.Lost, "of writer 1, 0 records are there, 1 were appended"},
+	} {
+		k := kill.NewKnown(c.front, 3, tag)
+		b, err := kill.JudgeLog(newLog(t, c.front, c.records...), known(k, append([]change{{"many", nil}}, c.changes...)))
+		mustSay(t, c.changes, b, err, c.kind, c.says)
+	}
+}
+
+// mustSay fails the test unless a judgement is of that kind, in such words.
+func mustSay(t *testing.T, what any, b *campaign.Broken, err error, kind campaign.Kind, says string) {
+	t.Helper()
+	must(t, err)
+	switch {
+	case b == nil && kind == "":
+	case b == nil || b.Kind != kind || !strings.Contains(b.What, says):
+		t.Errorf("%v: judged %v, want %q: %s", what, b, kind, says)
+	}
+}

@@ -1,0 +1,179 @@
+//go:build linux
+
+package kill
+
+import (
+	"sync"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+)
+
+// Result is what a campaign did and found.
+type Result struct {
+	*campaign.Result
+	Survival Survival `json:"survival"`
+}
+
+// Kill is one verified kill: a life that had appended a record, and was at work.
+type Kill struct {
+	Place Place  `json:"place"`
+	Aim   string `json:"aim,omitempty"` // in words; empty for a blind kill
+	Counts
+	Recovered uint64 `json:"recovered"`
+
+	// Found is how many bytes of the records in the making were in the file, of so
+	// many. Of is 0 where nothing was in the making, or where what was has become
+	// whole.
+	Found int64 `json:"found"`
+	Of    int64 `json:"of"`
+}
+
+// Survival says which writes survived, over a campaign.
+type Survival struct {
+	Exact     int64 `json:"exact"`     // verified kills that were aimed
+	Blind     int64 `json:"blind"`     // and those that were not
+	Uncounted int64 `json:"uncounted"` // deaths without a record, or with the work done
+
+	Acked    int64 `json:"acked"`    // records that were acked since the kill before
+	Unacked  int64 `json:"unacked"`  // appended then, not acked
+	Survived int64 `json:"survived"` // of these, there after the kill
+	CutAway  int64 `json:"cut_away"` // appended, and taken by a cut that was under way
+
+	// Making is the histogram of the records in the making: by which share of their
+	// bytes was in the file.
+	Making []campaign.Class `json:"making"`
+
+	// Kills are the last ones.
+	Kills []Kill `json:"kills"`
+}
+
+// The classes of Survival.Making.
+const (
+	makingNone  = "no byte"
+	makingSome1 = "up to a quarter"
+	makingSome2 = "up to a half"
+	makingSome3 = "up to three quarters"
+	makingSome4 = "up to the last byte"
+	makingWhole = "whole, before its append returned"
+)
+
+// lastKills is how many kills a result shows.
+const lastKills = 20
+
+// tally counts what a campaign does. Its methods may be called at once.
+type tally struct {
+	mu       sync.Mutex
+	s        Survival
+	byPlace  map[Place]int64
+	notes    []string
+	told     map[string]bool
+	onKill   func(Kill)
+	required []Place
+}
+
+// newTally returns an empty tally.
+func newTally(o *Options) *tally {
+	t := &tally{byPlace: make(map[Place]int64), told: make(map[string]bool), onKill: o.OnKill}
+	for _, name := range []string{makingNone, makingSome1, makingSome2, makingSome3, makingSome4, makingWhole} {
+		t.s.Making = append(t.s.Making, campaign.Class{Name: name})
+	}
+	if _, ok := o.Subject.(*logSubject); ok {
+		t.required = required
+		if o.Blind { // the steps of a rotation are not seen from outside
+			t.required = []Place{Sync, Cut, Recovery}
+		}
+	}
+	return t
+}
+
+// kill counts a verified kill; before are the counts of the life's beginning.
+func (t *tally) kill(k Kill, before Counts) {
+	t.place(k.Place, k.Aim != "")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.s.Acked += int64(k.Acked - min(k.Acked, before.Acked))
+	t.s.Unacked += int64(k.Appended - min(k.Appended, k.Acked))
+	kept := min(k.Recovered, k.Appended)
+	t.s.Survived += int64(kept - min(kept, k.Acked))
+	t.s.CutAway += int64(k.Appended - kept)
+	if i := k.making(); i >= 0 {
+		t.s.Making[i].Count++
+	}
+	t.s.Kills = append(t.s.Kills, k)
+	if n := len(t.s.Kills) - lastKills; n > 0 {
+		t.s.Kills = t.s.Kills[n:]
+	}
+	if t.onKill != nil {
+		t.onKill(k)
+	}
+}
+
+// place counts a kill in a place.
+func (t *tally) place(p Place, exact bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.byPlace[p]++
+	if exact {
+		t.s.Exact++
+	} else {
+		t.s.Blind++
+	}
+}
+
+// making returns the class of Survival.Making that a kill belongs to, or -1 where
+// nothing was in the making.
+func (k *Kill) making() int {
+	switch {
+	case k.Begun > k.Appended && k.Recovered > k.Appended:
+		return 5
+	case k.Of == 0:
+		return -1
+	case k.Found == 0:
+		return 0
+	}
+	return 1 + int(min(3, (4*k.Found-1)/k.Of))
+}
+
+// uncounted counts a death that is no verified kill.
+func (t *tally) uncounted() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.s.Uncounted++
+}
+
+// note adds a note, once.
+func (t *tally) note(s string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.told[s] {
+		t.told[s] = true
+		t.notes = append(t.notes, s)
+	}
+}
+
+// result completes a result.
+func (t *tally) result(r *campaign.Result, run *campaign.Run) *Result {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.required {
+		r.Count(string(p), t.byPlace[p])
+	}
+	r.Finish(run.Began())
+	for _, p := range places {
+		if n := t.byPlace[p]; n > 0 && !containsPlace(t.required, p) {
+			r.Count(string(p), n)
+		}
+	}
+	r.Notes = append(r.Notes, t.notes...)
+	return &Result{Result: r, Survival: t.s}
+}
+
+// containsPlace reports whether a place is in a list.
+func containsPlace(list []Place, p Place) bool {
+	for _, q := range list {
+		if p == q {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,217 @@
+//go:build linux
+
+package kill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/durability"
+)
+
+// campaignName is the name of these campaigns, in results and tokens.
+const campaignName = "kill"
+
+// crewLives is how many lives are lived in one process. More of them share what
+// its start costs, and get less of the machine before they die: with 4, a process
+// is a third of a verified kill's cost, and its death meets them in all places.
+const crewLives = 4
+
+// lab is a campaign on its way.
+type lab struct {
+	o     Options
+	run   *campaign.Run
+	tally *tally
+	dir   string // of scratch files
+	aims  *aims
+	found atomic.Bool
+}
+
+// Run kills a subject until its limits are reached, and returns what it did. An
+// error says that the campaign could not go on; the result then tells how far it
+// came. When the context ends, that is no error.
+//
+// In a process that a campaign has started it lives what that asks for, and does
+// not return: see BeChild.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	mustNotBeChild(o.Subject)
+	o, err := o.withDefaults(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := newLab(ctx, o)
+	err = l.inScratch(l.work)
+	l.run.Over() // says why, if the context has ended
+	return l.result(), err
+}
+
+// result returns what was done so far.
+func (l *lab) result() *Result {
+	r := l.run.Result(campaignName)
+	if d, err := durability.OpenDir(l.o.Dir, nil); err == nil {
+		if fsys, ferr := d.Filesystem(); ferr == nil {
+			r.Filesystem = fsys.Name
+		}
+		_ = d.Close() // nothing was written
+	}
+	return l.tally.result(r, l.run)
+}
+
+// newLab begins a campaign.
+func newLab(ctx context.Context, o Options) *lab {
+	return &lab{o: o, run: campaign.Begin(ctx, o.Limits), tally: newTally(&o), aims: newAims(&o)}
+}
+
+// inScratch calls fn with a scratch directory, which is removed again.
+func (l *lab) inScratch(fn func() error) (err error) {
+	if l.dir, err = os.MkdirTemp(l.o.Dir, "seawall-kill-"); err != nil {
+		return fmt.Errorf("kill: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(l.dir)) }()
+	return fn()
+}
+
+// work has all workers kill. What one of them panics with, this one does, when
+// nothing is left of any.
+func (l *lab) work() error {
+	ctx, stop := context.WithCancel(l.run.Context())
+	defer stop()
+	var all sync.WaitGroup
+	errs, panics := make([]error, l.run.Cores()), make([]any, l.run.Cores())
+	for n := range l.run.Cores() {
+		all.Go(func() {
+			defer stop()
+			defer func() { panics[n] = recover() }()
+			errs[n] = l.worker(ctx, n)
+		})
+	}
+	all.Wait()
+	for _, p := range panics {
+		if p != nil {
+			panic(p)
+		}
+	}
+	var real []error
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+			real = append(real, err)
+		}
+	}
+	return errors.Join(real...)
+}
+
+// liver lives the last plan of each of its chains.
+type liver interface {
+	live(ctx context.Context) ([]death, error)
+}
+
+// newLiver returns what lives chains of the subject.
+func (l *lab) newLiver(chains []*chain) liver {
+	if l.o.isProgram() {
+		return &programLife{o: &l.o, chain: chains[0]}
+	}
+	return &crew{o: &l.o, chains: chains, noTrace: func() { l.tally.note(errNoTrace.Error()) }}
+}
+
+// worker lives and kills, until the campaign is over. Two of three of its
+// processes have an aimed life.
+func (l *lab) worker(ctx context.Context, n int) error {
+	rng := rand.New(rand.NewPCG(l.o.Seed, uint64(n)+100))
+	blind, aimed := l.newCrew(rng, n, false), l.newCrew(rng, n, true)
+	for turn := 0; !l.run.Over() && ctx.Err() == nil; turn++ {
+		chains := blind
+		if turn%3 != 0 && !l.o.Blind && !l.o.isProgram() && len(l.aims.choose()) > 0 {
+			chains = aimed
+		}
+		if err := l.round(ctx, chains); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newCrew returns the chains of a crew: in an aimed one, the first one is exact.
+func (l *lab) newCrew(rng *rand.Rand, worker int, aimed bool) []*chain {
+	lives := crewLives
+	if l.o.isProgram() {
+		lives = 1
+	}
+	var chains []*chain
+	for i := range lives {
+		dir := filepath.Join(l.dir, fmt.Sprintf("%d-%t-%d", worker, aimed, i))
+		chains = append(chains, newChain(dir, rng.Uint64(), aimed && i == 0))
+	}
+	return chains
+}
+
+// round lives one life of each chain, and verifies it.
+func (l *lab) round(ctx context.Context, chains []*chain) error {
+	for _, c := range chains {
+		if err := c.next(l.aims.choose(), !l.aims.keep); err != nil {
+			return err
+		}
+	}
+	// They die together: the first one's instant is everybody's.
+	first := chains[0].lives[len(chains[0].lives)-1]
+	for _, c := range chains[1:] {
+		c.lives[len(c.lives)-1].Wait = first.Wait
+	}
+	deaths, err := l.newLiver(chains).live(ctx)
+	if err != nil {
+		return err
+	}
+	if first.Aim != nil {
+		if note := l.aims.count(first.Aim.Place, deaths[0].hit); note != "" {
+			l.tally.note(note)
+		}
+	}
+	for i, c := range chains {
+		if _, err := l.judge(c, deaths[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judge verifies one death, counts it, and reports what is found.
+func (l *lab) judge(c *chain, d death) (*campaign.Broken, error) {
+	l.run.Live()
+	v, err := c.verify(&l.o, d)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case v.broken != nil:
+		l.run.Add(1, 1)
+		l.tally.place(d.place, d.hit)
+		f, err := c.finding(&l.o, v.broken)
+		if err != nil {
+			return nil, err
+		}
+		c.enough = true
+		if !l.found.CompareAndSwap(false, true) && !l.o.All {
+			return v.broken, nil // another worker was first
+		}
+		l.run.Found(f)
+		if l.o.Keep {
+			kept, err := c.keep(l.o.Dir)
+			if err != nil {
+				return nil, err
+			}
+			l.tally.note("kept what was found in " + kept)
+		}
+	case v.counted:
+		l.run.Add(1, 1)
+		l.tally.kill(v.kill, countsOf(l.o.Subject, d.before))
+	default:
+		l.tally.uncounted()
+	}
+	return v.broken, nil
+}
