@@ -279,8 +279,8 @@ func (m *mark) is(l *wal.Log) bool {
 	if m.first() != l.FirstLSN() || l.LastLSN() < m.durable || l.LastLSN() > m.begun() || l.LastLSN() < m.base {
 		return false
 	}
-	held, err := read(l)
-	return err == nil && held.against(*m, false) == nil
+	found, err := read(l)
+	return err == nil && found.against(*m, false) == nil
 }
 
 // check reads the whole log and compares it with what was appended: just that
@@ -288,12 +288,12 @@ func (m *mark) is(l *wal.Log) bool {
 func (f *life) check(recovered bool) {
 	f.t.Helper()
 	m := f.last()
-	held, err := read(f.log)
+	found, err := read(f.log)
 	if err == nil {
-		err = (&afterlife{held: held}).against(m, true)
+		err = (&afterlife{held: found}).against(m, true)
 	}
-	if err == nil && !recovered && held.last() != m.begun() {
-		err = fmt.Errorf("the log holds records up to %d of %d", held.last(), m.begun())
+	if err == nil && !recovered && found.last() != m.begun() {
+		err = fmt.Errorf("the log holds records up to %d of %d", found.last(), m.begun())
 	}
 	if err == nil && m.or == nil && f.log.DurableLSN() < m.durable {
 		err = fmt.Errorf("durable is %d, and was %d", f.log.DurableLSN(), m.durable)

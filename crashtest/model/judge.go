@@ -146,7 +146,7 @@ func (j *judge) recover(files durabilitytest.Files) (campaign.Found, *campaign.B
 // judgeReal recovers a content in a directory, and asks the oracles.
 func (j *judge) judgeReal(files durabilitytest.Files, known campaign.Known, killed bool) *campaign.Broken {
 	dir := filepath.Join(j.scratch, "state")
-	defer os.RemoveAll(dir)
+	defer remove(dir)
 	if err := files.WriteTo(dir); err != nil {
 		return &campaign.Broken{Kind: campaign.Stuck, What: fmt.Sprintf("the lab cannot make the state: %v", err)}
 	}

@@ -205,3 +205,7 @@ func scratchDir(dir string) (string, error) {
 	}
 	return filepath.Clean(path), nil
 }
+
+// remove removes scratch files; those that cannot be removed go with the
+// campaign's directory, whose removal is looked at.
+func remove(dir string) { _ = os.RemoveAll(dir) }

@@ -110,7 +110,7 @@ func (l *lab) life(s campaign.Subject, seed uint64, b begin) error {
 	if r == nil {
 		return err
 	}
-	defer r.discard()
+	defer remove(r.root)
 	if err != nil {
 		return l.broken(tellLife(r, campaign.AsBroken(err, campaign.Stuck)))
 	}
@@ -118,11 +118,11 @@ func (l *lab) life(s campaign.Subject, seed uint64, b begin) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(scratch)
+	defer remove(scratch)
 	j := newJudge(s, scratch, l.opts.Real, &l.met)
 	j.found = func(s *state, b *campaign.Broken) error {
-		if err := l.broken(tell(s, b)); err != nil {
-			return err
+		if terr := l.broken(tell(s, b)); terr != nil {
+			return terr
 		}
 		return errNextLife
 	}

@@ -53,7 +53,7 @@ func replay(ctx context.Context, token, dir string, find func(string) campaign.S
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(scratch)
+	defer remove(scratch)
 	for range tries {
 		if err = ctx.Err(); err != nil {
 			return nil, err
@@ -82,7 +82,7 @@ func (p *player) play() (*campaign.Finding, error) {
 		st := &p.d.Steps[i]
 		s, broken, err := p.crash(st, b, i == len(p.d.Steps)-1 && !p.d.Broken)
 		if s != nil {
-			defer s.e.r.discard()
+			defer remove(s.e.r.root)
 		}
 		if err != nil || broken != nil {
 			return broken, err
@@ -100,7 +100,7 @@ func (p *player) play() (*campaign.Finding, error) {
 	if r == nil {
 		return nil, err
 	}
-	defer r.discard()
+	defer remove(r.root)
 	if err == nil {
 		return nil, ErrNotFound
 	}
@@ -143,8 +143,8 @@ func (p *player) crash(st *step, b begin, last bool) (*state, *campaign.Finding,
 		return s, nil, ErrNotFound
 	}
 	if p.keep != nil {
-		if err := p.keep(s.content()); err != nil {
-			return s, nil, err
+		if kerr := p.keep(s.content()); kerr != nil {
+			return s, nil, kerr
 		}
 	}
 	f, err := tell(s, broken)

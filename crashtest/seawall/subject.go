@@ -58,8 +58,8 @@ func misjudged(what string, err error) error {
 func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 	log := make(map[string][]byte, len(files))
 	for name, content := range files {
-		if name, ok := strings.CutPrefix(name, logName+"/"); ok && name != "" {
-			log[name] = content
+		if own, ok := strings.CutPrefix(name, logName+"/"); ok && own != "" {
+			log[own] = content
 		}
 	}
 	h := &Held{}

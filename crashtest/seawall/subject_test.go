@@ -125,7 +125,7 @@ func TestKeep(t *testing.T) {
 	if _, err = model.Keep(t.Context(), r.Findings[0].Token, "", keep, find); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(keep, "log")); err != nil {
+	if _, err = os.Stat(filepath.Join(keep, "log")); err != nil {
 		t.Error(err)
 	}
 	if _, err = model.Keep(t.Context(), r.Findings[0].Token, "", keep, find); err == nil {
