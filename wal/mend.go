@@ -186,7 +186,7 @@ func (op *opening) settle(s *segment) error {
 		l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0})
 	} else {
 		if err := l.stampBoard(s); err != nil {
-			return err
+			return s.noRoom(err)
 		}
 		l.dirty = append(l.dirty, dirtyRange{seg: s, from: l.at.off})
 	}

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/seawall-wal/seawall/durability"
@@ -94,6 +95,24 @@ func (s *segment) clean(off, n int64) error {
 		off = next
 	}
 	return nil
+}
+
+// noRoom tells why a store failed: where the file is whole and the page can be
+// read, the filesystem had no room for a copy of it (C8), as where blocks are
+// shared with another file.
+func (s *segment) noRoom(cause error) error {
+	fault := (*durability.FaultError)(nil)
+	if !errors.As(cause, &fault) {
+		return cause
+	}
+	if err := s.file.Check(s.expect); err != nil {
+		return fmt.Errorf("%w (%w)", err, cause)
+	}
+	var p [1]byte
+	if _, err := s.file.ReadAt(p[:], fault.Offset); err != nil {
+		return fmt.Errorf("%w (%w)", err, cause)
+	}
+	return fmt.Errorf("%w: %w", ErrNoSpace, cause)
 }
 
 // index holds places of a segment from which Get can follow the chain. One

@@ -36,16 +36,16 @@ func (op *opening) trim(s *segment, tail *diskFile) error {
 	l.epoch = res.Epoch + 1
 	l.cut = frame.Cut{Ordinal: s.ordinal, Offset: uint64(l.at.off), LSN: l.at.lsn}
 	if err := l.writeSlot(s, l.claimNow(l.at, l.at.lsn)); err != nil {
-		return err
+		return s.noRoom(err)
 	}
 	if err := op.removeBehind(tail); err != nil {
 		return err
 	}
 	if err := op.zeroBehind(s, tail); err != nil {
-		return err
+		return s.noRoom(err)
 	}
 	if err := l.writeSlot(s, l.claimNow(l.at, l.at.lsn)); err != nil {
-		return err
+		return s.noRoom(err)
 	}
 	if err := s.file.Check(s.expect); err != nil {
 		return err
