@@ -67,7 +67,10 @@
 //     damage, whatever of the other steps a crash undoes.
 //
 // A crash during recovery, at any point, any number of times, is harmless:
-// each step leaves a state that the same steps lead on from.
+// each step leaves a state that the same steps lead on from. A slot that a crash
+// tore is overwritten, durably, with bytes that are part of no slot before the
+// next one is stored there: half of that one could complete the old one, whose
+// cut was never made.
 //
 // # Cuts
 //
@@ -98,6 +101,34 @@
 // bytes that were there cannot be seen. Accesses to the mapping are guarded: a
 // file that was truncated, or a page that the disk has no room for, is an
 // error and not the end of the process.
+//
+// # Readers
+//
+// A Reader of Log.Reader, and one of OpenReader in any process, see each record
+// once it is whole. They follow the chain of links from frame to frame and from
+// the last frame of a segment to the stamp of the next: what they return is one
+// run of records of one log, whatever is cut meanwhile. Where a cut takes the
+// place that a Reader stands at, also where other records have the same LSNs by
+// then, it ends with ErrTruncated and says what is there now; it never returns
+// other bytes. A durable-only Reader ends before the first record that power
+// loss could take.
+//
+// A reader in another process learns of appends, syncs and cuts from the board
+// of the segment it reads: the writer stores the epoch of a cut there before it
+// changes a byte behind it, and a reader that finds the epoch as it was after it
+// has copied a record knows that the record was whole. The board is no witness:
+// Open believes nothing that it says.
+//
+// Record of a Reader in the writer's process is the mapping itself. Its segment
+// is pinned until the Reader moves on: a cut takes it from the log at once, and
+// its bytes are left alone until then.
+//
+// # Looking
+//
+// Verify, Dump and Inspect take no lock, write nothing, and need read permission
+// only. Beside a writer they judge what was there at one moment: a record in the
+// making is not torn, a segment that goes meanwhile is not missing, and what they
+// cannot find out is unknown, not guessed.
 //
 // # Concurrency
 //

@@ -1,6 +1,11 @@
 package wal
 
-import "github.com/seawall-wal/seawall/wal/frame"
+import (
+	"bytes"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
 
 // witness is what the newest slot says, so that a checkpoint of the same again
 // writes nothing. Log.syncMu guards it.
@@ -10,6 +15,7 @@ type witness struct {
 	counter uint64 // of the newest slot in the segment
 	newest  int    // its index
 	valid   bool
+	torn    [frame.Slots]bool // which slots hold what a crash left of a store
 }
 
 // is reports whether the witness names just what the snapshot covers.
@@ -25,7 +31,9 @@ func (w *witness) set(s *snapshot) { w.valid, w.segment, w.at = true, s.tail.ord
 func readWitness(s *segment, head []byte) (w witness, newest frame.Slot) {
 	w = witness{segment: s.ordinal, newest: 1}
 	for i := range frame.Slots {
-		slot, err := frame.DecodeSlot(head[frame.SlotOffset+i*frame.BlockBytes:], s.seed)
+		b := head[frame.SlotOffset+i*frame.BlockBytes:][:frame.SlotBytes]
+		slot, err := frame.DecodeSlot(b, s.seed)
+		w.torn[i] = err != nil && recovery.LastNonzero(b) > 0
 		if err == nil && slot.Counter > w.counter {
 			w.counter, w.newest, newest = slot.Counter, i, slot
 		}
@@ -66,11 +74,28 @@ func (l *Log) writeSlot(s *segment, c claim) error {
 	w.counter++
 	w.newest = 1 - w.newest
 	off := int64(frame.SlotOffset + w.newest*frame.BlockBytes)
+	if w.torn[w.newest] {
+		if err := s.storeSynced(off, neverSlot[:]); err != nil {
+			return err
+		}
+		w.torn[w.newest] = false
+	}
 	b := slot.Encode(s.seed)
-	if err := s.mem.Store(off, b[:], nil); err != nil {
+	return s.storeSynced(off, b[:])
+}
+
+// neverSlot is what a torn slot is overwritten with, durably, before it is
+// written. A crash may have left all of a slot but some words that the next one
+// happens to have too: the cut that it names was never made, but a crash during
+// the store of just these words would complete it. These words complete none.
+var neverSlot = [frame.SlotBytes]byte(bytes.Repeat([]byte{0xff}, frame.SlotBytes))
+
+// storeSynced stores bytes and makes them durable.
+func (s *segment) storeSynced(off int64, p []byte) error {
+	if err := s.mem.Store(off, p, nil); err != nil {
 		return err
 	}
-	return s.mem.Sync(off, frame.SlotBytes)
+	return s.mem.Sync(off, int64(len(p)))
 }
 
 // writeSlots writes a witness into both slots, one after the other: what they
