@@ -107,8 +107,8 @@ func completeSlot(t *testing.T, files durabilitytest.Files) int {
 func judgeSlots(t *testing.T, state durabilitytest.Files) {
 	t.Helper()
 	files := make(map[string][]byte)
-	for name, b := range state {
-		if name, ok := strings.CutPrefix(name, "log/"); ok {
+	for path, b := range state {
+		if name, ok := strings.CutPrefix(path, "log/"); ok {
 			files[name] = b
 		}
 	}

@@ -207,7 +207,7 @@ func shape(events []durability.Event) string {
 	h := newSum()
 	for i := range events {
 		e := &events[i]
-		fmt.Fprintf(h, "%d %d %s %s %d %d %v\n", e.Op, e.Phase, e.Name, e.NewName, e.Offset, e.Length, e.Err != nil)
+		_, _ = fmt.Fprintf(h, "%d %d %s %s %d %d %v\n", e.Op, e.Phase, e.Name, e.NewName, e.Offset, e.Length, e.Err != nil)
 	}
 	return h.text()
 }

@@ -129,7 +129,7 @@ func (e *explorer) shrink(b *campaign.Broken) (*campaign.Broken, []string) {
 	if !same(items) { // it shows on real files only
 		really = true
 		if !same(items) {
-			choose(items)
+			_ = choose(items)
 			return b, []string{"it did not show a second time"}
 		}
 	}
