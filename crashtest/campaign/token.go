@@ -19,6 +19,10 @@ import (
 // whole word.
 var ErrToken = errors.New("campaign: not a token")
 
+// ErrSubject reports a token of a subject that is not known here: replay it with
+// the program that has found it.
+var ErrSubject = errors.New("campaign: the token is of a subject that is not known here")
+
 // tokenVersion is raised whenever tokens change their meaning.
 const tokenVersion = "1"
 

@@ -178,6 +178,42 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
+// TestReplay: the tokens of aimed kills show the same again, at once or nearly so.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	o := kill.Options{
+		Limits:  campaign.Limits{Seed: newSeed(t), Dir: fastDir(t), States: 150, All: true},
+		Subject: subjects()["misjudging"],
+	}
+	r, err := kill.Run(t.Context(), o)
+	must(t, err)
+	aimed := 0
+	o.Tries = 4
+	for _, f := range r.Findings {
+		if strings.Contains(f.Summary, "blindly") {
+			continue
+		}
+		aimed++
+		again, err := kill.Replay(t.Context(), f.Token, o)
+		must(t, err)
+		if len(again.Findings) != 1 || again.Findings[0].Kind != f.Kind || again.Findings[0].Clause != f.Clause {
+			t.Errorf("%s: its replay found %+v", f.Summary, again.Findings)
+		}
+	}
+	if aimed == 0 {
+		t.Errorf("of %d findings none is of an aimed kill", len(r.Findings))
+	}
+	for token, want := range map[string]error{"": campaign.ErrToken, "kill1.AAAA": campaign.ErrToken, "model1.AAAAAAAA": campaign.ErrToken} {
+		if _, err := kill.Replay(t.Context(), token, o); !errors.Is(err, want) {
+			t.Errorf("token %q: %v", token, err)
+		}
+	}
+	o.Subject = nil
+	if _, err := kill.Replay(t.Context(), r.Findings[0].Token, o); !errors.Is(err, campaign.ErrSubject) {
+		t.Errorf("the token of another subject: %v", err)
+	}
+}
+
 // mustReplay has a token find the same again.
 func mustReplay(t *testing.T, o kill.Options, f campaign.Finding) {
 	t.Helper()

@@ -50,6 +50,9 @@ func (s *logSubject) Workload(life *campaign.Life) error {
 	if f.stage.Aim() != "" {
 		f.opts.Tracer = stage // a blind life is not observed
 	}
+	if f.stage.Aim() == Sync && f.opts.Sync != wal.SyncEach {
+		f.opts.Sync = wal.SyncManual // a clock's syncs would not be counted alike again
+	}
 	f.opts.OnDurable = f.durable
 	if err := f.open(); err != nil {
 		return err

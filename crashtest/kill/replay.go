@@ -20,6 +20,16 @@ import (
 // that was tried. A subject of the caller's own is to be given in the options
 // again.
 func Replay(ctx context.Context, token string, o Options) (*Result, error) {
+	return replay(ctx, token, "", o)
+}
+
+// Keep is Replay, and copies the directory that shows the finding, as the kill
+// left it, to keep, which must not exist: for a person to look at.
+func Keep(ctx context.Context, token, keep string, o Options) (*Result, error) {
+	return replay(ctx, token, keep, o)
+}
+
+func replay(ctx context.Context, token, keep string, o Options) (*Result, error) {
 	mustNotBeChild(o.Subject)
 	var d details
 	if err := campaign.ParseToken(token, campaignName, &d); err != nil {
@@ -37,16 +47,26 @@ func Replay(ctx context.Context, token string, o Options) (*Result, error) {
 		return nil, fmt.Errorf("%w: without a life", campaign.ErrToken)
 	}
 	if o.Subject.Name() != d.Subject {
-		return nil, fmt.Errorf("%w: the token is of subject %q, not %q", ErrOptions, d.Subject, o.Subject.Name())
+		return nil, fmt.Errorf("%w: %q, not %q", campaign.ErrSubject, d.Subject, o.Subject.Name())
 	}
 	l := newLab(ctx, o)
-	l.tally.required = nil
+	l.tally.required, l.keepAs = nil, keep
 	err = l.inScratch(func() error { return l.relive(ctx, d, o.Tries) })
 	l.run.Over() // says why, if the context has ended
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		err = nil
 	}
 	return l.result(), err
+}
+
+// snapshot copies what a death has left, before anybody looks at it, to where it
+// takes the place of the death's before.
+func (l *lab) snapshot(c *chain) (string, error) {
+	copied := filepath.Join(l.dir, "left")
+	if err := os.RemoveAll(copied); err != nil {
+		return "", err
+	}
+	return copied, os.CopyFS(copied, os.DirFS(c.dir))
 }
 
 // relive lives a chain until it shows what it has shown. Every other try lives it

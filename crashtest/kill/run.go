@@ -32,6 +32,8 @@ type lab struct {
 	dir   string // of scratch files
 	aims  *aims
 	found atomic.Bool
+
+	keepAs string // of a replay: where to leave what shows the finding
 }
 
 // Run kills a subject until its limits are reached, and returns what it did. An
@@ -183,9 +185,21 @@ func (l *lab) round(ctx context.Context, chains []*chain) error {
 // judge verifies one death, counts it, and reports what is found.
 func (l *lab) judge(c *chain, d death) (*campaign.Broken, error) {
 	l.run.Live()
+	left := ""
+	if l.keepAs != "" {
+		var err error
+		if left, err = l.snapshot(c); err != nil {
+			return nil, err
+		}
+	}
 	v, err := c.verify(&l.o, d)
 	if err != nil {
 		return nil, err
+	}
+	if left != "" && v.broken != nil {
+		if err := os.CopyFS(l.keepAs, os.DirFS(left)); err != nil {
+			return nil, err
+		}
 	}
 	switch {
 	case v.broken != nil:
