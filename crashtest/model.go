@@ -75,6 +75,9 @@ func summarize(t testing.TB, r *campaign.Result) {
 	for _, c := range r.Classes {
 		t.Logf("  %-34s %d", c.Name, c.Count)
 	}
+	if c := r.Checks; c != nil {
+		t.Logf("  %d recovered in memory, %d on real files; %d moments, of %d every state", c.Pure, c.Real, c.Moments, c.Whole)
+	}
 	for _, n := range r.Notes {
 		t.Logf("  %s", n)
 	}

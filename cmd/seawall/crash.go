@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -26,8 +27,12 @@ func crashCommand(p *process) *cli.Command {
 		Description: "A campaign crashes what is under test again and again, and asks each\n" +
 			"time whether all that was acknowledged is there, and nothing that may\n" +
 			"not be. What it finds has a token, one word that shows it again.",
-		Subcommands: []*cli.Command{crashKillCommand(p)},
-		Action:      noCampaign,
+		Subcommands: []*cli.Command{
+			crashKillCommand(p),
+			crashModelCommand(p),
+			crashReplayCommand(p),
+		},
+		Action: noCampaign,
 	}
 }
 
@@ -52,28 +57,45 @@ func limitFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "budget", DefaultText: crashBudget.String() + " without --states", Usage: "go on for a `TIME`"},
 		&cli.Int64Flag{Name: "states", DefaultText: "no limit", Usage: "check `N` states, each one crash"},
 		&cli.StringFlag{Name: "seed", DefaultText: "at random", Usage: "choose as the campaign did that printed `N`"},
-		&cli.StringFlag{Name: "dir", DefaultText: "$TMPDIR", Usage: "work below `DIR`, and clean up"},
+		dirFlag(),
 		jsonFlag(),
 	}
 }
 
+// dirFlag is the flag for the place of scratch files.
+func dirFlag() cli.Flag {
+	return &cli.StringFlag{Name: "dir", DefaultText: "$TMPDIR", Usage: "work below `DIR`, and clean up"}
+}
+
+// scratchOf reads dirFlag.
+func scratchOf(c *cli.Context) (string, error) {
+	switch dir := c.String("dir"); {
+	case dir != "":
+		return dir, nil
+	case c.IsSet("dir"):
+		return "", usage("--dir: the directory's name is empty")
+	}
+	return os.TempDir(), nil
+}
+
 // limitsOf reads limitFlags. Progress is shown on a terminal, until done is
-// called.
-func (p *process) limitsOf(c *cli.Context) (l campaign.Limits, done func(), err error) {
+// called; life is what it calls one life.
+func (p *process) limitsOf(c *cli.Context, life string) (l campaign.Limits, done func(), err error) {
 	done = func() {}
-	l = campaign.Limits{Seed: uint64(rand.Uint32()), Budget: c.Duration("budget"), States: c.Int64("states"), Dir: c.String("dir")}
+	l = campaign.Limits{Seed: uint64(rand.Uint32()), Budget: c.Duration("budget"), States: c.Int64("states")}
+	if c.Args().Present() {
+		return l, done, usage("crash %s: it takes no arguments, only flags: %q", c.Command.Name, c.Args().Slice())
+	}
 	switch {
 	case l.Budget < 0 || c.IsSet("budget") && l.Budget == 0:
 		return l, done, usage("--budget %s: it must be above zero", l.Budget)
 	case l.States < 0 || c.IsSet("states") && l.States == 0:
 		return l, done, usage("--states %d: it must be above zero", l.States)
-	case c.IsSet("dir") && l.Dir == "":
-		return l, done, usage("--dir: the directory's name is empty")
 	case !c.IsSet("budget") && !c.IsSet("states"):
 		l.Budget = crashBudget
 	}
-	if l.Dir == "" {
-		l.Dir = os.TempDir()
+	if l.Dir, err = scratchOf(c); err != nil {
+		return l, done, err
 	}
 	if text := c.String("seed"); text != "" {
 		if l.Seed, err = strconv.ParseUint(text, 10, 64); err != nil {
@@ -83,7 +105,7 @@ func (p *process) limitsOf(c *cli.Context) (l campaign.Limits, done func(), err 
 	if c.Bool("json") || !isTerminal(p.err) {
 		return l, done, nil
 	}
-	line := newProgressLine(p)
+	line := newProgressLine(p, life)
 	l.Progress = line.show
 	return l, line.clear, nil
 }
@@ -101,6 +123,26 @@ func (t *table) findings(found []campaign.Finding) {
 		}
 		t.add("token", f.Token)
 	}
+}
+
+// histogram adds classes with their shares.
+func (t *table) histogram(classes []campaign.Class) {
+	for _, class := range classes {
+		line := fmt.Sprintf("  %11s  %-34s %s", count(class.Count), class.Name, share(class.Count, classes))
+		t.lines = append(t.lines, strings.TrimRight(line, " "))
+	}
+}
+
+// share returns a bar for a class's share.
+func share(n int64, all []campaign.Class) string {
+	total := int64(0)
+	for _, c := range all {
+		total += c.Count
+	}
+	if total == 0 {
+		return ""
+	}
+	return strings.Repeat("#", int((n*20+total-1)/total))
 }
 
 // crashCode returns the exit code of a campaign, and what is to be said: one that

@@ -40,10 +40,7 @@ func crashKillCommand(p *process) *cli.Command {
 
 // crashKill runs `seawall crash kill`.
 func (p *process) crashKill(c *cli.Context) (reporter, error) {
-	if c.Args().Present() {
-		return nil, usage("crash kill: it takes no arguments, only flags: %q", c.Args().Slice())
-	}
-	limits, done, err := p.limitsOf(c)
+	limits, done, err := p.limitsOf(c, "death")
 	if err != nil {
 		return nil, err
 	}
@@ -132,10 +129,7 @@ func (t *table) survivors(s *kill.Survival) {
 		return
 	}
 	t.add("making", "bytes of the record in the making that were in the file:")
-	for _, class := range s.Making {
-		line := fmt.Sprintf("  %10s  %-34s %s", count(class.Count), class.Name, share(class.Count, s.Making))
-		t.lines = append(t.lines, strings.TrimRight(line, " "))
-	}
+	t.histogram(s.Making)
 }
 
 // classText lists classes.
@@ -145,16 +139,4 @@ func classText(classes []campaign.Class) string {
 		words = append(words, c.Name+" "+count(c.Count))
 	}
 	return strings.Join(words, ", ")
-}
-
-// share returns a bar for a class's share.
-func share(n int64, all []campaign.Class) string {
-	total := int64(0)
-	for _, c := range all {
-		total += c.Count
-	}
-	if total == 0 {
-		return ""
-	}
-	return strings.Repeat("#", int((n*20+total-1)/total))
 }

@@ -5,11 +5,66 @@ package main_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/wal"
 )
+
+// planted is a log that acknowledges records before they are synced, if it is
+// early.
+type planted struct{ early, other bool }
+
+// Name implements campaign.Subject.
+func (planted) Name() string { return "planted" }
+
+// Workload implements campaign.Subject.
+func (s planted) Workload(l *campaign.Life) error {
+	if s.other {
+		if err := os.Mkdir(filepath.Join(l.Dir, "log"), 0o700); err != nil {
+			return err
+		}
+	}
+	w, err := wal.Open(filepath.Join(l.Dir, "log"), wal.Options{SegmentBytes: wal.MinSegmentBytes, Tracer: l.Tracer})
+	if err != nil {
+		return err
+	}
+	for n := 0; n < 30 && err == nil; n++ {
+		if _, err = w.Append(bytes.Repeat([]byte{byte(n + 1)}, 100)); err == nil && !s.early {
+			err = w.Sync()
+		}
+		l.Note(acked(n + 1))
+	}
+	return errors.Join(err, w.Close())
+}
+
+// Recover implements campaign.Subject.
+func (planted) Recover(dir string) (campaign.Found, error) {
+	r, err := wal.Verify(filepath.Join(dir, "log"))
+	if errors.Is(err, wal.ErrMissing) {
+		return acked(0), nil
+	}
+	return acked(r.LastLSN), err
+}
+
+// acked is how many records were acknowledged, or found.
+type acked int
+
+// Present implements campaign.Found.
+func (n acked) Present(k campaign.Known, _ bool) error {
+	if known, _ := k.(acked); known > n {
+		return &campaign.Broken{Kind: campaign.Lost, Clause: "C2", What: fmt.Sprintf("record %d of %d", n+1, known)}
+	}
+	return nil
+}
+
+// Legal implements campaign.Found.
+func (acked) Legal(campaign.Known, bool) error { return nil }
 
 // killedIn returns the processes that a campaign has started below dir.
 func killedIn(t *testing.T, dir string) (pids []string) {
@@ -27,35 +82,44 @@ func killedIn(t *testing.T, dir string) (pids []string) {
 	return pids
 }
 
-// TestCrashKillInterrupted: Ctrl-C ends a campaign, with what was done until then,
+// TestCrashInterrupted: Ctrl-C ends a campaign, with what was done until then,
 // and leaves no process and no file. When the command itself is killed its
 // children die too.
-func TestCrashKillInterrupted(t *testing.T) {
-	for _, c := range []struct {
-		signal syscall.Signal
-		code   int
-	}{{syscall.SIGINT, 130}, {syscall.SIGTERM, 143}, {syscall.SIGKILL, -9}} {
-		t.Run(c.signal.String(), func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			r := start(t, "crash", "kill", "--budget", "1h", "--json", "--dir", dir)
-			eventually(t, "a child is at work", func() bool { return len(killedIn(t, dir)) > 0 })
-			r.signal(c.signal)
-			if code := r.wait(); code != c.code {
-				t.Fatalf("exit code %d, want %d; stderr: %s", code, c.code, r.stderr.String())
-			}
-			eventually(t, "no child is left", func() bool { return len(killedIn(t, dir)) == 0 })
-			if c.code < 0 {
-				return // its files are left
-			}
-			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-				t.Errorf("left behind: %v, %v", left, err)
-			}
-			var said struct{ Campaign, Stopped string }
-			line, _ := r.stdout.ReadBytes('\n')
-			if err := json.Unmarshal(line, &said); err != nil || said.Campaign != "kill" || said.Stopped != "interrupted" {
-				t.Errorf("%q: %v", line, err)
-			}
-		})
+func TestCrashInterrupted(t *testing.T) {
+	for _, name := range []string{"kill", "model"} {
+		atWork := map[string]func(dir string) bool{
+			"kill": func(dir string) bool { return len(killedIn(t, dir)) > 0 },
+			"model": func(dir string) bool {
+				states, _ := filepath.Glob(filepath.Join(dir, "seawall-model-*", "judge-*"))
+				return len(states) > 0
+			},
+		}[name]
+		for _, c := range []struct {
+			signal syscall.Signal
+			code   int
+		}{{syscall.SIGINT, 130}, {syscall.SIGTERM, 143}, {syscall.SIGKILL, -9}} {
+			t.Run(fmt.Sprintf("%s, %v", name, c.signal), func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				r := start(t, "crash", name, "--budget", "1h", "--json", "--dir", dir)
+				eventually(t, "the campaign is at work", func() bool { return atWork(dir) })
+				r.signal(c.signal)
+				if code := r.wait(); code != c.code {
+					t.Fatalf("exit code %d, want %d; stderr: %s", code, c.code, r.stderr.String())
+				}
+				eventually(t, "no child is left", func() bool { return len(killedIn(t, dir)) == 0 })
+				if c.code < 0 {
+					return // its files are left
+				}
+				if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+					t.Errorf("left behind: %v, %v", left, err)
+				}
+				var said struct{ Campaign, Stopped string }
+				line, _ := r.stdout.ReadBytes('\n')
+				if err := json.Unmarshal(line, &said); err != nil || said.Campaign != name || said.Stopped != "interrupted" {
+					t.Errorf("%q: %v", line, err)
+				}
+			})
+		}
 	}
 }

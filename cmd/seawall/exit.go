@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/wal"
 )
 
@@ -151,6 +152,8 @@ func hintFor(err error) string {
 		return "end the process that appends to it, or use another directory"
 	case errors.Is(err, wal.ErrForeign):
 		return "move that file elsewhere"
+	case errors.Is(err, campaign.ErrToken):
+		return "a token is one word, as a campaign has printed it"
 	case errors.Is(err, wal.ErrVersion):
 		return "use a newer seawall"
 	case errors.Is(err, syscall.EMFILE) && !strings.Contains(err.Error(), "ulimit -n"): // not the log's

@@ -10,7 +10,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/experiment"
+	"github.com/seawall-wal/seawall/crashtest/kill"
 	"github.com/seawall-wal/seawall/wal"
 )
 
@@ -18,6 +20,13 @@ import (
 
 // Main is the program.
 func Main() { main() }
+
+// MainPlanted is the program, whose campaigns are about a subject of a test's own.
+func MainPlanted(s campaign.Subject) {
+	kill.BeChild()
+	p := &process{in: os.Stdin, out: os.Stdout, err: os.Stderr, planted: []campaign.Subject{s}}
+	os.Exit(p.run(os.Args))
+}
 
 // Run runs the command in this process, and returns the exit code.
 func Run(in, out, err *os.File, args ...string) int {

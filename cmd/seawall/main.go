@@ -22,6 +22,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/experiment"
 	"github.com/seawall-wal/seawall/crashtest/kill"
 )
@@ -44,6 +45,8 @@ type process struct {
 	in, out, err *os.File
 	json         bool // --json is among the arguments
 	reported     bool // the JSON object is written
+
+	planted []campaign.Subject // by tests: what campaigns are about
 }
 
 // run runs the command with its arguments, the first of which is its name, and

@@ -12,11 +12,14 @@ import (
 )
 
 // progressLine shows how far a campaign has come, in one line on a terminal.
-type progressLine struct{ bar *progressbar.ProgressBar }
+type progressLine struct {
+	bar  *progressbar.ProgressBar
+	life string // what it calls a life
+}
 
 // newProgressLine returns a line that appears with the first progress.
-func newProgressLine(p *process) *progressLine {
-	return &progressLine{progressbar.NewOptions64(-1,
+func newProgressLine(p *process, life string) *progressLine {
+	return &progressLine{life: life, bar: progressbar.NewOptions64(-1,
 		progressbar.OptionSetWriter(p.err), progressbar.OptionSpinnerType(9), progressbar.OptionSetElapsedTime(false),
 		progressbar.OptionSetPredictTime(false), progressbar.OptionClearOnFinish())}
 }
@@ -24,7 +27,7 @@ func newProgressLine(p *process) *progressLine {
 // show implements campaign.Limits.Progress.
 func (l *progressLine) show(now campaign.Progress) {
 	l.bar.Describe(fmt.Sprintf("%s: %s, %s, %s", now.Elapsed.Round(time.Second),
-		plural(uint64(now.Lives), "death"), plural(uint64(now.Distinct), "state"), plural(uint64(now.Findings), "finding")))
+		plural(uint64(now.Lives), l.life), plural(uint64(now.Distinct), "state"), plural(uint64(now.Findings), "finding")))
 	_ = l.bar.Add(1) // there is nobody to tell that it failed
 }
 

@@ -27,7 +27,12 @@ import (
 func TestMain(m *testing.M) {
 	experiment.BeChild() // the experiments' children are this binary, by its own name
 	kill.BeChild()       // and so are the campaigns'
-	testscript.Main(m, map[string]func(){"seawall": seawall.Main})
+	testscript.Main(m, map[string]func(){
+		"seawall":         seawall.Main,
+		"seawall-planted": func() { seawall.MainPlanted(planted{early: true}) },
+		"seawall-mended":  func() { seawall.MainPlanted(planted{}) },
+		"seawall-other":   func() { seawall.MainPlanted(planted{other: true}) },
+	})
 }
 
 // TestScripts runs testdata/script. Besides testscript's own commands there
@@ -40,6 +45,9 @@ func TestMain(m *testing.M) {
 //	only-object KEY=JSON...  the same, and stdout holds nothing else
 //	flip FILE TEXT           flips a bit of the first TEXT in a file
 //	tear FILE                writes rubbish behind the last byte that is not zero
+//	seawall-planted ARG...   the command, whose campaigns are about a log that is wrong
+//	seawall-mended ARG...    the same log, mended, and
+//	seawall-other ARG...     with another workload
 //	columns N                no line of stdout is longer
 //	tmpfs DIR SIZE           mounts a small filesystem; needs [mount]
 //	readonly DIR             makes a directory read-only; needs [mount]

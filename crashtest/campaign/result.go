@@ -27,9 +27,13 @@ type Result struct {
 
 	// Classes counts the distinct states of each class, by name, in the order
 	// that the campaign has them. One that has to have members and has none is in
-	// Missing: the campaign has not shown what it is for.
+	// Missing: the campaign has not shown what it is for. Where states are judged
+	// that are not new by their content, that is a member, too.
 	Classes []Class  `json:"classes,omitempty"`
 	Missing []string `json:"missing,omitempty"`
+
+	// Checks say by which way states were checked, where there are several.
+	Checks *Checks `json:"checks,omitempty"`
 
 	// Stopped says why it ended: budget, states, finding, interrupted or done.
 	Stopped string `json:"stopped"`
@@ -44,6 +48,28 @@ type Result struct {
 type Class struct {
 	Name  string `json:"name"`
 	Count int64  `json:"count"`
+
+	// States are all that were judged, where they are more than the distinct ones.
+	States int64 `json:"states,omitempty"`
+}
+
+// Checks are what a campaign over recorded traces has checked, and by which way.
+type Checks struct {
+	// Pure are states that were recovered in memory, by a function of bytes; Real
+	// are those that were recovered on real files, by all that the subject does
+	// when it starts. Some were recovered both ways.
+	Pure int64 `json:"pure"`
+	Real int64 `json:"real"`
+
+	// Moments are the places of traces of which states were checked; of the Whole
+	// ones all states.
+	Moments int64 `json:"moments"`
+	Whole   int64 `json:"whole_moments"`
+
+	// Events are those of the traces that began in an empty directory, Shortest
+	// those of the shortest of them.
+	Events   int64 `json:"events"`
+	Shortest int64 `json:"shortest_trace"`
 }
 
 // Count adds n to a class.
@@ -64,7 +90,7 @@ func (r *Result) Finish(began time.Time) {
 		r.Rate = float64(r.Distinct) / r.Seconds
 	}
 	for _, c := range r.Classes {
-		if c.Count == 0 {
+		if c.Count == 0 && c.States == 0 {
 			r.Missing = append(r.Missing, c.Name)
 		}
 	}

@@ -52,8 +52,8 @@ var classNames = [classes]string{
 // tally counts states: all, and distinct ones by class.
 type tally struct {
 	states, distinct int64
-	by               [classes]int64
-	real             int64 // distinct states that were recovered on real files, too
+	by, made         [classes]int64 // distinct ones, and all
+	pure, real       int64          // recoveries in memory, and on real files
 	moments          int64
 	whole            int64 // moments of which every state was checked
 	operations       int64 // of lives that began in an empty directory
@@ -66,7 +66,9 @@ func (t *tally) add(o *tally) {
 	t.distinct += o.distinct
 	for i := range t.by {
 		t.by[i] += o.by[i]
+		t.made[i] += o.made[i]
 	}
+	t.pure += o.pure
 	t.real += o.real
 	t.moments += o.moments
 	t.whole += o.whole
@@ -79,6 +81,9 @@ func (t *tally) add(o *tally) {
 // into enters the classes into a result.
 func (t *tally) into(r *campaign.Result) {
 	for i, n := range t.by {
-		r.Count(classNames[i], n)
+		r.Classes = append(r.Classes, campaign.Class{Name: classNames[i], Count: n, States: t.made[i]})
+	}
+	r.Checks = &campaign.Checks{
+		Pure: t.pure, Real: t.real, Moments: t.moments, Whole: t.whole, Events: t.operations, Shortest: t.fewest,
 	}
 }

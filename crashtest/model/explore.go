@@ -159,6 +159,7 @@ func (e *explorer) classOf(c class) class {
 // take has a state checked, and lives on from some.
 func (e *explorer) take(s *state) error {
 	e.tally.states++
+	e.tally.made[s.class]++
 	if e.since++; e.since >= 64 {
 		e.since = 0
 		if e.over() {

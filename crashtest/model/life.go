@@ -96,7 +96,7 @@ func live(s campaign.Subject, seed uint64, scratch string, b begin) (*recording,
 	d.stop()
 	r.events = d.rec.Events()
 	if d.lost {
-		return nil, errors.Join(errDiverged, r.discard())
+		return nil, errors.Join(ErrDiverged, r.discard())
 	}
 	if err == nil {
 		err = r.faithful()

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 )
 
@@ -131,15 +133,16 @@ func (l *lab) life(s campaign.Subject, seed uint64, b begin) error {
 		t.operations = int64(len(r.events))
 		t.fewest = t.operations
 	}
+	over := l.over(&t)
 	e := &explorer{
-		r: r, judge: j, rng: rand.New(rand.NewPCG(seed, 0xe3)), tally: &t, over: l.over(&t),
+		r: r, judge: j, rng: rand.New(rand.NewPCG(seed, 0xe3)), tally: &t, over: over,
 	}
 	if r.depth+1 < l.opts.Depth {
 		e.nest = func(st *state) error { return l.nest(st, seed) }
 	}
 	err = e.explore()
-	l.over(&t)()
-	t.real = j.real
+	over() // what it has not been told yet
+	t.pure, t.real = j.count, j.real
 	l.mu.Lock()
 	l.tally.add(&t)
 	l.mu.Unlock()
@@ -193,11 +196,15 @@ func nestedSeed(seed uint64, s *step) uint64 {
 // result returns what the campaign did.
 func (l *lab) result() *campaign.Result {
 	r := l.run.Result("model")
+	if d, err := durability.OpenDir(filepath.Dir(l.scratch), nil); err == nil {
+		if fsys, ferr := d.Filesystem(); ferr == nil {
+			r.Filesystem = fsys.Name
+		}
+		_ = d.Close() // nothing was written
+	}
 	l.tally.into(r)
 	r.Finish(l.run.Began())
 	t := &l.tally
-	r.Notes = append(r.Notes,
-		fmt.Sprintf("%d moments, %d of them with every state; %d states were recovered on real files, too", t.moments, t.whole, t.real))
 	if r.Lives > 0 && t.fewest < MinOperations && t.fewest > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("the shortest life had %d events only; %d give more states", t.fewest, MinOperations))
 	}

@@ -12,8 +12,10 @@ import (
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 )
 
-// errDiverged reports a life that did not take the turns it took before.
-var errDiverged = errors.New("model: the life took other turns than it did")
+// ErrDiverged reports a life that did not take the turns it took when its token
+// was made: the subject, or its workload, is not what it was then. Replay the
+// token with the version that has found it.
+var ErrDiverged = errors.New("model: the life took other turns than it did")
 
 // ErrNotFound reports a token whose finding did not show again: the fault was
 // mended, or the subject is not what it was.
@@ -47,7 +49,7 @@ func replay(ctx context.Context, token, dir string, find func(string) campaign.S
 	}
 	s := find(d.Subject)
 	if s == nil {
-		return nil, fmt.Errorf("model: there is no subject %q here", d.Subject)
+		return nil, fmt.Errorf("%w: %q", campaign.ErrSubject, d.Subject)
 	}
 	scratch, err := scratchDir(dir)
 	if err != nil {
@@ -60,7 +62,7 @@ func replay(ctx context.Context, token, dir string, find func(string) campaign.S
 		}
 		p := player{subject: s, d: &d, scratch: scratch, keep: keep}
 		var f *campaign.Finding
-		if f, err = p.play(); !errors.Is(err, errDiverged) {
+		if f, err = p.play(); !errors.Is(err, ErrDiverged) {
 			return f, err
 		}
 	}
@@ -116,7 +118,7 @@ func (p *player) crash(st *step, b begin, last bool) (*state, *campaign.Finding,
 		return nil, nil, err
 	}
 	if len(r.events) < st.At || shape(r.events[:st.At]) != st.Shape {
-		return nil, nil, errors.Join(errDiverged, r.discard())
+		return nil, nil, errors.Join(ErrDiverged, r.discard())
 	}
 	e := &explorer{r: r, judge: newJudge(p.subject, p.scratch, 0, &contents{}), at: st.At}
 	e.known, e.mark = r.known(st.At)
@@ -127,7 +129,7 @@ func (p *player) crash(st *step, b begin, last bool) (*state, *campaign.Finding,
 		e.m = r.rec.Moment(r.root, st.At)
 		for _, c := range st.Choices {
 			if c[0] >= len(e.m.Pieces()) || c[1] >= e.m.Pieces()[c[0]].Options {
-				return s, nil, errDiverged
+				return s, nil, ErrDiverged
 			}
 			e.m.Set(c[0], c[1])
 		}

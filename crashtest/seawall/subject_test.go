@@ -36,6 +36,13 @@ func TestLog(t *testing.T) {
 	if len(r.Missing) > 0 {
 		t.Errorf("no state of the classes %q", r.Missing)
 	}
+	sum := int64(0)
+	for _, c := range r.Classes {
+		sum += c.Count
+	}
+	if sum != r.Distinct || r.States < r.Distinct || r.Checks.Pure < r.Distinct || r.Checks.Real == 0 {
+		t.Errorf("%d states, %d distinct ones, %d in classes, checks %+v", r.States, r.Distinct, sum, r.Checks)
+	}
 }
 
 // TestPlanted plants a fault, and finds it from any seed; the finding is shrunk,

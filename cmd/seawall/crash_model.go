@@ -1,0 +1,115 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/model"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
+)
+
+// crashModelCommand returns `seawall crash model`.
+func crashModelCommand(p *process) *cli.Command {
+	return &cli.Command{
+		Name:  "model",
+		Usage: "check the states that a power loss could leave, in memory",
+		Flags: limitFlags(),
+		Description: "It records lives of Seawall's own log, under options and workloads that\n" +
+			"the seed chooses: every store, sync and directory operation. From each\n" +
+			"moment of a life it makes states that a power loss or a kill could have\n" +
+			"left: sectors, pages, stores, words, sizes and directory operations that\n" +
+			"were not synced are missing, one by one and in subsets. Each is recovered\n" +
+			"and judged; some are lived on from, and crash again during recovery.\n\n" +
+			"A state counts as distinct by the content of its files. All are recovered\n" +
+			"by the function of bytes that the log's Open asks, and one in 500 by Open\n" +
+			"on real files too, which then has to append, sync and close.\n\n" +
+			"Where TMPDIR is not set, it works in memory.\n\n" +
+			"A class of states of which none was checked makes it exit with 3.",
+		Action: p.reporting(p.crashModel),
+	}
+}
+
+// subjects returns what campaigns in this process are about: the log, unless a
+// test has planted others.
+func (p *process) subjects() []campaign.Subject {
+	if len(p.planted) > 0 {
+		return p.planted
+	}
+	return seawall.Subjects()
+}
+
+// findSubject returns the subject that a token names, or nil.
+func (p *process) findSubject(name string) campaign.Subject {
+	for _, s := range p.subjects() {
+		if s.Name() == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// crashModel runs `seawall crash model`.
+func (p *process) crashModel(c *cli.Context) (reporter, error) {
+	limits, done, err := p.limitsOf(c, "life")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if !c.IsSet("dir") && os.Getenv("TMPDIR") == "" {
+		limits.Dir = "" // in memory: no state there has to outlive anything
+	}
+	ctx, stop := untilSignal()
+	defer stop()
+	r, err := model.Run(ctx, p.subjects(), model.Options{Limits: limits})
+	done()
+	if r == nil {
+		return nil, err
+	}
+	report := &modelReport{Result: r}
+	switch {
+	case err != nil:
+		return report, err
+	case ctx.Err() != nil:
+		return report, ended(ctx, ctx.Err())
+	}
+	return report, crashCode(r)
+}
+
+// modelReport is what `crash model` says.
+type modelReport struct {
+	outcome
+	*campaign.Result
+}
+
+// print implements reporter.
+func (r *modelReport) print(p *process) error {
+	var t table
+	t.add("model", fmt.Sprintf("%s of %s that were made, with seed %d in %s: %s a second on %s",
+		plural(uint64(r.Distinct), "distinct state"), count(r.States), r.Seed, seconds(r.Seconds), count(int64(r.Rate)), plural(uint64(r.Cores), "core")))
+	k := r.Checks
+	t.add("checked", fmt.Sprintf("%s by the judgement of Open in memory, %s by Open itself on real files, on %s",
+		count(k.Pure), count(k.Real), r.Filesystem))
+	t.add("lives", fmt.Sprintf("%s, with crashes of recoveries; the shortest that began with nothing had %s; %s, of %s every state was checked",
+		count(r.Lives), plural(uint64(k.Shortest), "event"), plural(uint64(k.Moments), "moment"), count(k.Whole)))
+	t.add("classes", "the states by what they lack, and how many of them have content of their own:")
+	var rows [][]string
+	for _, class := range r.Classes {
+		rows = append(rows, []string{class.Name, count(class.States), count(class.Count), share(class.Count, r.Classes)})
+	}
+	for _, line := range columns([]string{"class", "states", "distinct", ""}, rows) {
+		t.lines = append(t.lines, "  "+line)
+	}
+	for _, note := range r.Notes {
+		t.add("note", note)
+	}
+	t.findings(r.Findings)
+	if len(r.Findings) == 0 {
+		t.add("found", "nothing")
+	}
+	return t.print(p.out)
+}
