@@ -214,14 +214,16 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// mustReplay has a token find the same again.
+// mustReplay has a token find the same again; of a kill at no certain place what
+// the same fault shows then.
 func mustReplay(t *testing.T, o kill.Options, f campaign.Finding) {
 	t.Helper()
 	o.Limits = campaign.Limits{Dir: o.Dir}
 	o.Tries = 100
 	r, err := kill.Replay(t.Context(), f.Token, o)
 	must(t, err)
-	if len(r.Findings) != 1 || r.Findings[0].Kind != f.Kind || r.Findings[0].Clause != f.Clause {
+	blind := strings.Contains(f.Summary, "blindly")
+	if len(r.Findings) != 1 || !blind && (r.Findings[0].Kind != f.Kind || r.Findings[0].Clause != f.Clause) {
 		t.Errorf("%s (%s): its replay found %+v, %v", f.Kind, f.Summary, r.Findings, r.Notes)
 	}
 }
