@@ -185,6 +185,12 @@ func TestAppendFilesystemEnds(t *testing.T) {
 	r.write("one\ntwo\n")
 	for r.ack() != 2 {
 	}
+	// The segments that are made in the background would be what fails.
+	eventually(t, "two segments are prepared", func() bool {
+		names, err := filepath.Glob(filepath.Join(dir, "000000000000000[1-3].wal"))
+		return err == nil && len(names) == 3
+	})
+	run("sync", "-f", at) // which takes longer than the sync of the last name
 	if err := unix.Mount("", at, "", unix.MS_REMOUNT, "abort"); err != nil {
 		cannotRun(t, err.Error())
 	}
