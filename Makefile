@@ -14,6 +14,11 @@ TESTFLAGS ?=
 FUZZTIME  ?= 30s
 BENCH     ?= .
 BENCHTIME ?= 1s
+BUDGET    ?= 10m
+SEED      ?=
+
+# The crash campaigns of `make crashtest`: a new one is a word here.
+CAMPAIGNS ?= model kill
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -68,6 +73,10 @@ demo: build ## show the main job on real text: append, kill -9, verify, dump, da
 .PHONY: test
 test: ## run all tests, with the assertions of the tag `invariants` on
 	$(GO) test -tags $(TAGS) -timeout 4m $(TESTFLAGS) ./...
+
+.PHONY: crashtest
+crashtest: build ## crash the log for BUDGET, shared by CAMPAIGNS, from SEED
+	@.ci/crashtest $(BIN)/seawall '$(BUDGET)' '$(SEED)' $(CAMPAIGNS)
 
 # The race detector lets every process sleep for a second before it ends, and
 # the command's tests start hundreds.

@@ -10,7 +10,12 @@
 //		crashtest.Model(t, store{}, model.Options{})
 //	}
 //
-// Package campaign says what a subject is, package model which states there are.
+//	func TestKills(t *testing.T) {
+//		crashtest.Kill(t, store{}, kill.Options{})
+//	}
+//
+// Package campaign says what a subject is, package model which states there are,
+// and package kill how processes are killed.
 // A finding fails the test, and prints a token; with that in the environment
 // variable SEAWALL_REPLAY, the same test shows the finding again, and nothing
 // else. The campaign's seed is new with each run, and is printed; SEAWALL_SEED

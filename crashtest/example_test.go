@@ -10,10 +10,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/seawall-wal/seawall/crashtest"
 	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/kill"
 	"github.com/seawall-wal/seawall/crashtest/model"
 	"github.com/seawall-wal/seawall/durability"
 )
@@ -21,20 +24,45 @@ import (
 // counter keeps a number in a file, which it replaces: the next number is
 // written to a temporary file, synced, and renamed over the old one.
 type counter struct {
+	early   bool // whether a number counts before anything is done
 	syncDir bool // whether the directory is synced before the number counts
 }
 
-// count counts up to n, and calls ack with each number that is durable.
+// count counts on by n, and calls ack with each number that is durable.
 func (c counter) count(l *campaign.Life, n uint64, ack func(string)) error {
 	d, err := durability.OpenDir(l.Dir, l.Tracer)
 	if err != nil {
 		return err
 	}
-	for i := uint64(1); err == nil && i <= n; i++ {
-		err = c.replace(d, i)
-		ack(fmt.Sprint(i))
+	if err = d.Remove("number.tmp"); errors.Is(err, fs.ErrNotExist) { // what a crash left
+		err = nil
+	}
+	i, rerr := c.read(l.Dir)
+	err = errors.Join(err, rerr)
+	for n += i; err == nil && i < n; {
+		i++
+		if c.early {
+			ack(fmt.Sprint(i))
+		}
+		if err = c.replace(d, i); !c.early {
+			ack(fmt.Sprint(i))
+		}
 	}
 	return errors.Join(err, d.Close())
+}
+
+// read returns the number, 0 before there is one.
+func (c counter) read(dir string) (uint64, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "number"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case len(b) != 8:
+		return 0, fmt.Errorf("the number has %d bytes", len(b))
+	}
+	return binary.BigEndian.Uint64(b), nil
 }
 
 // replace makes i the number.
@@ -57,32 +85,27 @@ func (c counter) replace(d *durability.Dir, i uint64) error {
 
 // check returns an error unless the number is at least the last acknowledged.
 func (c counter) check(dir string, acks []string) error {
-	b, err := os.ReadFile(filepath.Join(dir, "number"))
-	if errors.Is(err, fs.ErrNotExist) && len(acks) == 0 {
-		return nil
-	}
-	if err != nil {
+	n, err := c.read(dir)
+	if err != nil || len(acks) == 0 {
 		return err
 	}
-	if len(b) != 8 {
-		return fmt.Errorf("the number has %d bytes", len(b))
+	last, err := strconv.ParseUint(acks[len(acks)-1], 10, 64)
+	if err == nil && n < last {
+		err = fmt.Errorf("the number is %d after %d was acknowledged", n, last)
 	}
-	if n := binary.BigEndian.Uint64(b); n < uint64(len(acks)) {
-		return fmt.Errorf("the number is %d after %d was acknowledged", n, len(acks))
-	}
-	return nil
+	return err
 }
 
-// subject makes a subject of it.
-func (c counter) subject() campaign.Subject {
-	return campaign.Checked(fmt.Sprintf("counter %v", c.syncDir),
-		func(l *campaign.Life, ack func(string)) error { return c.count(l, 40, ack) }, c.check)
+// subject makes a subject of it, whose lives count on by n.
+func (c counter) subject(n uint64) campaign.Subject {
+	return campaign.Checked(fmt.Sprintf("counter %+v", c),
+		func(l *campaign.Life, ack func(string)) error { return c.count(l, n, ack) }, c.check)
 }
 
 // Example holds a counter that forgets to sync its directory against the states
 // that a power loss could leave.
 func Example() {
-	forgetful := counter{}.subject()
+	forgetful := counter{}.subject(40)
 	r, err := model.Run(context.Background(), []campaign.Subject{forgetful}, model.Options{Depth: 1})
 	if err != nil {
 		panic(err)
@@ -93,7 +116,39 @@ func Example() {
 	// lost, when a crash takes one thing: 1
 }
 
+// Example_kill kills a counter that says too early that a number is durable. The
+// processes come to this example by Args; a test that calls crashtest.Kill needs
+// none.
+func Example_kill() {
+	hasty := counter{early: true}.subject(100_000)
+	r, err := kill.Run(context.Background(), kill.Options{
+		Limits:  campaign.Limits{States: 1000},
+		Subject: hasty,
+		Args:    kill.TestArgs("Example_kill"),
+	})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(r.Findings[0].Kind)
+	// Output:
+	// lost
+}
+
 // TestCounter is what a test of the counter looks like.
 func TestCounter(t *testing.T) {
-	crashtest.Model(t, counter{syncDir: true}.subject(), model.Options{Depth: 1})
+	t.Parallel()
+	crashtest.Model(t, counter{syncDir: true}.subject(40), model.Options{
+		Limits: campaign.Limits{Budget: time.Second}, Depth: 1,
+	})
+}
+
+// TestCounterKilled kills it: neither needs the directory to be synced for that.
+func TestCounterKilled(t *testing.T) {
+	t.Parallel()
+	for _, c := range []counter{{}, {syncDir: true}} {
+		r := crashtest.Kill(t, c.subject(100_000), kill.Options{Limits: campaign.Limits{States: 40}})
+		if r != nil && r.Distinct < 40 {
+			t.Errorf("%d verified kills", r.Distinct)
+		}
+	}
 }

@@ -3,6 +3,7 @@
 package crashtest
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -22,17 +23,9 @@ const defaultBudget = 5 * time.Second
 // or nil after a replay: whoever wants states of every class looks at Missing.
 func Model(t testing.TB, s campaign.Subject, o model.Options) *campaign.Result {
 	t.Helper()
-	if token := os.Getenv("SEAWALL_REPLAY"); token != "" {
-		f, err := model.Replay(t.Context(), token, o.Dir, func(name string) campaign.Subject {
-			if name == s.Name() {
-				return s
-			}
-			return nil
-		})
-		if err != nil {
-			t.Errorf("replay: %v", err)
-		} else {
-			report(t, f)
+	if token, mine := replayOf(t, "model"); token != "" {
+		if mine {
+			replayModel(t, token, s, o)
 		}
 		return nil
 	}
@@ -43,6 +36,42 @@ func Model(t testing.TB, s campaign.Subject, o model.Options) *campaign.Result {
 	}
 	summarize(t, r)
 	return r
+}
+
+// replayOf returns the token that is to be replayed in place of a campaign, or
+// nothing, and whether it is of such a campaign.
+func replayOf(t testing.TB, name string) (token string, mine bool) {
+	t.Helper()
+	if token = os.Getenv("SEAWALL_REPLAY"); token == "" {
+		return "", false
+	}
+	of, err := campaign.TokenCampaign(token)
+	if err != nil {
+		t.Fatalf("SEAWALL_REPLAY: %v", err)
+	}
+	if of != name {
+		t.Logf("SEAWALL_REPLAY is of a campaign %s: %s does nothing", of, name)
+	}
+	return token, of == name
+}
+
+// replayModel fails the test for what a token shows again.
+func replayModel(t testing.TB, token string, s campaign.Subject, o model.Options) {
+	t.Helper()
+	f, err := model.Replay(t.Context(), token, o.Dir, func(name string) campaign.Subject {
+		if name == s.Name() {
+			return s
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, model.ErrNotFound):
+		t.Logf("replay: %v", err)
+	case err != nil:
+		t.Fatalf("replay: %v", err)
+	default:
+		report(t, f)
+	}
 }
 
 // limits completes limits from the environment.

@@ -70,6 +70,12 @@ type Life struct {
 
 	// Now returns the newest Note, or Known before the first.
 	Now func() Known
+
+	// Settle, if set, waits until the goroutines that the workload has started
+	// wait for something themselves. What they decide by what they see of the
+	// workload, and not by an operation, cannot be replayed: a workload that lets
+	// them finish before it takes something away from them can be.
+	Settle func()
 }
 
 // Known is what is known about a life at one moment: what was acknowledged, and

@@ -27,13 +27,15 @@ type director struct {
 
 	mu      sync.Mutex
 	turned  *sync.Cond
+	root    string         // the goroutine of the workload
 	actors  map[string]int // by goroutine
 	sites   []string       // what each actor is called: where it was started
 	turns   []byte         // who made each turn
 	stopped bool           // what comes now is not recorded
 
-	script *script // to follow; nil for none
-	lost   bool    // it could not be followed
+	script  *script // to follow; nil for none
+	lost    bool    // it could not be followed
+	guarded bool    // somebody looks whether it can be
 }
 
 // script is who made each turn up to a crash.
@@ -42,14 +44,22 @@ type script struct {
 	Runs  []int    `json:"r"` // actor, turns, actor, turns, ...
 }
 
-// patience is how long a replay waits for a turn that does not come.
-const patience = 2 * time.Second
+// A replay waits for a turn that does not come for patience where somebody is
+// still at work, and else for so many looks at all of the life's goroutines: the
+// one whose turn it is waits for one that waits for its own. A subject may have
+// timers; they are shorter.
+const (
+	patience = 2 * time.Second
+	looks    = 3
+	lookTime = 10 * time.Millisecond
+)
 
 // newDirector returns a director whose first actor is the calling goroutine.
 func newDirector(s *script) *director {
 	d := &director{rec: durabilitytest.NewRecorder(), actors: map[string]int{}, script: s}
 	d.turned = sync.NewCond(&d.mu)
-	d.actors[goroutine()] = 0
+	d.root = goroutine()
+	d.actors[d.root] = 0
 	d.sites = []string{"workload"}
 	return d
 }
@@ -135,25 +145,54 @@ func (d *director) await(actor int) {
 			return
 		}
 		seen := len(d.turns)
-		timer := time.AfterFunc(patience, func() { d.giveUp(seen) })
+		if !d.guarded {
+			d.guarded = true
+			go d.guard()
+		}
 		for len(d.turns) == seen && !d.lost && !d.stopped {
 			d.turned.Wait()
 		}
-		timer.Stop()
 		if d.stopped {
 			return
 		}
 	}
 }
 
-// giveUp ends the replay if no turn was made meanwhile.
-func (d *director) giveUp(seen int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.turns) == seen {
-		d.lost = true
+// guard ends a replay in which no turn is made any more.
+func (d *director) guard() {
+	seen, since, idle := -1, time.Now(), 0
+	for {
+		time.Sleep(lookTime)
+		waiting := d.othersWait()
+		d.mu.Lock()
+		switch {
+		case d.stopped || d.lost:
+			d.mu.Unlock()
+			return
+		case len(d.turns) != seen:
+			seen, since, idle = len(d.turns), time.Now(), 0
+		case waiting:
+			idle++
+		default:
+			idle = 0
+		}
+		if idle >= looks || time.Since(since) > patience {
+			d.lost = true
+			d.turned.Broadcast()
+		}
+		d.mu.Unlock()
 	}
-	d.turned.Broadcast()
+}
+
+// settle implements campaign.Life.Settle. It is for the goroutine of the workload.
+func (d *director) settle() {
+	const enough = 200 // looks; somebody sleeps, or has much to do
+	for range enough {
+		if d.othersWait() {
+			return
+		}
+		time.Sleep(lookTime / 100)
+	}
 }
 
 // at returns who makes the turn with that number, and whether the script is

@@ -90,13 +90,13 @@ func live(s campaign.Subject, seed uint64, scratch string, b begin) (*recording,
 	}
 	l := &campaign.Life{
 		Dir: root, Seed: seed, Rand: rand.New(rand.NewPCG(seed, 0x11fe)), Tracer: d,
-		Known: b.known, Killed: b.killed, Note: r.note, Now: r.now,
+		Known: b.known, Killed: b.killed, Note: r.note, Now: r.now, Settle: d.settle,
 	}
 	err = s.Workload(l)
 	d.stop()
 	r.events = d.rec.Events()
 	if d.lost {
-		return nil, errors.Join(ErrDiverged, r.discard())
+		return nil, errors.Join(errLost, r.discard())
 	}
 	if err == nil {
 		err = r.faithful()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
@@ -21,8 +22,17 @@ var ErrDiverged = errors.New("model: the life took other turns than it did")
 // mended, or the subject is not what it was.
 var ErrNotFound = errors.New("model: the finding does not show: nothing is broken in that state")
 
-// tries is how often a replay is begun anew when a life takes other turns.
-const tries = 20
+// A replay is begun anew when a life takes other turns, for replayTime. A life
+// that can follow its turns, and does something else, so many times in a row, is
+// another one.
+const (
+	replayTime = time.Minute
+	mostOthers = 20
+)
+
+// errLost reports a life that could not follow its turns: who was to make one
+// waited for another one.
+var errLost = fmt.Errorf("%w: a goroutine waits", ErrDiverged)
 
 // Replay lives a token's lives again, crash by crash, and judges the last state.
 // It returns the finding, ErrNotFound, or why that state could not be reached.
@@ -56,7 +66,8 @@ func replay(ctx context.Context, token, dir string, find func(string) campaign.S
 		return nil, err
 	}
 	defer remove(scratch)
-	for range tries {
+	tries, others := 0, 0
+	for began := time.Now(); others < mostOthers && time.Since(began) < replayTime; tries++ {
 		if err = ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -65,8 +76,11 @@ func replay(ctx context.Context, token, dir string, find func(string) campaign.S
 		if f, err = p.play(); !errors.Is(err, ErrDiverged) {
 			return f, err
 		}
+		if others++; errors.Is(err, errLost) {
+			others = 0
+		}
 	}
-	return nil, fmt.Errorf("%w, %d times", err, tries)
+	return nil, fmt.Errorf("%w, in %d tries", ErrDiverged, tries)
 }
 
 // player plays a token once.

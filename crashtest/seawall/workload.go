@@ -49,6 +49,7 @@ type work struct {
 	rng  *rand.Rand
 	open func(string, wal.Options) (*wal.Log, error)
 	opts wal.Options
+	calm bool // lets what goes on in the background finish before it cuts or closes
 	log  *wal.Log
 	tag  uint64 // makes this life's payloads different from those of others
 	mu   sync.Mutex
@@ -82,6 +83,11 @@ func (w *work) set(change func(*Mark)) {
 // live lives the life.
 func (w *work) live() error {
 	w.opts = options(w.rng)
+	if w.calm = w.rng.IntN(4) > 0; w.calm {
+		// By itself the log chooses by the syncs that it has seen when it happens to
+		// prepare a segment.
+		w.opts.FillBytes = []int{4 << 10, 16 << 10, 64 << 10}[w.rng.IntN(3)]
+	}
 	w.opts.Tracer = w.life.Tracer
 	w.opts.OnDurable = func(lsn wal.LSN) {
 		w.set(func(m *Mark) { m.durable = max(m.durable, lsn) })
@@ -101,9 +107,20 @@ func (w *work) live() error {
 	return w.end()
 }
 
+// settle lets what goes on in the background finish, in calm lives.
+func (w *work) settle() {
+	if w.calm && w.life.Settle != nil {
+		w.life.Settle()
+	}
+}
+
 // step does one thing at random.
 func (w *work) step() error {
-	switch n := w.rng.IntN(100); {
+	n := w.rng.IntN(100)
+	if n >= 90 {
+		w.settle()
+	}
+	switch {
 	case n < 62:
 		return w.append(w.size())
 	case n < 70:
