@@ -221,6 +221,9 @@ func (l *Log) afterAppend(lsn LSN, cuts uint64) error {
 // holds mu and has seen that there is one.
 func (l *Log) rotate() error {
 	next := l.ready[0]
+	if err := next.checkPrepared(); err != nil {
+		return l.fail(err)
+	}
 	if err := l.stamp(next, l.at.link, 0); err != nil {
 		return err
 	}

@@ -167,7 +167,7 @@ func (l *Log) reopenSegment(ordinal uint64) (*segment, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("wal: open segment %s/%s to cut it: %w", l.dirPath, d.name, err), d.close())
 	}
-	s, err := mapSegment(d.file, h, l.opts.Align)
+	s, err := mapSegment(l.dir, d.file, h, l.opts.Align)
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}

@@ -99,12 +99,8 @@ func openLock(dir *durability.Dir, perm fs.FileMode) (*durability.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Lock(); err != nil {
-		_ = f.Close()
-		if errors.Is(err, durability.ErrLocked) {
-			return nil, fmt.Errorf("%w: %s", ErrLocked, f.Path())
-		}
-		return nil, err
+	if err := lockFile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }

@@ -21,7 +21,7 @@ type Log struct {
 	opts     Options
 	dirPath  string
 	dir      *durability.Dir
-	lock     *durability.File
+	owner    owner
 	uuid     frame.UUID
 	recovery Report
 
@@ -158,7 +158,7 @@ func (l *Log) Close() error {
 func (l *Log) release() error {
 	var errs []error
 	errs = append(errs, l.store.close())
-	if l.dir != nil && l.lock != nil {
+	if l.dir != nil && l.owner.lock != nil {
 		errs = append(errs, l.dropSpare())
 	}
 	l.mu.Lock()
@@ -176,8 +176,8 @@ func (l *Log) release() error {
 	for _, s := range open {
 		errs = append(errs, s.close())
 	}
-	if l.lock != nil {
-		errs = append(errs, l.lock.Close())
+	if l.owner.lock != nil {
+		errs = append(errs, l.owner.lock.Close())
 	}
 	if l.dir != nil {
 		errs = append(errs, l.dir.Close())

@@ -51,7 +51,7 @@ func (op *opening) mend() error {
 	if err := op.clear(tail); err != nil {
 		return err
 	}
-	if err := writeLockUUID(l.dir, l.lock, op.known, l.uuid); err != nil {
+	if err := writeLockUUID(l.dir, l.owner.lock, op.known, l.uuid); err != nil {
 		return err
 	}
 	return op.settle(s)
@@ -108,7 +108,7 @@ func (op *opening) mapFile(d *diskFile) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := mapSegment(d.file, h, op.l.opts.Align)
+	s, err := mapSegment(op.l.dir, d.file, h, op.l.opts.Align)
 	if err != nil {
 		return nil, err
 	}

@@ -43,8 +43,13 @@ func (l *Log) nameSegment(s *segment) {
 		return
 	}
 	// The header is durable before the name is: under its final name a segment
-	// without a valid header is damage.
-	if err := s.file.Sync(); err != nil {
+	// without a valid header is damage, and so is another file that somebody put
+	// in the segment's place.
+	err := s.file.Sync()
+	if err == nil {
+		err = s.file.Check(s.expect)
+	}
+	if err != nil {
 		if !l.discard(s, err) {
 			s.nameErr = err
 			_ = l.fail(err)

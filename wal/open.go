@@ -81,7 +81,10 @@ func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 			return l, err
 		}
 	}
-	if l.lock, err = openLock(d, o.FileMode); err != nil {
+	if l.owner.lock, err = openLock(d, o.FileMode); err != nil {
+		return l, err
+	}
+	if err = l.owner.begin(); err != nil {
 		return l, err
 	}
 	// A recovery that may not remove a file would end halfway, and a log without a
@@ -93,7 +96,7 @@ func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 	if err := op.run(); err != nil {
 		return l, err
 	}
-	return l, nil
+	return l, l.owner.begin() // it may have been written
 }
 
 // holdsLog returns ErrMissing for a directory without a file of a log.
@@ -171,7 +174,7 @@ func (op *opening) run() error {
 func (op *opening) judge() error {
 	l := op.l
 	var err error
-	if op.known, err = deviceLockUUID(l.lock); err != nil {
+	if op.known, err = deviceLockUUID(l.owner.lock); err != nil {
 		return err
 	}
 	entries, err := listSegments(l.dir)
@@ -186,6 +189,9 @@ func (op *opening) judge() error {
 			return err
 		}
 		files = append(files, recovery.File{Name: e.name, Ordinal: e.ordinal, Temp: e.temp, Size: d.size, Bytes: d})
+	}
+	if err = op.checkUnowned(); err != nil {
+		return err
 	}
 	// Each round loads what the heads that are known so far ask for; a head
 	// changes at most once.
@@ -241,7 +247,7 @@ func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	if s.nameErr != nil {
 		return errors.Join(s.nameErr, s.close())
 	}
-	if err := writeLockUUID(l.dir, l.lock, op.known, id); err != nil {
+	if err := writeLockUUID(l.dir, l.owner.lock, op.known, id); err != nil {
 		return errors.Join(err, s.close())
 	}
 	l.recovery = Report{

@@ -241,7 +241,7 @@ func (l *Log) fillSegment(ctx context.Context, f *durability.File, h frame.Heade
 	if _, err := f.WriteAt(b[:], frame.HeaderOffset); err != nil {
 		return nil, err
 	}
-	return mapSegment(f, h, l.opts.Align)
+	return mapSegment(l.dir, f, h, l.opts.Align)
 }
 
 // epochNow returns the log's epoch.

@@ -35,6 +35,7 @@ type segment struct {
 	// previous is the last link of the segment before it, as its stamp says.
 	previous frame.Link
 	file     *durability.File
+	lock     *durability.File // holds the lock on the file's inode
 	mem      *durability.Mapping
 	expect   durability.Expectation // the file as it was when it was mapped
 	align    int64                  // where a commit may begin, in bytes
@@ -57,28 +58,70 @@ func (s *segment) size() int64 { return s.header.SegmentBytes }
 // closedChan is what a segment's named is that has its name from the start.
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// mapSegment maps an opened segment's file.
-func mapSegment(f *durability.File, h frame.Header, align Align) (*segment, error) {
-	mem, err := f.Map(h.SegmentBytes, true)
+// mapSegment locks and maps an opened segment's file.
+func mapSegment(dir *durability.Dir, f *durability.File, h frame.Header, align Align) (*segment, error) {
+	lock, err := lockSegment(dir, f.Name())
 	if err != nil {
 		return nil, err
+	}
+	mem, err := f.Map(h.SegmentBytes, true)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	expect, err := f.Expect()
 	if err != nil {
-		_ = mem.Unmap()
-		return nil, err
+		return nil, errors.Join(err, mem.Unmap(), lock.Close())
 	}
 	s := &segment{
-		ordinal: h.Ordinal, header: h, seed: h.Seed(), file: f, mem: mem, expect: expect,
+		ordinal: h.Ordinal, header: h, seed: h.Seed(), file: f, lock: lock, mem: mem, expect: expect,
 		align: alignBytes(align, h.FillBytes), named: closedChan,
 	}
 	s.index.init(h.SegmentBytes)
 	return s, nil
 }
 
-// close unmaps the segment and closes its file, or leaves that to the last
-// reader that holds a record in it.
-func (s *segment) close() error { return s.lease.giveUp(s.mem, s.file) }
+// close gives up the lock, unmaps the segment and closes its file, or leaves
+// these two to the last reader that holds a record in it.
+func (s *segment) close() error { return errors.Join(s.lock.Close(), s.lease.giveUp(s.mem, s.file)) }
+
+// checkHead returns an error where the header is not the segment's any more, or
+// the stamp: what it holds is lost then, however well it was synced. It reads
+// them, since a load of a page that is not resident would hold up others.
+func (s *segment) checkHead() error {
+	head := make([]byte, frame.SegmentHeaderBytes+frame.StampBytes)
+	header, stamp := head[:frame.SegmentHeaderBytes], head[frame.SegmentHeaderBytes:]
+	if _, err := s.file.ReadAt(header, frame.HeaderOffset); err != nil && !isEOF(err) {
+		return err
+	}
+	if _, err := s.file.ReadAt(stamp, frame.StampOffset); err != nil && !isEOF(err) {
+		return err
+	}
+	if h, err := frame.DecodeHeader(header); err != nil || h != s.header {
+		return &durability.ChangedError{File: s.file.Path(), What: "its header is not what was stored: it was overwritten"}
+	}
+	if s.start.off == 0 {
+		if recovery.LastNonzero(stamp) == 0 {
+			return nil
+		}
+	} else if st, first, err := frame.DecodeStamp(stamp, &s.header); err == nil && st.First == s.first && first == s.start.link {
+		return nil
+	}
+	return &durability.ChangedError{File: s.file.Path(), What: "its stamp is not what was stored: it was overwritten"}
+}
+
+// checkPrepared returns an error where a prepared segment is not what it was
+// when it was made, so that no record is appended to what is lost already. One
+// on its way to its name is looked at by the namer: nobody waits for that here.
+func (s *segment) checkPrepared() error {
+	select {
+	case <-s.named:
+		if err := s.file.Check(s.expect); err != nil {
+			return err
+		}
+	default:
+	}
+	return s.checkHead()
+}
 
 // clean zeroes what a store that failed may have left. A page that there is no
 // room for cannot be zeroed either, and need not be: nothing was stored in it.

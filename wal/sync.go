@@ -13,6 +13,9 @@ import (
 // Sync makes everything that was appended before the call durable: an msync
 // checkpoint. It shares the sync of others where it can.
 //
+// Where nothing is new, it looks whether the newest segment and the lock file
+// are in their places and whole still.
+//
 // It returns ErrPoisoned after any failed sync, this one included, ErrClosed,
 // and ErrNoSpace where Commit does.
 func (l *Log) Sync() error {
@@ -22,7 +25,27 @@ func (l *Log) Sync() error {
 	l.mu.Lock()
 	last, cuts := l.at.lsn, l.cutCount.Load()
 	l.mu.Unlock()
+	if last <= l.DurableLSN() {
+		return l.lookAgain()
+	}
 	return l.commit(context.Background(), last, cuts)
+}
+
+// lookAgain checks the tail where there is nothing to sync, in a round of its
+// own or together with one on its way.
+func (l *Log) lookAgain() error {
+	r, lead := l.commits.join()
+	if r == nil {
+		return ErrClosed
+	}
+	if lead {
+		l.commits.finish(r, l.syncOnce())
+	}
+	<-r.done
+	if p := l.poison.Load(); p != nil {
+		return p
+	}
+	return nil // what the round failed for otherwise is newer than the call
 }
 
 // snapshot is what one sync is to cover.
@@ -52,7 +75,14 @@ func (l *Log) syncLocked() (snapshot, error) {
 	}
 	l.unsynced.Store(false)
 	snap, err := l.snapshot()
-	if err != nil || snap.lsn == l.DurableLSN() && snap.at.off == snap.syncedTo() {
+	if err != nil {
+		return snap, err
+	}
+	if snap.lsn == l.DurableLSN() && snap.at.off == snap.syncedTo() {
+		// Nothing is new; whoever asks is told that all of it is there.
+		if err = l.checkSynced(&snap); err != nil {
+			err = l.fail(err)
+		}
 		return snap, err
 	}
 	begin := time.Now()
@@ -182,12 +212,19 @@ func (l *Log) syncRange(r dirtyRange) error {
 
 // checkSynced looks, after the sync and before the acknowledgement, whether
 // the files are still those that were mapped: after a truncation msync returns
-// success for what is gone (kernel fact 5).
+// success for what is gone (kernel fact 5). And whether the log is the only
+// writer still.
 func (l *Log) checkSynced(snap *snapshot) error {
 	for _, r := range snap.ranges {
 		if err := r.seg.file.Check(r.seg.expect); err != nil {
 			return err
 		}
+		if err := r.seg.checkHead(); err != nil {
+			return err
+		}
+	}
+	if err := l.owner.check(); err != nil {
+		return err
 	}
 	got, err := snap.tail.mem.LoadUint32(snap.link)
 	if err != nil {
