@@ -23,7 +23,8 @@ const opAccess = "access"
 // Guard covers the goroutine that calls it, not those that fn starts
 // (runtime/debug.SetPanicOnFault is per goroutine, and Guard restores its
 // setting). It works through copy and assembly. Calls of Guard may nest. Locks
-// that fn holds at the fault are released only by its deferred functions.
+// that fn holds at the fault are released only by its deferred functions; an
+// Unmap that is deferred there hides from Guard whose address it was.
 func Guard(fn func() error) (err error) {
 	defer caught(debug.SetPanicOnFault(true), opAccess, &err)
 	return fn()

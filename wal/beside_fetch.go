@@ -43,6 +43,7 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 		case errors.Is(err, errWentOn):
 			if err = o.refresh(r.beside.pic); err == nil {
 				wait = patience{o: o} // that explains all that went before
+				err = ctx.Err()       // a log that somebody harms may go on so for ever
 			}
 		}
 		switch {

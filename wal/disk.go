@@ -247,6 +247,7 @@ func (c *cachedFile) Load() ([]byte, error) {
 	if c.size == 0 {
 		return nil, nil
 	}
+	c.Unload() // where a fault ended an earlier round
 	var err error
 	if c.mem, err = c.file.Map(c.size, false); err != nil {
 		return nil, err

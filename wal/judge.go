@@ -88,6 +88,9 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 		if i != res.Tail.File {
 			continue
 		}
+		if err = o.discardOther(&h, f.file); err != nil {
+			return nil, err
+		}
 		if p.tail, err = o.acquire(&h); err != nil {
 			return nil, err
 		}
@@ -95,6 +98,25 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 		break
 	}
 	return p, nil
+}
+
+// discardOther discards the mapping of a segment that is of another file than the
+// one under its name, a copy perhaps that somebody put there: the readers' block
+// of that one goes on differing from what was judged.
+func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
+	s := o.kept[h.header.Ordinal]
+	if s == nil {
+		return nil
+	}
+	has, err := s.file.Stat()
+	if err != nil {
+		return err
+	}
+	is, err := f.Stat()
+	if err == nil && (has.Dev != is.Dev || has.Ino != is.Ino) {
+		o.discard(s)
+	}
+	return err
 }
 
 // judgedFile is a segment's file as the judgement reads it.
@@ -114,7 +136,8 @@ func (f *judgedFile) open(dir *durability.Dir) (err error) {
 		return err
 	}
 	b := make([]byte, frame.BoardBytes)
-	if n, _ := f.file.ReadAt(b, frame.BoardOffset); n == len(b) {
+	// Behind the end of a file that was truncated the mapping has zeros, too.
+	if _, rerr := f.file.ReadAt(b, frame.BoardOffset); rerr == nil || isEOF(rerr) {
 		word := func(off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
 		f.notice = notice{
 			epoch: word(frame.BoardEpoch), next: word(frame.BoardNext), front: LSN(word(frame.BoardFront)),

@@ -51,7 +51,9 @@ func (j *judge) open(s *segment, at place) (*cursor, error) {
 	return c, nil
 }
 
-// close ends the reading of the segment.
+// close ends the reading of the segment. It is never deferred: a load that
+// faults is a panic, and whoever recovers from it looks the address up among the
+// mappings.
 func (c *cursor) close() {
 	c.tell()
 	c.seg.file.Bytes.Unload()
@@ -267,7 +269,14 @@ func (j *judge) walkSegment(i int) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	defer c.close()
+	end, err := j.walkFrom(c, i)
+	c.close()
+	return end, err
+}
+
+// walkFrom is walkSegment from a cursor at the segment's start.
+func (j *judge) walkFrom(c *cursor, i int) (place, error) {
+	s := c.seg
 	ch := &j.chain
 	ch.end, ch.tail = i, c.place
 	info := &j.infos[s.index]

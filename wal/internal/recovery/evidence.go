@@ -71,7 +71,15 @@ func (j *judge) gatherSegment(i int) error {
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	err = j.gatherFrom(c, i, chained)
+	c.close()
+	return err
+}
+
+// gatherFrom is gatherSegment from the cursor's place, which with chained is part
+// of the chain.
+func (j *judge) gatherFrom(c *cursor, i int, chained bool) error {
+	s := c.seg
 	end, err := c.usedEnd()
 	if err != nil {
 		return err
