@@ -71,6 +71,31 @@ func (f *File) Check(e Expectation) error {
 	return nil
 }
 
+// Check says whether the directory is where it was when it was opened. Where it
+// was moved, removed or replaced, or its path leads elsewhere for another
+// reason, its files are written and synced faithfully, and nobody will find them
+// by that path: Check returns a *ChangedError then. A path that may not be
+// searched any more is no change. It costs one statx(2), which asks for no times.
+func (d *Dir) Check() error {
+	var named unix.Statx_t
+	_, err := ask(&fault.Call{Op: fault.Statx, Dir: d.path}, func() error {
+		return d.with(func(int) error {
+			return unix.Statx(unix.AT_FDCWD, d.whole, 0, unix.STATX_INO, &named)
+		})
+	})
+	switch {
+	case errors.Is(err, unix.EACCES):
+		return nil
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		return &ChangedError{File: d.path, What: "its name is gone"}
+	case err != nil:
+		return pathError("statx", d.path, err)
+	case keyOf(&named) != d.id.key:
+		return &ChangedError{File: d.path, What: "its name leads to another directory"}
+	}
+	return nil
+}
+
 // differs says what is not as it was, or nothing.
 func (e Expectation) differs(got Stat) string {
 	switch {

@@ -93,6 +93,58 @@ func wantChanged(t *testing.T, f *durability.File, err error, what string) {
 	}
 }
 
+// TestDirCheck moves, removes and replaces the directory, and changes the working
+// directory under a relative path of it.
+func TestDirCheck(t *testing.T) {
+	cases := []struct {
+		name   string
+		change func(path string) error
+		what   string // of the ChangedError; "" for no change
+	}{
+		{"nothing", func(string) error { return nil }, ""},
+		{"another working directory", func(string) error { return os.Chdir("/") }, ""},
+		{"renamed and back", func(path string) error { return errors.Join(os.Rename(path, path+"2"), os.Rename(path+"2", path)) }, ""},
+		{"moved away", func(path string) error { return os.Rename(path, path+"2") }, "name is gone"},
+		{"removed", os.Remove, "name is gone"},
+		{"its parent moved", func(path string) error { return os.Rename(filepath.Dir(path), filepath.Dir(path)+"2") }, "name is gone"},
+		{"replaced", func(path string) error { return errors.Join(os.Rename(path, path+"2"), os.Mkdir(path, 0o755)) }, "another directory"},
+		{"replaced by a file", func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o644)) }, "another directory"},
+		{"its parent a file", func(path string) error {
+			return errors.Join(os.RemoveAll(filepath.Dir(path)), os.WriteFile(filepath.Dir(path), nil, 0o644))
+		}, "name is gone"},
+		{"replaced by a link to it", func(path string) error {
+			return errors.Join(os.Rename(path, path+"2"), os.Symlink(path+"2", path))
+		}, ""},
+	}
+	for _, relative := range []bool{false, true} {
+		for _, c := range cases {
+			t.Run(fmt.Sprintf("%s/relative %v", c.name, relative), func(t *testing.T) {
+				root := t.TempDir()
+				t.Chdir(root)
+				path := filepath.Join(root, "parent", "dir")
+				must(t, os.MkdirAll(path, 0o755))
+				given := path
+				if relative {
+					given = "parent/dir"
+				}
+				d, err := durability.OpenDir(given, nil)
+				must(t, err)
+				defer d.Close()
+				must(t, d.Check())
+				must(t, c.change(path))
+				err = d.Check()
+				var changed *durability.ChangedError
+				switch {
+				case c.what == "":
+					must(t, err)
+				case !errors.As(err, &changed) || !strings.Contains(changed.What, c.what) || changed.File != given:
+					t.Errorf("Check returns %v, want a ChangedError of %s with %q", err, given, c.what)
+				}
+			})
+		}
+	}
+}
+
 // TestCheckSparse expects no blocks of a file that never had them.
 func TestCheckSparse(t *testing.T) {
 	t.Parallel()

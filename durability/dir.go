@@ -21,6 +21,7 @@ import (
 type Dir struct {
 	handle
 	path   string
+	whole  string // the path from the root, whatever the working directory becomes
 	tracer Tracer
 	id     *identity
 	syncs  syncer
@@ -41,7 +42,20 @@ func OpenDir(path string, tracer Tracer) (*Dir, error) {
 		closeUnused(fd)
 		return nil, pathError("open directory", path, err)
 	}
-	return &Dir{handle: handle{fd: fd}, path: path, tracer: tracer, id: identify(keyOf(&st))}, nil
+	return &Dir{handle: handle{fd: fd}, path: path, whole: fromRoot(path), tracer: tracer, id: identify(keyOf(&st))}, nil
+}
+
+// fromRoot returns a path that begins at the root, where the working directory
+// can be told. It is not cleaned: that would change where symbolic links lead.
+func fromRoot(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	return wd + "/" + path
 }
 
 // closeUnused closes a descriptor that nobody has seen, and through which

@@ -295,6 +295,6 @@ func (l *Log) enter(s *segment) {
 	l.tail, l.at = s, s.start
 	l.linkOff = stampLinkOffset
 	l.limit = s.size() - markRoom
-	l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0})
+	l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0, begin: s.start})
 	l.store.add(s)
 }

@@ -320,7 +320,7 @@ func (c *backCut) goOn() {
 	l.witness = c.w
 	l.tail, l.at, l.linkOff = c.seg, c.at, c.link
 	l.limit = c.seg.size() - markRoom
-	l.dirty = append(l.dirty[:0], dirtyRange{seg: c.seg, from: c.at.off})
+	l.dirty = append(l.dirty[:0], dirtyRange{seg: c.seg, from: c.at.off, begin: c.at})
 	l.claimed = 0 // the frames that claimed more are gone
 	l.cutCount.Add(1)
 }

@@ -96,11 +96,18 @@
 // After the first failed msync, fsync or directory fsync the log acknowledges
 // nothing more (ErrPoisoned): a sync that is repeated reports success for data
 // that is gone. After each sync, before it is acknowledged, the files are
-// checked to be the ones that were mapped, whole, and under their names; what
-// is truncated and filled again between two of these checks with the very
-// bytes that were there cannot be seen. Accesses to the mapping are guarded: a
-// file that was truncated, or a page that the disk has no room for, is an
-// error and not the end of the process.
+// checked to be the ones that were mapped, whole, and under their names, and so
+// are the lock file and the directory; what the sync covered is read back, and
+// compared with its checksums. Accesses to the mapping are guarded: a file that
+// was truncated, or a page that the disk has no room for, is an error and not
+// the end of the process.
+//
+// What a neighbour can do unseen: harm what was acknowledged before, which is
+// found by those who read it, by Verify and by the next Open, and never denied by
+// a later acknowledgement of other records; undo its harm between two of these
+// checks; put valid bytes of its own making, or old ones, in place; and harm a
+// file between the last check and the acknowledgement, which is the same as just
+// behind it. Whoever moves the directory of a live log has to close it first.
 //
 // # Readers
 //

@@ -74,6 +74,7 @@ type Log struct {
 type dirtyRange struct {
 	seg      *segment
 	from, to int64 // to is not used for the tail
+	begin    place // from which on it is read back; at or before from
 }
 
 // Recovery returns what Open found and did.

@@ -183,12 +183,12 @@ func (op *opening) settle(s *segment) error {
 			return err
 		}
 		l.at, l.linkOff = s.start, stampLinkOffset
-		l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0})
+		l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0, begin: s.start})
 	} else {
 		if err := l.stampBoard(s); err != nil {
 			return s.noRoom(err)
 		}
-		l.dirty = append(l.dirty, dirtyRange{seg: s, from: l.at.off})
+		l.dirty = append(l.dirty, dirtyRange{seg: s, from: l.at.off, begin: l.at})
 	}
 	if err := op.keepPrepared(); err != nil {
 		return err

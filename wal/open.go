@@ -63,7 +63,7 @@ func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 		return nil, err
 	}
 	l := &Log{
-		opts: o, dirPath: path, dir: d,
+		opts: o, dirPath: path, dir: d, owner: owner{dir: d},
 		kick: make(chan struct{}, 1), naming: make(chan *segment, 2*MaxSegmentsAhead),
 	}
 	l.room = sync.NewCond(&l.mu)

@@ -13,6 +13,7 @@ import (
 // sync, before it is acknowledged. What keeps the other writer out until then
 // are the locks of the segments that are mapped for writing.
 type owner struct {
+	dir    *durability.Dir
 	lock   *durability.File
 	expect durability.Expectation
 }
@@ -27,8 +28,12 @@ func (o *owner) begin() (err error) {
 }
 
 // check returns an error that names the lock file if that is not what it was,
-// or not where it was, any more.
+// or not where it was, any more; or the directory, if that is not: whoever opens
+// the log by its path finds another one, or none.
 func (o *owner) check() error {
+	if err := o.dir.Check(); err != nil {
+		return err
+	}
 	if err := o.lock.Check(o.expect); err != nil {
 		return fmt.Errorf("the lock does not keep other writers out any more: %w", err)
 	}

@@ -145,10 +145,61 @@ func TestLockFileGoneWhileOpening(t *testing.T) {
 			if err != nil || n < 3 {
 				t.Fatalf("%d locks, %v", seen, err)
 			}
+			if err = l.Close(); err != nil {
+				t.Fatal(err)
+			}
 			return
 		}
 		if err == nil || !strings.Contains(err.Error(), lockFile) {
 			t.Fatalf("lock file removed after lock %d: %v", n, err)
+		}
+	}
+}
+
+// dirHarmed are what may happen to the directory of a live log.
+var dirHarmed = []harm{
+	{"moved away", func(path string) error { return os.Rename(path, path+".away") }},
+	{"replaced by a copy", func(path string) error {
+		return errors.Join(os.Rename(path, path+".away"), os.CopyFS(path, os.DirFS(path+".away")))
+	}},
+}
+
+// TestDirectoryHarmed takes the directory of a live log away. Whatever would
+// acknowledge anything says so: nobody would find it by the log's path.
+func TestDirectoryHarmed(t *testing.T) {
+	for _, h := range dirHarmed {
+		for act, do := range map[string]func(*wal.Log) error{
+			"append and sync": func(l *wal.Log) error {
+				_, err := l.Append(record(4, 9000))
+				return errors.Join(err, l.Sync())
+			},
+			"sync":       func(l *wal.Log) error { return l.Sync() },
+			"checkpoint": func(l *wal.Log) error { return l.Checkpoint() },
+			"front cut":  func(l *wal.Log) error { return l.TruncateFront(2) },
+			"back cut":   func(l *wal.Log) error { return l.TruncateBack(2) },
+			"close":      func(l *wal.Log) error { return l.Close() },
+		} {
+			t.Run(h.name+"/"+act, func(t *testing.T) {
+				t.Parallel()
+				dir := filepath.Join(fastDir(t), "log")
+				l, err := wal.Open(dir, small())
+				if err != nil {
+					t.Fatal(err)
+				}
+				appendRecords(t, l, 3, 9000)
+				if err = l.Sync(); err != nil {
+					t.Fatal(err)
+				}
+				if err = h.do(dir); err != nil {
+					t.Fatal(err)
+				}
+				err = do(l)
+				var changed *durability.ChangedError
+				if !errors.Is(err, wal.ErrPoisoned) || !errors.As(err, &changed) || changed.File != dir || l.DurableLSN() != 3 {
+					t.Errorf("durable %d: %v", l.DurableLSN(), err)
+				}
+				_ = l.Close() // says it again, or that it was closed
+			})
 		}
 	}
 }
@@ -217,7 +268,7 @@ func TestTakeover(t *testing.T) {
 				var acked wal.LSN
 				for n := 0; err == nil && n < 100_000; n++ {
 					if l.LastLSN() == after {
-						if err := h.do(filepath.Join(dir, lockFile)); err != nil {
+						if err = h.do(filepath.Join(dir, lockFile)); err != nil {
 							t.Fatal(err)
 						}
 						go func() { second <- takeOver(t, dir, process) }()

@@ -35,14 +35,18 @@ type harm struct {
 // truncatedTo cuts a file, and makes it as long as before if again is set.
 func truncatedTo(n int64, again bool) func(string) error {
 	return func(path string) error {
-		st, err := os.Stat(path)
+		f, err := os.OpenFile(path, os.O_WRONLY, 0) // it may get another name meanwhile
 		if err != nil {
 			return err
 		}
-		if err := os.Truncate(path, n); err != nil || !again {
-			return err
+		st, err := f.Stat()
+		if err == nil {
+			err = f.Truncate(n)
 		}
-		return os.Truncate(path, st.Size())
+		if err == nil && again {
+			err = f.Truncate(st.Size())
+		}
+		return errors.Join(err, f.Close())
 	}
 }
 
@@ -55,16 +59,7 @@ var harms = []harm{
 	{"truncated at the frames and extended", truncatedTo(20480, true)},
 	{"truncated within the first frame and extended", truncatedTo(21000, true)},
 	{"deleted", os.Remove},
-	{"replaced by a copy", func(path string) error {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(path+".copy", b, 0o644); err != nil {
-			return err
-		}
-		return os.Rename(path+".copy", path)
-	}},
+	{"replaced by a copy", replacedByCopy},
 	{"moved away", func(path string) error { return os.Rename(path, path+".away") }},
 }
 
@@ -216,6 +211,43 @@ func TestLastPageLostAndRefilled(t *testing.T) {
 			_, err = l.Append(record(5, 100))
 			err = errors.Join(err, l.Sync())
 			if !errors.Is(err, wal.ErrPoisoned) || !strings.Contains(err.Error(), file) || l.DurableLSN() != 3 {
+				t.Fatalf("durable %d: %v", l.DurableLSN(), err)
+			}
+		})
+	}
+}
+
+// TestHolesRefilled truncates what is not synced yet away, extends the file, and
+// has the holes filled: by the log's own next records on a disk, by a look at
+// them in memory. Size, blocks and the last frame's link are what they were; what
+// is read back is not.
+func TestHolesRefilled(t *testing.T) {
+	for name, newRoot := range map[string]func(tester) string{"disk": diskDir, "memory": fastDir} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(newRoot(t), "log")
+			l, err := wal.Open(dir, small())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			appendRecords(t, l, 1, 10000)
+			if err = l.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			appendRecords(t, l, 1, 26000) // from 30520 on, to 56544
+			const file = "0000000000000001.wal"
+			if err = truncatedTo(53248, true)(filepath.Join(dir, file)); err != nil {
+				t.Fatal(err)
+			}
+			if name == "memory" {
+				r := l.Reader(2)
+				r.Next()
+				_ = r.Close()
+			} else {
+				_, err = l.Append(record(3, 8500)) // into the last page
+			}
+			err = errors.Join(err, l.Sync())
+			if !errors.Is(err, wal.ErrPoisoned) || !strings.Contains(err.Error(), file) || l.DurableLSN() != 1 {
 				t.Fatalf("durable %d: %v", l.DurableLSN(), err)
 			}
 		})

@@ -99,6 +99,9 @@ func (l *Log) syncLocked() (snapshot, error) {
 	if err := l.checkSynced(&snap); err != nil {
 		return snap, l.fail(err)
 	}
+	if err := snap.readBack(); err != nil {
+		return snap, l.fail(err)
+	}
 	if p := l.poison.Load(); p != nil { // the preparer's, or an appender's
 		return snap, p
 	}
@@ -250,7 +253,7 @@ func (l *Log) acknowledge(snap *snapshot) {
 		case r.seg == snap.tail:
 			// Also where the log has gone on meanwhile and all of it is durable:
 			// a checkpoint or a cut goes on to write into it. The next sync closes it.
-			r.from = snap.at.off
+			r.from, r.begin = snap.at.off, snap.at
 		case !r.newer(snap.tail):
 			full = append(full, r.seg)
 			continue

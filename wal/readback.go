@@ -1,0 +1,55 @@
+package wal
+
+import (
+	"fmt"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// readBack reads what a sync covered, after it, and compares it with the chain:
+// what is acknowledged is there. A look at the size and the blocks does not tell
+// that. What somebody truncated away, or punched out, comes back as zeros by the
+// next store into its page; on a filesystem in memory by the next load, which may
+// be a follower's.
+func (s *snapshot) readBack() error {
+	for _, r := range s.ranges {
+		if r.from >= r.to {
+			continue
+		}
+		if err := r.readBack(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readBack is snapshot.readBack for one segment.
+func (r *dirtyRange) readBack() error {
+	c := cursor{window: min(populateBytes, r.to-r.begin.off)}
+	c.enter(view{mem: r.seg.mem, seed: r.seg.seed, size: r.seg.size()}, r.begin)
+	err := durability.Guard(func() error {
+		for c.at.off < r.to {
+			if err := c.header(); err != nil {
+				return err
+			}
+			from := c.at.off + frame.HeaderBytes
+			end := from + int64(c.frame.Length)
+			if err := c.bringIn(end); err != nil {
+				return err
+			}
+			if frame.Checksum(c.view.mem.Bytes()[from:end]) != c.frame.PayloadCRC {
+				return errBadPayload
+			}
+			c.pass()
+		}
+		return nil
+	})
+	if isBad(err) {
+		err = &durability.ChangedError{
+			File: r.seg.file.Path(),
+			What: fmt.Sprintf("what was stored at offset %d is not there: the file was overwritten, or truncated and extended again", c.at.off),
+		}
+	}
+	return err
+}
