@@ -31,7 +31,7 @@ func (s *picky) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 	}
 	held := found.(*seawall.Held)
 	h := fnv.New32a()
-	fmt.Fprint(h, held.First, held.Last, len(files))
+	_, _ = fmt.Fprint(h, held.First, held.Last, len(files))
 	if held.Last > 30 && h.Sum32()%s.odds == 0 {
 		return nil, &campaign.Broken{Kind: campaign.Illegal, Clause: "C3", What: fmt.Sprint(held.First, held.Last, len(files))}
 	}
