@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,9 +112,12 @@ func Example() {
 		panic(err)
 	}
 	f := r.Findings[0]
-	fmt.Printf("%s, when a crash takes one thing: %d\n", f.Kind, len(f.Lost))
+	fmt.Printf("%s, when a crash takes\n%s\n", f.Kind, f.Lost[0])
+	fmt.Println(strings.Contains(f.Summary, `; "1" was acknowledged, the last of 1`))
 	// Output:
-	// lost, when a crash takes one thing: 1
+	// lost, when a crash takes
+	// the create of number.tmp, not synced since event 4
+	// true
 }
 
 // Example_kill kills a counter that says too early that a number is durable. The

@@ -117,7 +117,7 @@ func (t *table) findings(found []campaign.Finding) {
 		if f.Clause != "" {
 			clause = " (" + string(f.Clause) + ")"
 		}
-		t.add("found", string(f.Kind)+clause+": "+f.Summary)
+		t.add("found", string(f.Kind)+clause+": "+strings.TrimPrefix(f.Summary, string(f.Kind)+": "))
 		for _, piece := range f.Lost {
 			t.add("", "lost by it: "+piece)
 		}

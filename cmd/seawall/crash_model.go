@@ -18,7 +18,9 @@ func crashModelCommand(p *process) *cli.Command {
 	return &cli.Command{
 		Name:  "model",
 		Usage: "check the states that a power loss could leave, in memory",
-		Flags: limitFlags(),
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "keep", DisableDefaultText: true, Usage: "keep the files that show what is found"},
+		}, limitFlags()...),
 		Description: "It records lives of Seawall's own log, under options and workloads that\n" +
 			"the seed chooses: every store, sync and directory operation. From each\n" +
 			"moment of a life it makes states that a power loss or a kill could have\n" +
@@ -55,7 +57,7 @@ func (p *process) findSubject(name string) campaign.Subject {
 
 // crashModel runs `seawall crash model`.
 func (p *process) crashModel(c *cli.Context) (reporter, error) {
-	limits, done, err := p.limitsOf(c, "life")
+	limits, done, err := p.limitsOf(c, "trace")
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +67,7 @@ func (p *process) crashModel(c *cli.Context) (reporter, error) {
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	r, err := model.Run(ctx, p.subjects(), model.Options{Limits: limits})
+	r, err := model.Run(ctx, p.subjects(), model.Options{Limits: limits, Keep: c.Bool("keep")})
 	done()
 	if r == nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,6 +44,7 @@ func TestMain(m *testing.M) {
 //	numbers FILE N           writes the lines 1 to N
 //	object KEY=JSON...       stdout's last line is one JSON object with these
 //	only-object KEY=JSON...  the same, and stdout holds nothing else
+//	keys KEY...              stdout's last line is one JSON object with these and no others
 //	flip FILE TEXT           flips a bit of the first TEXT in a file
 //	tear FILE                writes rubbish behind the last byte that is not zero
 //	seawall-planted ARG...   the command, whose campaigns are about a log that is wrong
@@ -72,7 +74,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scriptExits, "bytes": scriptBytes, "numbers": scriptNumbers,
 			"object": scriptObject, "only-object": scriptOnlyObject, "flip": scriptFlip,
-			"tear": scriptTear, "columns": scriptColumns, "tmpfs": scriptTmpfs, "readonly": scriptReadonly,
+			"keys": scriptKeys, "tear": scriptTear, "columns": scriptColumns, "tmpfs": scriptTmpfs, "readonly": scriptReadonly,
 		},
 	})
 }
@@ -159,6 +161,17 @@ func scriptObject(ts *testscript.TestScript, _ bool, args []string) {
 		if !reflect.DeepEqual(v, want) {
 			ts.Fatalf("%s is %v, want %v", key, v, want)
 		}
+	}
+}
+
+func scriptKeys(ts *testscript.TestScript, _ bool, args []string) {
+	lines := strings.Split(strings.TrimSuffix(ts.ReadFile("stdout"), "\n"), "\n")
+	var got map[string]any
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &got); err != nil {
+		ts.Fatalf("stdout ends with no JSON object: %v", err)
+	}
+	if have, want := slices.Sorted(maps.Keys(got)), slices.Sorted(slices.Values(args)); !slices.Equal(have, want) {
+		ts.Fatalf("the keys are %q, want %q", have, want)
 	}
 }
 

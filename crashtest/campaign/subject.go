@@ -112,6 +112,14 @@ type Found interface {
 // durable: a line for each acknowledgement.
 type Acks []string
 
+// String tells what was acknowledged.
+func (a Acks) String() string {
+	if len(a) == 0 {
+		return "nothing was acknowledged"
+	}
+	return fmt.Sprintf("%q was acknowledged, the last of %d", a[len(a)-1], len(a))
+}
+
 // Checked makes a Subject of a workload and a check, for write paths that have
 // no more to say. The workload calls ack as soon as it holds something durable;
 // the check returns an error unless all of it is there, in a legal state.

@@ -30,7 +30,7 @@ type director struct {
 	root    string         // the goroutine of the workload
 	actors  map[string]int // by goroutine
 	sites   []string       // what each actor is called: where it was started
-	turns   []byte         // who made each turn
+	turns   []uint16       // who made each turn
 	stopped bool           // what comes now is not recorded
 
 	script  *script // to follow; nil for none
@@ -106,7 +106,7 @@ func (d *director) turn(record func()) {
 		d.actors[id] = actor
 	}
 	d.await(actor)
-	d.turns = append(d.turns, byte(actor))
+	d.turns = append(d.turns, uint16(actor))
 	record()
 	d.turned.Broadcast()
 }
@@ -213,7 +213,7 @@ func (d *director) until(turns int) *script {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := &script{}
-	numbers := map[byte]int{}
+	numbers := map[uint16]int{}
 	last := -1
 	for _, actor := range d.turns[:turns] {
 		n, known := numbers[actor]

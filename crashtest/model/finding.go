@@ -5,6 +5,7 @@ package model
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/durability"
@@ -106,6 +107,9 @@ func eventWords(e *durability.Event) string {
 	return text
 }
 
+// shrinkTime bounds how long a finding is shrunk: what is left then is told.
+const shrinkTime = 3 * time.Second
+
 // shrink finds the fewest pieces that must be lost, chooses that state, and
 // tells of them. What is broken may be less than before: a smaller loss.
 func (e *explorer) shrink(b *campaign.Broken) (*campaign.Broken, []string) {
@@ -122,7 +126,11 @@ func (e *explorer) shrink(b *campaign.Broken) (*campaign.Broken, []string) {
 		}
 		return e.judge.again(e.m.Files(), e.known, false, really)
 	}
+	began := time.Now()
 	same := func(list []item) bool {
+		if time.Since(began) > shrinkTime {
+			return false
+		}
 		got := choose(list)
 		return got != nil && got.Kind == b.Kind && got.Clause == b.Clause
 	}

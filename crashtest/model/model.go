@@ -24,6 +24,10 @@ type Options struct {
 	// it, and crashes of three recoveries. 1 crashes no recovery.
 	Depth int
 
+	// Keep leaves the files of findings, shrunk, and names them in the notes: not
+	// every life can be lived again.
+	Keep bool
+
 	// Real is of how many distinct states one is recovered on real files as well
 	// as in memory; 0 is 500. Subjects that need a directory always get one.
 	Real int64
@@ -47,6 +51,7 @@ type lab struct {
 	met      contents
 
 	mu    sync.Mutex
+	notes []string
 	tally tally
 	next  uint64
 	err   error
@@ -114,7 +119,8 @@ func (l *lab) life(s campaign.Subject, seed uint64, b begin) error {
 	}
 	defer remove(r.root)
 	if err != nil {
-		return l.broken(tellLife(r, campaign.AsBroken(err, campaign.Stuck)))
+		f, terr := tellLife(r, campaign.AsBroken(err, campaign.Stuck))
+		return l.broken(f, terr, func(to string) error { return os.CopyFS(to, os.DirFS(r.root)) })
 	}
 	scratch, err := os.MkdirTemp(l.scratch, "judge-")
 	if err != nil {
@@ -123,7 +129,8 @@ func (l *lab) life(s campaign.Subject, seed uint64, b begin) error {
 	defer remove(scratch)
 	j := newJudge(s, scratch, l.opts.Real, &l.met)
 	j.found = func(s *state, b *campaign.Broken) error {
-		if terr := l.broken(tell(s, b)); terr != nil {
+		f, terr := tell(s, b)
+		if terr = l.broken(f, terr, func(to string) error { return s.content().WriteTo(to) }); terr != nil {
 			return terr
 		}
 		return errNextLife
@@ -156,12 +163,25 @@ func (l *lab) life(s campaign.Subject, seed uint64, b begin) error {
 // only be another shape of it.
 var errNextLife = errors.New("model: found")
 
-// broken tells of a finding.
-func (l *lab) broken(f campaign.Finding, err error) error {
+// broken tells of a finding, and keeps the files that show it.
+func (l *lab) broken(f campaign.Finding, err error, write func(to string) error) error {
 	if err != nil {
 		return err
 	}
 	l.run.Found(f)
+	if !l.opts.Keep {
+		return nil
+	}
+	to, err := os.MkdirTemp(filepath.Dir(l.scratch), "seawall-model-found-")
+	if err == nil {
+		err = write(filepath.Join(to, "state"))
+	}
+	if err != nil {
+		return fmt.Errorf("model: keep what was found: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.notes = append(l.notes, "kept what was found in "+to)
 	return nil
 }
 
@@ -205,6 +225,7 @@ func (l *lab) result() *campaign.Result {
 	l.tally.into(r)
 	r.Finish(l.run.Began())
 	t := &l.tally
+	r.Notes = append(r.Notes, l.notes...)
 	if r.Lives > 0 && t.fewest < MinOperations && t.fewest > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("the shortest life had %d events only; %d give more states", t.fewest, MinOperations))
 	}

@@ -2,7 +2,54 @@
 
 package seawall
 
-import "github.com/seawall-wal/seawall/crashtest/campaign"
+import (
+	"math/rand/v2"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// Lived is what one life did.
+type Lived struct {
+	Options             wal.Options
+	Calm                bool
+	Did                 map[string]int
+	Rotations, Recycled uint64
+}
+
+// Live lives a life that begins in an empty directory, as the model does.
+func Live(dir string, seed uint64, tracer durability.Tracer) (*Lived, error) {
+	var logs []*wal.Log
+	s := &Log{OpenLog: func(dir string, o wal.Options) (*wal.Log, error) {
+		l, err := wal.Open(dir, o)
+		logs = append(logs, l)
+		return l, err
+	}}
+	var known campaign.Known
+	w := s.work(&campaign.Life{
+		Dir: dir, Seed: seed, Rand: rand.New(rand.NewPCG(seed, 0x11fe)), Tracer: tracer,
+		Note: func(k campaign.Known) { known = k }, Now: func() campaign.Known { return known },
+	})
+	err := w.live()
+	lived := &Lived{Options: w.opts, Calm: w.calm, Did: w.did}
+	for _, l := range logs {
+		if l != nil {
+			st := l.Stats()
+			lived.Rotations += st.Rotations
+			lived.Recycled += st.Recycled
+		}
+	}
+	return lived, err
+}
+
+// Steps returns the names of all that lives do.
+func Steps() (names []string) {
+	for _, s := range steps {
+		names = append(names, s.name)
+	}
+	return names
+}
 
 // Overstate returns a Mark that takes what is about to be appended for durable.
 func Overstate(k campaign.Known) campaign.Known {

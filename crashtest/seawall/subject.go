@@ -45,8 +45,12 @@ func (s *Log) open(dir string, o wal.Options) (*wal.Log, error) {
 
 // Workload implements campaign.Subject.
 func (s *Log) Workload(l *campaign.Life) error {
-	w := &work{life: l, rng: l.Rand, open: s.open, tag: l.Seed}
-	return w.live()
+	return s.work(l).live()
+}
+
+// work returns a life at its beginning.
+func (s *Log) work(l *campaign.Life) *work {
+	return &work{life: l, rng: l.Rand, open: s.open, tag: l.Seed, did: map[string]int{}}
 }
 
 // misjudged tells of a log that is refused, or judged damaged.

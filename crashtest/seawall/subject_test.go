@@ -63,6 +63,9 @@ func TestPlanted(t *testing.T) {
 			if f.Kind != campaign.Lost || f.Clause != "C2" || len(f.Lost) > 2 {
 				t.Errorf("%+v", f)
 			}
+			if seed%5 != 0 { // most of the time is spent in lives
+				return
+			}
 			again, err := model.Replay(t.Context(), f.Token, "", func(string) campaign.Subject { return s })
 			if err != nil {
 				t.Fatalf("%v: %s", err, f.Token)

@@ -31,7 +31,7 @@ func (s *picky) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 	}
 	held := found.(*seawall.Held)
 	h := fnv.New32a()
-	fmt.Fprint(h, held.First, held.Last, len(files))
+	_, _ = fmt.Fprint(h, held.First, held.Last, len(files))
 	if held.Last > 30 && h.Sum32()%s.odds == 0 {
 		return nil, &campaign.Broken{Kind: campaign.Illegal, Clause: "C3", What: fmt.Sprint(held.First, held.Last, len(files))}
 	}
@@ -46,19 +46,19 @@ func TestTokens(t *testing.T) {
 	seed := uint64(rand.Uint32())
 	s := &picky{odds: 60}
 	r, err := model.Run(t.Context(), []campaign.Subject{s}, model.Options{
-		Limits: campaign.Limits{Seed: seed, Budget: 3 * time.Second, All: true},
+		Limits: campaign.Limits{Seed: seed, Budget: 3 * time.Second / 2, All: true},
 	})
 	if err != nil {
 		t.Fatalf("seed %d: %v", seed, err)
 	}
 	shown := 0
-	for _, f := range r.Findings[:min(len(r.Findings), 6)] {
-		ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
+	for _, f := range r.Findings[:min(len(r.Findings), 3)] {
+		ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
 		again, err := model.Replay(ctx, f.Token, "", func(string) campaign.Subject { return s })
 		stop()
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
-			t.Logf("seed %d: not within 3 s: %s", seed, f.Summary)
+			t.Logf("seed %d: not within 2 s: %s", seed, f.Summary)
 		case err != nil:
 			t.Errorf("seed %d: %v: %s\n%s", seed, err, f.Summary, f.Token)
 		case again.Summary != f.Summary || again.Token != f.Token:
@@ -67,5 +67,5 @@ func TestTokens(t *testing.T) {
 			shown++
 		}
 	}
-	t.Logf("seed %d: %d of %d findings replayed", seed, shown, min(len(r.Findings), 6))
+	t.Logf("seed %d: %d of %d findings replayed", seed, shown, min(len(r.Findings), 3))
 }

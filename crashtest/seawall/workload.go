@@ -3,6 +3,7 @@
 package seawall
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,11 +34,12 @@ func options(rng *rand.Rand) wal.Options {
 		o.Sync = wal.SyncEvery(time.Duration(1+rng.IntN(5)) * time.Millisecond)
 	}
 	o.Align = wal.Align(rng.IntN(3))
-	o.SegmentsAhead = 1 + rng.IntN(2)
+	o.SegmentsAhead = 1 + rng.IntN(3)
 	return o
 }
 
-// steps of a life that begins in an empty directory, and of one that goes on.
+// steps of a life that begins in an empty directory, or more until it has
+// rotated, and of one that goes on.
 const (
 	longLife  = 260
 	shortLife = 14
@@ -54,7 +56,9 @@ type work struct {
 	tag  uint64 // makes this life's payloads different from those of others
 	mu   sync.Mutex
 
-	appended int64 // bytes in this life
+	appended int64          // bytes in this life
+	did      map[string]int // how often, by step
+	rotated  bool
 }
 
 // dir returns the log's directory.
@@ -99,10 +103,11 @@ func (w *work) live() error {
 	if err := w.reopen(); err != nil {
 		return err
 	}
-	for range n {
+	for i := 0; i < n || !w.rotated && w.life.Known == nil; i++ {
 		if err := w.step(); err != nil {
 			return errors.Join(err, w.log.Close())
 		}
+		w.rotated = w.rotated || w.log.Stats().Rotations > 0
 	}
 	return w.end()
 }
@@ -114,32 +119,99 @@ func (w *work) settle() {
 	}
 }
 
+// step is one thing that a life does, and how often.
+type step struct {
+	name   string
+	weight int
+	cuts   bool // it takes something away from what goes on in the background
+	wild   bool // what comes of it is by chance: not in calm lives
+	do     func(*work) error
+}
+
+// steps are all of them.
+var steps = []step{
+	{name: "append", weight: 60, do: func(w *work) error { return w.append(w.size()) }},
+	{name: "batch", weight: 8, do: (*work).batch},
+	{name: "sync", weight: 13, do: func(w *work) error { return w.sync(w.log.Sync(), "sync") }},
+	{name: "commit", weight: 4, do: (*work).commit},
+	{name: "append beside a sync", weight: 3, wild: true, do: (*work).beside},
+	{name: "checkpoint", weight: 4, do: func(w *work) error { return w.sync(w.log.Checkpoint(), "checkpoint") }},
+	{name: "truncate the front", weight: 3, cuts: true, do: (*work).truncateFront},
+	{name: "truncate the back", weight: 3, cuts: true, do: (*work).truncateBack},
+	{name: "reset", weight: 1, cuts: true, do: (*work).reset},
+	{name: "reopen", weight: 3, cuts: true, do: (*work).closeAndReopen},
+}
+
 // step does one thing at random.
 func (w *work) step() error {
-	n := w.rng.IntN(100)
-	if n >= 90 {
+	total := 0
+	for i := range steps {
+		total += steps[i].weight
+	}
+	n := w.rng.IntN(total)
+	i := 0
+	for n >= steps[i].weight {
+		n -= steps[i].weight
+		i++
+	}
+	s := &steps[i]
+	if s.wild && w.calm {
+		s = &steps[0]
+	}
+	if s.cuts {
 		w.settle()
 	}
-	switch {
-	case n < 62:
-		return w.append(w.size())
-	case n < 70:
-		sizes := make([]int, 1+w.rng.IntN(5))
-		for i := range sizes {
-			sizes[i] = w.size()
-		}
-		return w.append(sizes...)
-	case n < 86:
-		return w.sync(w.log.Sync(), "sync")
-	case n < 90:
-		return w.sync(w.log.Checkpoint(), "checkpoint")
-	case n < 93:
-		return w.truncateFront()
-	case n < 96:
-		return w.truncateBack()
-	case n < 97:
-		return w.reset()
+	w.did[s.name]++
+	return s.do(w)
+}
+
+// batch appends up to five records as a batch; of one it is an append.
+func (w *work) batch() error {
+	sizes := make([]int, 1+w.rng.IntN(5))
+	for i := range sizes {
+		sizes[i] = w.size()
 	}
+	return w.append(sizes...)
+}
+
+// commit waits until some record that was appended is durable.
+func (w *work) commit() error {
+	m := w.mark()
+	if m.appended <= m.durable {
+		return nil
+	}
+	lsn := m.durable + 1 + wal.LSN(w.rng.Uint64N(uint64(m.appended-m.durable)))
+	if err := w.log.Commit(context.Background(), lsn); err != nil {
+		return broken(fmt.Sprintf("commit of record %d", lsn), err)
+	}
+	w.set(func(m *Mark) { m.durable = max(m.durable, lsn) })
+	return nil
+}
+
+// beside appends while a sync is on its way, which covers what was appended
+// before.
+func (w *work) beside() error {
+	before := w.mark().appended
+	synced := make(chan error, 1)
+	go func() {
+		err := w.log.Sync()
+		if err == nil {
+			w.set(func(m *Mark) { m.durable = max(m.durable, before) })
+		}
+		synced <- err
+	}()
+	var err error
+	for n := 1 + w.rng.IntN(4); n > 0 && err == nil; n-- {
+		err = w.append(w.size())
+	}
+	if serr := <-synced; serr != nil {
+		err = errors.Join(err, broken("sync", serr))
+	}
+	return err
+}
+
+// closeAndReopen closes the log, and opens it under the same options.
+func (w *work) closeAndReopen() error {
 	if err := w.sync(w.log.Close(), "close"); err != nil {
 		return err
 	}

@@ -1,0 +1,75 @@
+//go:build linux
+
+package seawall_test
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+	"testing"
+
+	"github.com/seawall-wal/seawall/crashtest/model"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// counting counts events.
+type counting struct{ n atomic.Int64 }
+
+// Trace implements durability.Tracer.
+func (c *counting) Trace(durability.Event) { c.n.Add(1) }
+
+// TestLives: each life is long enough and rotates, and a few of them have every
+// set of options and do all that there is to do.
+func TestLives(t *testing.T) {
+	t.Parallel()
+	base := t.TempDir()
+	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
+		if base, err = os.MkdirTemp("/dev/shm", "seawall-test-"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(base) })
+	}
+	seen := map[string]int{}
+	for seed := range uint64(50) {
+		events := &counting{}
+		dir := fmt.Sprintf("%s/%d", base, seed)
+		l, err := seawall.Live(dir, seed, events)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if n := events.n.Load(); n < model.MinOperations || l.Rotations == 0 {
+			t.Errorf("seed %d: %d events, %d rotations", seed, n, l.Rotations)
+		}
+		mode := "a clock"
+		switch l.Options.Sync {
+		case wal.SyncManual:
+			mode = "manual"
+		case wal.SyncEach:
+			mode = "each"
+		}
+		seen[fmt.Sprintf("sync by %s, align %d", mode, l.Options.Align)]++
+		seen[fmt.Sprintf("%d segments ahead", l.Options.SegmentsAhead)]++
+		seen[fmt.Sprintf("calm %t", l.Calm)]++
+		for name, n := range l.Did {
+			seen[name] += n
+		}
+		seen["recycled"] += int(l.Recycled)
+	}
+	want := append(seawall.Steps(), "recycled", "1 segments ahead", "2 segments ahead", "3 segments ahead", "calm true", "calm false")
+	for _, mode := range []string{"manual", "each", "a clock"} {
+		for align := range 3 {
+			want = append(want, fmt.Sprintf("sync by %s, align %d", mode, align))
+		}
+	}
+	for _, name := range want {
+		if seen[name] == 0 {
+			t.Errorf("no life has: %s", name)
+		}
+		t.Logf("%6d %s", seen[name], name)
+	}
+}
