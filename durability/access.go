@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"runtime/debug"
-	"sync/atomic"
 	"unsafe"
 )
 
@@ -40,7 +39,7 @@ func (m *Mapping) StoreUint64(off int64, v uint64) (err error) {
 		m.traceUint64(off, v)
 	}
 	defer caught(debug.SetPanicOnFault(true), "store", &err)
-	atomic.StoreUint64((*uint64)(unsafe.Pointer(&m.store[off])), littleEndian(v))
+	storeWord((*uint64)(unsafe.Pointer(&m.store[off])), littleEndian(v))
 	return nil
 }
 
@@ -51,7 +50,7 @@ func (m *Mapping) LoadUint64(off int64) (v uint64, err error) {
 		return 0, m.refuse("load of 8 aligned bytes", m.data, off, 8)
 	}
 	defer caught(debug.SetPanicOnFault(true), "load", &err)
-	return littleEndian(atomic.LoadUint64((*uint64)(unsafe.Pointer(&m.data[off])))), nil
+	return littleEndian(loadWord((*uint64)(unsafe.Pointer(&m.data[off])))), nil
 }
 
 // LoadUint32 loads the little-endian number at off, which need not be aligned.

@@ -38,11 +38,8 @@ func (m *Mapping) Advise(a Advice, off, n int64) error {
 // byte of every page.
 func (m *Mapping) PopulateRead(off, n int64) error {
 	err := m.populate("load", unix.MADV_POPULATE_READ, m.data, off, n)
-	if errors.Is(err, unix.EINVAL) || isFault(err) {
-		// Loading also finds out which page it is: the kernel does not say.
-		if touched := m.touch(off, n); touched != nil || !isFault(err) {
-			return touched
-		}
+	if errors.Is(err, unix.EINVAL) {
+		return m.touch(off, n)
 	}
 	return err
 }
@@ -52,10 +49,8 @@ func (m *Mapping) PopulateRead(off, n int64) error {
 // as dirty. Before Linux 5.14 it adds zero to a word of every page, atomically.
 func (m *Mapping) PopulateWrite(off, n int64) error {
 	err := m.populate("store", unix.MADV_POPULATE_WRITE, m.store, off, n)
-	if errors.Is(err, unix.EINVAL) || isFault(err) {
-		if touched := m.touchWrite(off, n); touched != nil || !isFault(err) {
-			return touched
-		}
+	if errors.Is(err, unix.EINVAL) {
+		return m.touchWrite(off, n)
 	}
 	return err
 }
@@ -70,9 +65,21 @@ func (m *Mapping) populate(op string, advice int, b []byte, off, n int64) error 
 	call.Offset, call.Length = off, n
 	_, err := ask(call, func() error { return m.madvise(advice, off, n) })
 	if errors.Is(err, unix.EFAULT) || errors.Is(err, unix.EHWPOISON) {
-		return &FaultError{File: m.file.Path(), Offset: off, Op: op}
+		return &FaultError{File: m.file.Path(), Offset: m.unpopulated(advice, off, n), Op: op}
 	}
 	return rangeError("populate", m.file.Path(), off, n, err)
+}
+
+// unpopulated returns where in the range the first page lies that cannot be
+// populated: the kernel does not say for many. Where all can be by now, it is
+// the first.
+func (m *Mapping) unpopulated(advice int, off, n int64) int64 {
+	for at := off; at < off+n; at = pageCeil(at + 1) {
+		if m.madvise(advice, at, 1) != nil {
+			return at
+		}
+	}
+	return off
 }
 
 // madvise gives advice for a range that was checked, rounded outwards to pages.
@@ -102,7 +109,8 @@ func (m *Mapping) touch(off, n int64) (err error) {
 }
 
 // touchWrite adds zero to a word of every page of the range, atomically, so that
-// a store by somebody else is not undone.
+// a store by somebody else is not undone. Under the race detector a fault in it
+// ends the process: see storeWord.
 func (m *Mapping) touchWrite(off, n int64) (err error) {
 	defer caught(debug.SetPanicOnFault(true), "store", &err)
 	for at := off; at < off+n; at = pageCeil(at + 1) {

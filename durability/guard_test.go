@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -248,4 +250,34 @@ func TestFaultAmongMany(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestFaultBesideTruncation loads and stores numbers while the file is cut and
+// extended again, so that the fault may come at any instruction of an access.
+func TestFaultBesideTruncation(t *testing.T) {
+	t.Parallel()
+	m := newMapping(t, 2*page)
+	var done atomic.Bool
+	var work sync.WaitGroup
+	for _, access := range []func() error{
+		func() error { return m.StoreUint64(page+8, 1) },
+		func() error { _, err := m.LoadUint64(page + 16); return err },
+		func() error { _, err := m.LoadUint32(page + 24); return err },
+	} {
+		work.Go(func() {
+			for !done.Load() {
+				var fault *durability.FaultError
+				if err := access(); err != nil && !errors.As(err, &fault) {
+					t.Errorf("error is %v, want a fault", err)
+					return
+				}
+			}
+		})
+	}
+	for range 2_000 {
+		must(t, m.File().Truncate(page))
+		must(t, m.File().Truncate(2*page))
+	}
+	done.Store(true)
+	work.Wait()
 }

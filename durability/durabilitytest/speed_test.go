@@ -3,7 +3,6 @@ package durabilitytest_test
 import (
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 )
@@ -38,23 +37,6 @@ func largeTrace() *trace {
 		}
 	}
 	return tr
-}
-
-// TestHundredsOfStatesFromOneTrace holds the Recorder to what a campaign needs;
-// the limit is far above what it takes, and far below what a replay from zero
-// for each state would take.
-func TestHundredsOfStatesFromOneTrace(t *testing.T) {
-	tr := largeTrace()
-	rng := rand.New(rand.NewPCG(1, 3))
-	start := time.Now()
-	for i := range 300 {
-		tr.Crash(dir, tr.Len()*i/300, rng)
-	}
-	if took := time.Since(start); took > 20*time.Second {
-		t.Errorf("300 states of a trace of %d events took %v", tr.Len(), took)
-	} else {
-		t.Logf("300 states of a trace of %d events took %v", tr.Len(), took)
-	}
 }
 
 func BenchmarkIndex(b *testing.B) {
