@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,7 +95,7 @@ func TestNoRoomForNames(t *testing.T) {
 		}
 	}()
 	for len(namesIn(t, dir, ".tmp")) < wal.MaxSegmentsAhead {
-		runtime.Gosched()
+		time.Sleep(100 * time.Microsecond)
 	}
 	answered := int64(0)
 	for round := range 3 {
@@ -295,7 +294,7 @@ func TestResetBehindManySegments(t *testing.T) {
 		}
 	})
 	for st := l.Stats(); st.Segments < wal.MaxUnsynced || st.Ready > 0; st = l.Stats() {
-		runtime.Gosched()
+		time.Sleep(100 * time.Microsecond)
 	}
 	wg.Go(func() {
 		if err := l.Reset(1000); err != nil {
@@ -323,7 +322,7 @@ func TestSegmentsWithoutASyncAreBounded(t *testing.T) {
 	// Those that are ahead when the bound is reached are entered still.
 	const most = wal.MaxUnsynced + wal.DefaultSegmentsAhead
 	for l.Stats().Segments < wal.MaxUnsynced {
-		runtime.Gosched()
+		time.Sleep(100 * time.Microsecond)
 	}
 	for end := time.Now().Add(20 * time.Millisecond); time.Now().Before(end); {
 		n, fds := l.Stats().Segments, descriptorsIn(t, dir)
@@ -352,14 +351,14 @@ func newGate(t *testing.T, dir string, op durability.Op) *gate {
 // await waits until so many calls have come to the gate.
 func (g *gate) await(n int64) {
 	for g.arrived.Load() < n {
-		runtime.Gosched()
+		time.Sleep(100 * time.Microsecond)
 	}
 }
 
 // awaitWaits waits until there were so many waits for a segment.
 func awaitWaits(l *wal.Log, n uint64) {
 	for l.Stats().Waits < n {
-		runtime.Gosched()
+		time.Sleep(100 * time.Microsecond)
 	}
 }
 

@@ -66,12 +66,24 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	}
 }
 
-// damaged returns the error for a record that nothing explains the loss of.
+// damaged returns the error for a record that nothing explains the loss of: what
+// the log was judged to have lost of it, or what was found in its place. The
+// judgement need not reach so far back; and where a segment is missing, nothing
+// was found.
 func (o *LogReader) damaged(r *Reader, found error) error {
-	if p := r.beside.pic; p != nil && len(p.damage) > 0 {
-		return newCorruptError(o.path, p.damage)
+	p := r.beside.pic
+	if p == nil || len(p.damage) == 0 {
+		return found
 	}
-	return found
+	for i, d := range p.damage {
+		if d.FirstLSN <= r.next && r.next <= d.LastLSN {
+			return newCorruptError(o.path, p.damage[i:])
+		}
+	}
+	if c := (*CorruptError)(nil); errors.As(found, &c) && c.File != "" {
+		return found
+	}
+	return newCorruptError(o.path, p.damage)
 }
 
 // tryFetch reads the record that is next by the picture at hand. It returns
@@ -149,9 +161,10 @@ func (o *LogReader) adopt(r *Reader) error {
 }
 
 // atEnd returns nil at the log's end, and an error where acknowledged records
-// are lost behind it.
+// are lost behind it. A reader from the first record on, whichever that is, is at
+// the end of a log that has no segment.
 func (o *LogReader) atEnd(r *Reader, last LSN) error {
-	if p := r.beside.pic; p.judged && p.lost && r.next > last && r.next != 0 {
+	if p := r.beside.pic; p.judged && p.lost && (r.next > last || r.next == 0) {
 		return newCorruptError(o.path, p.damage)
 	}
 	return nil
@@ -245,29 +258,38 @@ func (o *LogReader) position(r *Reader) error {
 }
 
 // carry follows the chain from the record that was returned last to the end of
-// its segment, and returns errNoFrame where the next one does not go on from
-// there. Where that segment went meanwhile, there is nothing to follow.
+// its segment, and through segments without a record, and returns errNoFrame
+// where the next one does not go on from there. Where that segment went
+// meanwhile, there is nothing to follow.
 func (o *LogReader) carry(r *Reader, h *segmentHead) error {
 	b := &r.beside
 	if r.last == 0 || r.last != r.next-1 || b.in.is(h) || !b.pic.holds(&b.in) {
 		return nil
 	}
-	if b.seg == nil || !b.seg.is(&b.in) {
-		if err := o.enter(r, &b.in); err != nil {
+	for in, at := &b.in, b.anchor; ; {
+		if b.seg == nil || !b.seg.is(in) {
+			if err := o.enter(r, in); err != nil {
+				return err
+			}
+		}
+		if v := b.seg.view(); !r.cur.holds(v, r.next) {
+			r.cur.enter(v, at)
+		}
+		err := r.cur.seek(r.next)
+		if err == nil { // it has the record itself: it is not the one before
+			return errNoFrame
+		}
+		if !errors.Is(err, errNoFrame) {
 			return err
 		}
+		if in = b.pic.behind(in); in == nil || !in.follows(r.cur.at) {
+			return errNoFrame
+		}
+		if in.is(h) {
+			return nil
+		}
+		at = in.start()
 	}
-	if v := b.seg.view(); !r.cur.holds(v, r.next) {
-		r.cur.enter(v, b.anchor)
-	}
-	err := r.cur.seek(r.next)
-	if errors.Is(err, errNoFrame) && h.follows(r.cur.at) {
-		return nil
-	}
-	if err == nil { // it has the record itself: it is not the one before
-		err = errNoFrame
-	}
-	return err
 }
 
 // enter makes a segment the one that the reader is in.

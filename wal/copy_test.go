@@ -87,7 +87,7 @@ func TestCopiesAtRest(t *testing.T) {
 			if err != nil || want.Verdict != tt.verdict {
 				t.Fatalf("verify the original: %+v, %v", want, err)
 			}
-			records, err := dump(s.dir)
+			records, _, err := dump(s.dir)
 			if err != nil || len(records.sums) == 0 {
 				t.Fatalf("dump the original: %d records, %v", len(records.sums), err)
 			}
@@ -174,7 +174,7 @@ func wantGoesOn(t *testing.T, dir string, records held) {
 	if err != nil || rep.Verdict != wal.Clean {
 		t.Fatalf("verify: %+v, %v", rep, err)
 	}
-	if got, err := dump(dir); err != nil || !got.equal(&records) {
+	if got, _, err := dump(dir); err != nil || !got.equal(&records) {
 		t.Fatalf("records %d to %d of %d to %d: %v", got.first, got.last(), records.first, records.last(), err)
 	}
 }

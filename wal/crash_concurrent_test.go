@@ -122,7 +122,7 @@ func TestCrashInTemporarySegments(t *testing.T) {
 	f.append(100)
 	f.stop()
 	or := newOracle(t, f.opts)
-	for at := range f.rec.Len() + 1 {
+	for at := range f.moments() {
 		if at < inTemporaries && rng.IntN(2) == 0 {
 			continue
 		}

@@ -203,7 +203,7 @@ var cuts = []workload{
 // mixed, and kills the process there.
 func TestCrashAtEveryEventOfACut(t *testing.T) {
 	for _, w := range cuts {
-		for _, align := range []wal.Align{wal.AlignFrame, wal.AlignSector, wal.AlignFolio} {
+		for _, align := range aligns() {
 			t.Run(fmt.Sprintf("%s/%d", w.name, align), func(t *testing.T) {
 				t.Parallel()
 				rng := newRand(newSeed(t))
@@ -216,7 +216,7 @@ func TestCrashAtEveryEventOfACut(t *testing.T) {
 				f.wantFaithful()
 				f.stop()
 				or := newOracle(t, f.opts)
-				for at := range f.rec.Len() + 1 {
+				for at := range f.moments() {
 					f.crashes(at, 2, func(c crash) { or.check(c) })
 				}
 				or.report(fmt.Sprintf("%d events", f.rec.Len()))
@@ -250,7 +250,7 @@ func TestCutExhaustively(t *testing.T) {
 			w.run(f)
 			f.stop()
 			or := newOracle(t, f.opts)
-			for at := range f.rec.Len() + 1 {
+			for at := range f.moments() {
 				m := f.known(at)
 				if m.or == nil || or.states > 0 && time.Now().After(end) {
 					continue

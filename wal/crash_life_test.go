@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -23,8 +24,9 @@ import (
 )
 
 // defaultBudget is how long all tests of this package that go on as long as
-// they are let run together; SEAWALL_BUDGET, a duration, replaces it.
-const defaultBudget = 30 * time.Second
+// they are let run together; SEAWALL_BUDGET, a duration, replaces it. Where it
+// is set, tests that enumerate leave nothing out either.
+const defaultBudget = 8 * time.Second
 
 // deadline returns when a test ends that may take so many percent of the budget.
 func deadline(t testing.TB, percent int) time.Time {
@@ -37,6 +39,37 @@ func deadline(t testing.TB, percent int) time.Time {
 		}
 	}
 	return time.Now().Add(budget * time.Duration(percent) / 100)
+}
+
+// thorough reports whether a budget is set, and nothing is to be left out.
+func thorough() bool { return os.Getenv("SEAWALL_BUDGET") != "" }
+
+// aligns returns the ways to align that a workload is enumerated under: all
+// where a budget is set, else one by chance.
+func aligns() []wal.Align {
+	all := []wal.Align{wal.AlignFrame, wal.AlignSector, wal.AlignFolio}
+	if thorough() {
+		return all
+	}
+	i := rand.IntN(len(all))
+	return all[i : i+1]
+}
+
+// moments are the numbers of events after which a life is crashed: all of them,
+// and each sixth under the race detector, which makes all ten times as slow and
+// has nothing to find in what one goroutine does after another.
+func (f *life) moments() iter.Seq[int] {
+	step := 1
+	if raceDetector && !thorough() {
+		step = 6
+	}
+	return func(yield func(int) bool) {
+		for at := 0; at <= f.rec.Len(); at += step {
+			if !yield(at) {
+				return
+			}
+		}
+	}
 }
 
 // newSeed returns a test's seed, from SEAWALL_SEED if that is set, and prints

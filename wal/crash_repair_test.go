@@ -38,7 +38,7 @@ func forcedState(t *testing.T, align wal.Align) (durabilitytest.Files, mark) {
 // damaged as before, and refused, or it is the repaired one. Where it is still
 // damaged, another repair, or another crash in that, leads to the same end.
 func TestCrashForcedRepairAtEveryEvent(t *testing.T) {
-	for _, align := range []wal.Align{wal.AlignFrame, wal.AlignSector, wal.AlignFolio} {
+	for _, align := range aligns() {
 		t.Run(fmt.Sprint(align), func(t *testing.T) {
 			t.Parallel()
 			rng := newRand(newSeed(t))
@@ -77,7 +77,7 @@ func (c *forcedCrash) repairAndCrash(state durabilitytest.Files, depth int) {
 		c.t.Fatalf("repair: %+v, %v", rep, err)
 	}
 	f.rec.Stop()
-	for at := range f.rec.Len() + 1 {
+	for at := range f.moments() {
 		for _, mode := range []durabilitytest.CrashMode{durabilitytest.Drop, durabilitytest.Keep, durabilitytest.Mix, durabilitytest.Mix} {
 			left := f.rec.CrashAs(mode, f.root, at, c.rng)
 			still := c.judge(left, f.describe(at))

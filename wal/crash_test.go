@@ -94,7 +94,7 @@ func withMin(o wal.Options) wal.Options {
 
 func TestCrashAtEveryEvent(t *testing.T) {
 	for _, w := range workloads {
-		for _, align := range []wal.Align{wal.AlignFrame, wal.AlignSector, wal.AlignFolio} {
+		for _, align := range aligns() {
 			t.Run(fmt.Sprintf("%s/%d", w.name, align), func(t *testing.T) {
 				t.Parallel()
 				rng := newRand(newSeed(t))
@@ -104,7 +104,7 @@ func TestCrashAtEveryEvent(t *testing.T) {
 				w.run(f)
 				f.stop()
 				or := newOracle(t, f.opts)
-				for at := range f.rec.Len() + 1 {
+				for at := range f.moments() {
 					f.crashes(at, 3, func(c crash) { or.check(c) })
 				}
 				or.report(fmt.Sprintf("%d events", f.rec.Len()))
@@ -169,7 +169,7 @@ func (o *oracle) nest(opts wal.Options, c crash, rng *rand.Rand, depth int) {
 	f.sync()
 	f.append(2000)
 	f.stop()
-	for at := range f.rec.Len() + 1 {
+	for at := range f.moments() {
 		if at > recovered && rng.IntN(3) > 0 {
 			continue
 		}

@@ -46,7 +46,7 @@ func TestCrashTrimAtEveryEvent(t *testing.T) {
 		},
 	}
 	for name, trim := range trims {
-		for _, align := range []wal.Align{wal.AlignFrame, wal.AlignSector, wal.AlignFolio} {
+		for _, align := range aligns() {
 			t.Run(fmt.Sprintf("%s/%d", name, align), func(t *testing.T) {
 				t.Parallel()
 				rng := newRand(newSeed(t))
@@ -63,7 +63,7 @@ func TestCrashTrimAtEveryEvent(t *testing.T) {
 				f.appendBatch(7000, 7000)
 				f.stop()
 				or := newOracle(t, o)
-				for at := range f.rec.Len() + 1 {
+				for at := range f.moments() {
 					f.crashes(at, 2, func(c crash) {
 						or.check(c)
 						if rng.IntN(400) == 0 {

@@ -123,47 +123,60 @@ func (d *diskFile) readAt(p []byte, off int64) error {
 
 // reconcile makes the page cache hold what the device holds, where it holds
 // anything else, and the device keep it: what is stored beside such a page
-// would otherwise carry it to the device (kernel fact 4). It returns how many
+// would otherwise carry it to the device (kernel fact 4), and whoever reads
+// through the cache believes it until it is evicted. Of a file that was not
+// loaded this is about the head, by which it was judged. It returns how many
 // bytes differed.
 func (d *diskFile) reconcile() (int64, error) {
-	if !d.loaded || d.size == 0 {
-		return 0, nil
+	device := d.head
+	if d.loaded {
+		if err := d.Touch(0, d.size); err != nil {
+			return 0, err
+		}
+		device = d.data[:d.size]
 	}
-	if err := d.Touch(0, d.size); err != nil {
-		return 0, err
+	if len(device) == 0 {
+		return 0, nil
 	}
 	mem, err := d.file.Map(d.size, false)
 	if err != nil {
 		return 0, err
 	}
-	resident, err := mem.Resident(0, d.size)
-	if err != nil {
-		return 0, errors.Join(err, mem.Unmap())
+	differ, err := d.writeWhere(mem, device)
+	err = errors.Join(err, mem.Unmap())
+	if err == nil && differ > 0 {
+		err = d.file.Sync()
 	}
-	page, differ := int64(pageSize), int64(0)
+	return differ, err
+}
+
+// writeWhere writes each page of what the device holds where the page cache
+// holds another.
+func (d *diskFile) writeWhere(mem *durability.Mapping, device []byte) (differ int64, err error) {
+	resident, err := mem.Resident(0, int64(len(device)))
+	if err != nil {
+		return 0, err
+	}
+	page := int64(pageSize)
 	cached := make([]byte, page)
 	for i, in := range resident {
 		off := int64(i) * page
-		p := d.data[off:min(off+page, d.size)]
+		p := device[off:min(off+page, int64(len(device)))]
 		if !in {
 			continue
 		}
 		if err = mem.Load(off, cached[:len(p)]); err != nil {
-			break
+			return differ, err
 		}
 		if bytes.Equal(cached[:len(p)], p) {
 			continue
 		}
 		differ += int64(len(p))
 		if _, err = d.file.WriteAt(p, off); err != nil {
-			break
+			return differ, err
 		}
 	}
-	err = errors.Join(err, mem.Unmap())
-	if err == nil && differ > 0 {
-		err = d.file.Sync()
-	}
-	return differ, err
+	return differ, nil
 }
 
 // makeReal gives the file blocks where a sparse copy left holes, so that no

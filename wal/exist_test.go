@@ -32,6 +32,15 @@ func TestMustExist(t *testing.T) {
 		}
 	}
 	unchanged(t, "the refused open", root, before)
+	// What a first Open left that died early is no log either.
+	for _, name := range []string{lockFile, "0000000000000001.tmp"} {
+		if err := os.WriteFile(filepath.Join(empty, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := wal.Open(empty, o); !errors.Is(err, wal.ErrMissing) {
+			t.Errorf("open of a directory with %s: %v", name, err)
+		}
+	}
 	if _, err := os.Stat(missing); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the directory was made: %v", err)
 	}

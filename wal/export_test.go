@@ -14,3 +14,11 @@ func Unmap(l *Log) {
 		_ = st.unmap()
 	}
 }
+
+// Enrolled returns how many readers of a log may hold records where they lie.
+func Enrolled(l *Log) int {
+	p := &l.store.pins
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.readers)
+}

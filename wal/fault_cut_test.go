@@ -136,3 +136,65 @@ func awaitUnnamed(t *testing.T, f *life) {
 	t.Helper()
 	awaitReady(t, f.log, f.dir(), f.opts.SegmentsAhead)
 }
+
+// TestOpenBehindAFailedCutLeavesNoStaleCache lets each sync of a cut fail by the
+// rule of a kernel that marks the pages clean. What Open recovers then from the
+// device is what everybody sees who reads through the cache: of every file by
+// which it was judged, and not only of those with the last records.
+func TestOpenBehindAFailedCutLeavesNoStaleCache(t *testing.T) {
+	for name, cut := range faultCuts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seed := newSeed(t)
+			for at := 0; staleAfter(t, seed, at, cut); at++ {
+				if at > 50 {
+					t.Fatal("the cut has no end")
+				}
+			}
+		})
+	}
+}
+
+// staleAfter lets the sync number at of a cut fail, and reports whether it has
+// so many.
+func staleAfter(t *testing.T, seed uint64, at int, cut func(*life) (func() error, func(*mark))) bool {
+	t.Helper()
+	f := newLife(t, withMin(wal.Options{SegmentsAhead: 1}), newRand(seed))
+	f.rec.LoseOnFailedSync()
+	f.open()
+	f.fill(8, 20000)
+	f.sync()
+	f.fill(9, 100)
+	awaitUnnamed(t, f)
+	flt := &faults{
+		match: func(c *durabilitytest.Call) bool { return isSync(c.Op) },
+		at:    at, err: unix.EIO, phase: durability.Before,
+	}
+	remove := durabilitytest.InjectDir(f.root, flt.hook)
+	do, _ := cut(f)
+	err := do()
+	remove()
+	where, hit := flt.has()
+	if err != nil && (!hit || !errors.Is(err, wal.ErrPoisoned)) {
+		t.Fatalf("%s failed: %v", where, err)
+	}
+	f.stop() // which may fail, too
+	remove = f.readLostPages()
+	l := openLog(t, f.dir(), f.opts)
+	if _, err = l.Append(record(l.LastLSN()+1, 100)); err != nil {
+		t.Fatal(err)
+	}
+	must(t, l.Checkpoint())
+	remove()
+	first, last := l.FirstLSN(), l.LastLSN()
+	rep, err := wal.Verify(f.dir())
+	if err != nil || rep.Verdict == wal.Damaged || rep.FirstLSN != first || rep.LastLSN != last {
+		t.Errorf("%s failed, the log holds records %d to %d, through the cache: %+v, %v", where, first, last, rep, err)
+	}
+	must(t, l.Close())
+	rep, err = wal.Verify(f.dir())
+	if err != nil || rep.Verdict != wal.Clean || rep.FirstLSN != first || rep.LastLSN != last {
+		t.Errorf("%s failed, the log was closed with records %d to %d, through the cache: %+v, %v", where, first, last, rep, err)
+	}
+	return hit
+}

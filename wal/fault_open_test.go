@@ -201,7 +201,7 @@ func openOver(t *testing.T, or *oracle, old *life, c crash, cached durabilitytes
 	f.sync()
 	f.append(2000)
 	f.stop()
-	for at := range f.rec.Len() + 1 {
+	for at := range f.moments() {
 		f.crashes(at, 1, func(c crash) {
 			if !c.killed { // the cache is not what the recorder takes it for
 				or.check(c)

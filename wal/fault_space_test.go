@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -68,7 +68,7 @@ func fillUp(t *testing.T, errno unix.Errno, at int, patient bool) bool {
 	for l.LastLSN() < 30 && err == nil {
 		_, err = l.Append(record(l.LastLSN()+1, 9000))
 		for patient && err == nil && !prepared(t, l, dir, f) {
-			runtime.Gosched()
+			time.Sleep(100 * time.Microsecond)
 		}
 	}
 	where, hit := f.has()
@@ -174,6 +174,9 @@ func TestNoRoomForANameAtTheEnd(t *testing.T) {
 	for l.Segments()[len(l.Segments())-1].FirstLSN == 1 {
 		if _, err = l.Append(record(l.LastLSN()+1, 9000)); err != nil && !errors.Is(err, wal.ErrNoSpace) {
 			t.Fatal(err)
+		}
+		if err != nil {
+			time.Sleep(100 * time.Microsecond)
 		}
 	}
 	last := l.LastLSN()

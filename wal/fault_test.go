@@ -311,7 +311,7 @@ func TestFailedSyncIsNotRetriedInTheModel(t *testing.T) {
 		}
 		f.stop()
 		or := newOracle(t, f.opts)
-		for at := range f.rec.Len() + 1 {
+		for at := range f.moments() {
 			if rng.IntN(2) == 0 {
 				f.crashes(at, 1, func(c crash) {
 					if !c.killed { // its cache is not in the files

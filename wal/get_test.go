@@ -187,3 +187,28 @@ func TestDamagedHeadIsNamed(t *testing.T) {
 	}
 	wantRecords(t, l, 1, l.LastLSN(), 500)
 }
+
+// TestGetBehindACutAfterAMark cuts where places that Get starts from were noted
+// before the cut: the one behind the last record that stays lay behind a mark,
+// which the cut took.
+func TestGetBehindACutAfterAMark(t *testing.T) {
+	o := small()
+	o.Align = wal.AlignSector
+	l, dir := newTestLog(t, o)
+	size := 16<<10 - 8 - frame.HeaderBytes // the mark behind it ends 16 KiB farther
+	appendRecords(t, l, 1, size)
+	must(t, l.Sync())
+	appendRecords(t, l, 2, 20000) // the second one in another segment
+	must(t, l.Close())
+	l = openLog(t, dir, o)
+	get := func(lsn wal.LSN, size int) {
+		t.Helper()
+		p, err := l.Get(lsn)
+		must(t, err)
+		wantRecord(t, lsn, size, p)
+	}
+	get(1, size)
+	must(t, l.TruncateBack(1))
+	appendRecords(t, l, 1, 50)
+	get(2, 50)
+}

@@ -313,3 +313,27 @@ func TestLookAtReadOnlyMedia(t *testing.T) {
 	})
 	looksAll(t, filepath.Join(at, "log"), 9, false)
 }
+
+// TestInspectWithoutABlock inspects logs whose readers' block a crash lost: the
+// newest witness, whichever slot it lies in, or the stamp, says how far the log
+// goes at least.
+func TestInspectWithoutABlock(t *testing.T) {
+	l, dir := newTestLog(t, small())
+	lost := func(last wal.LSN) {
+		t.Helper()
+		s := takeLive(t, l, dir)
+		for _, seg := range l.Segments() {
+			s.zero(seg.Name, frame.BoardOffset, frame.BoardOffset+frame.BlockBytes)
+		}
+		if in := inspect(t, s.dir); in.FirstLSN != 1 || in.LastLSN != last || in.DurableLSN != last {
+			t.Errorf("%d to %d, durable %d, want up to %d", in.FirstLSN, in.LastLSN, in.DurableLSN, last)
+		}
+	}
+	for last := wal.LSN(2); last <= 8; last += 2 {
+		appendRecords(t, l, 2, 100)
+		must(t, l.Checkpoint())
+		lost(last)
+	}
+	turn(t, l)
+	lost(l.LastLSN() - 1)
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
@@ -12,7 +13,10 @@ import (
 )
 
 // judge judges the log as Open would, from what the page cache holds and as far
-// back as it takes to know where it ends. The caller holds mu.
+// back as it takes to know where it ends. Where that is not clean, it returns
+// errUnsettled if anything was changed meanwhile: a process that is stopped in
+// the middle finds files that were cut, removed and used again since, however
+// long it looks. The caller holds mu.
 func (o *LogReader) judge(live bool) (*picture, error) {
 	known, err := o.knownUUID()
 	if err != nil {
@@ -48,10 +52,47 @@ func (o *LogReader) judge(live bool) (*picture, error) {
 		res, err = judgeFiles(known, files, recovery.Options{})
 		return err
 	})
+	if (err != nil || res.Verdict != recovery.Clean) && o.disturbed(entries, open) {
+		return nil, errUnsettled
+	}
 	if err != nil {
 		return nil, refusal(o.path, err)
 	}
 	return o.depict(res, open, live)
+}
+
+// disturbed reports whether a file was removed, renamed, replaced or added since
+// it was listed, has another head, or a block that tells of a cut or a rotation.
+// The writer tells of each before it changes what was there.
+func (o *LogReader) disturbed(entries []entry, files []*judgedFile) bool {
+	now, err := listSegments(o.dir)
+	if err != nil || !slices.Equal(now, entries) {
+		return true
+	}
+	for _, f := range files {
+		var again judgedFile
+		again.entry = f.entry
+		if again.open(o.dir) != nil {
+			return true
+		}
+		same, err := sameFile(f.file, again.file)
+		again.close()
+		if err != nil || !same || again.head != f.head || again.notice.epoch != f.notice.epoch ||
+			again.notice.next != f.notice.next || again.notice.front != f.notice.front {
+			return true
+		}
+	}
+	return false
+}
+
+// sameFile reports whether both are the same file.
+func sameFile(a, b *durability.File) (bool, error) {
+	is, err := a.Stat()
+	if err != nil {
+		return false, err
+	}
+	has, err := b.Stat()
+	return is.Dev == has.Dev && is.Ino == has.Ino, err
 }
 
 // knownUUID returns the UUID that the lock file names, or zero.
@@ -108,12 +149,8 @@ func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
 	if s == nil {
 		return nil
 	}
-	has, err := s.file.Stat()
-	if err != nil {
-		return err
-	}
-	is, err := f.Stat()
-	if err == nil && (has.Dev != is.Dev || has.Ino != is.Ino) {
+	same, err := sameFile(s.file, f)
+	if err == nil && !same {
 		o.discard(s)
 	}
 	return err
@@ -126,11 +163,12 @@ type judgedFile struct {
 	size   int64
 	mem    *durability.Mapping
 	notice notice // before anything was judged
+	head   [frame.StampOffset + frame.StampBytes]byte
 }
 
 var _ recovery.Bytes = (*judgedFile)(nil)
 
-// open opens the file for reading, and reads its readers' block.
+// open opens the file for reading, and reads its head and its readers' block.
 func (f *judgedFile) open(dir *durability.Dir) (err error) {
 	if f.file, err = dir.Open(f.name, false); err != nil {
 		return err
@@ -144,7 +182,10 @@ func (f *judgedFile) open(dir *durability.Dir) (err error) {
 			appended: LSN(word(frame.BoardAppended)), durable: LSN(word(frame.BoardDurable)),
 		}
 	}
-	if f.size, err = f.file.Size(); err != nil {
+	if _, err = f.file.ReadAt(f.head[:], 0); err == nil || isEOF(err) {
+		f.size, err = f.file.Size()
+	}
+	if err != nil {
 		f.close()
 	}
 	return err

@@ -17,8 +17,10 @@ const (
 	// trustPause is how long a writer is watched to see it at work.
 	trustPause = 200 * time.Microsecond
 	// settleTime is how long what makes no sense is looked at again: a writer
-	// that is being started, or a cut, explains it.
-	settleTime = time.Second
+	// that is being started, or a cut, explains it. So many looks at least, since
+	// the time may pass while the process is stopped.
+	settleTime  = time.Second
+	settleLooks = 20
 	// minPoll and maxPoll are the least and the longest time between two looks of
 	// a follower at the words that the writer keeps up.
 	minPoll = 50 * time.Microsecond
@@ -223,7 +225,7 @@ func (w *patience) more(ctx context.Context) error {
 	o := w.o
 	p := o.now.Load()
 	// Without a writer, one more look is enough: nobody is at work.
-	if live := p == nil || p.live; live && time.Since(w.since) < settleTime || w.looks == 0 {
+	if live := p == nil || p.live; live && (time.Since(w.since) < settleTime || w.looks < settleLooks) || w.looks == 0 {
 		w.looks++
 		if err := sleep(ctx, w.pause); err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
@@ -187,6 +188,33 @@ func TestDamageBeside(t *testing.T) {
 	}
 }
 
+// TestTwoDamagesBeside reads a log that is damaged in two places, of which only
+// the later one lies where Open would look: the error names the one that was met.
+func TestTwoDamagesBeside(t *testing.T) {
+	t.Parallel()
+	l, dir := newTestLog(t, small())
+	appendRecords(t, l, 12, 20000)
+	must(t, l.Close())
+	s := take(t, dir)
+	for name, lsn := range map[string]wal.LSN{secondName: 4, sixthName: 12} {
+		s.flip(name, s.frameOf(name, lsn).off+500)
+	}
+	o := openReader(t, s.dir)
+	r := o.Reader(0)
+	defer r.Close()
+	for r.Next() {
+	}
+	var c *wal.CorruptError
+	if !errors.As(r.Err(), &c) || r.LSN() != 3 || c.File != secondName || c.FirstLSN != 4 {
+		t.Errorf("read up to %d: %v", r.LSN(), r.Err())
+	}
+	for lsn, name := range map[wal.LSN]string{4: secondName, 12: sixthName} {
+		if _, err := o.Get(lsn); !errors.As(err, &c) || c.File != name || c.FirstLSN != lsn {
+			t.Errorf("get of %d: %v", lsn, err)
+		}
+	}
+}
+
 // TestTruncatedBeside truncates a segment below readers in another process.
 func TestTruncatedBeside(t *testing.T) {
 	dir := filepath.Join(fastDir(t), "log")
@@ -326,4 +354,68 @@ func TestOpenReaderAsNobody(t *testing.T) {
 	if s := p.end(); s.Records != sayAt {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestReaderGoesOnBehindACrash reads what a crash left, at each event of a life
+// that rotates, and then, with the same Reader, what is appended behind the
+// recovery: also where a segment has no record, since its writer died as it
+// entered it, and the next one ends the commit at a boundary.
+func TestReaderGoesOnBehindACrash(t *testing.T) {
+	t.Parallel()
+	rng := newRand(newSeed(t))
+	for life := 1; ; life++ {
+		f := newLife(t, withMin(wal.Options{SegmentsAhead: 1}), rng)
+		f.open()
+		f.fill(10, 9000)
+		f.stop()
+		empty := 0
+		for at := range f.moments() {
+			if segments := readOn(t, f, at); len(segments) > 1 {
+				for i := range segments[1:] {
+					if segments[i].FirstLSN == segments[i+1].FirstLSN {
+						empty++
+					}
+				}
+			}
+		}
+		if empty > 0 {
+			return
+		}
+		if life == 20 {
+			t.Fatal("no segment without a record")
+		}
+	}
+}
+
+// readOn reads what a crash after that event left, and what is appended to it,
+// and returns the log's segments.
+func readOn(t *testing.T, f *life, at int) []wal.Segment {
+	t.Helper()
+	root := fastDir(t)
+	must(t, f.rec.CrashAs(durabilitytest.Keep, f.root, at, nil).WriteTo(root))
+	dir := filepath.Join(root, logName)
+	o, err := wal.OpenReader(dir)
+	if errors.Is(err, wal.ErrMissing) {
+		return nil
+	}
+	must(t, err)
+	defer o.Close()
+	r := o.Reader(0)
+	defer r.Close()
+	for r.Next() {
+	}
+	if must(t, r.Err()); r.LSN() == 0 {
+		return nil
+	}
+	l := openLog(t, dir, withMin(wal.Options{SegmentsAhead: 1, Align: wal.AlignFolio}))
+	defer l.Close()
+	appendRecords(t, l, 3, 900)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for r.LSN() != l.LastLSN() && r.Follow(ctx) {
+	}
+	if r.Err() != nil || r.LSN() != l.LastLSN() {
+		t.Fatalf("crash after %d of %d events: read up to %d of %d: %v", at, f.rec.Len(), r.LSN(), l.LastLSN(), r.Err())
+	}
+	return l.Segments()
 }

@@ -58,6 +58,15 @@ func (p *picture) find(lsn LSN) *segmentHead {
 	return &p.segments[i-1]
 }
 
+// behind returns the segment behind that one, or nil.
+func (p *picture) behind(h *segmentHead) *segmentHead {
+	i := slices.IndexFunc(p.segments, func(o segmentHead) bool { return o.is(h) }) + 1
+	if i == 0 || i == len(p.segments) {
+		return nil
+	}
+	return &p.segments[i]
+}
+
 // holds reports whether the segment is one of the log.
 func (p *picture) holds(h *segmentHead) bool {
 	return slices.ContainsFunc(p.segments, func(o segmentHead) bool { return o.is(h) })

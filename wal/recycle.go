@@ -104,7 +104,7 @@ func (l *Log) recyclable(f *durability.File, ordinal uint64, fill int) error {
 		return errors.New("it is another file")
 	case st.Links != 1:
 		return fmt.Errorf("it has %d names", st.Links)
-	case st.Size != l.opts.SegmentBytes || h.SegmentBytes != l.opts.SegmentBytes:
+	case st.Size != l.opts.SegmentBytes:
 		return fmt.Errorf("it has %d bytes", st.Size)
 	case st.Blocks*512 < st.Size:
 		return errors.New("it has holes")

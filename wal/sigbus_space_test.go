@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -51,6 +52,7 @@ func TestStoreWithoutSpace(t *testing.T) {
 				l := openLog(t, dir, o)
 				appendRecords(t, l, 1, 100)
 				for !prepared(t, l, dir, &faults{}) {
+					time.Sleep(100 * time.Microsecond)
 				}
 				remove()
 				appendRecords(t, l, 1, 13000)

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -81,7 +81,7 @@ func harmed(t *testing.T, root string) (*wal.Log, string) {
 		if _, err := os.Stat(filepath.Join(dir, "0000000000000003.wal")); err == nil {
 			break
 		}
-		runtime.Gosched()
+		time.Sleep(100 * time.Microsecond)
 	}
 	if n := l.Stats().Rotations; n != 1 {
 		t.Fatalf("%d rotations, the test wants 1", n)

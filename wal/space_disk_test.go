@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/seawall-wal/seawall/wal"
 )
@@ -118,6 +119,7 @@ func prepareAll(t *testing.T, l *wal.Log, dir string) {
 	t.Helper()
 	appendRecords(t, l, 1, fillingRecord)
 	for !prepared(t, l, dir, &faults{}) && l.Stats().Ready != filling().SegmentsAhead {
+		time.Sleep(100 * time.Microsecond)
 	}
 	awaitNames(t, dir)
 }
@@ -133,6 +135,7 @@ func awaitNames(t *testing.T, dir string) {
 		if len(temps) == 0 {
 			return
 		}
+		time.Sleep(100 * time.Microsecond)
 	}
 }
 
@@ -372,6 +375,9 @@ func fullAtTrim(t *testing.T, v *volume, dir string) string {
 		t.Fatal(err)
 	}
 	appendRecords(t, l, last-durable, fillingRecord)
+	for l.Stats().Ready != filling().SegmentsAhead {
+		time.Sleep(100 * time.Microsecond)
+	}
 	awaitNames(t, dir)
 	s := &specimen{t: t, dir: dir}
 	files := readDir(t, dir)

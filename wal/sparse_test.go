@@ -96,3 +96,25 @@ func TestOpenEndsACommit(t *testing.T) {
 		t.Errorf("the frame of record 2 begins at offset %d", f.off)
 	}
 }
+
+// TestCutEndsACommit cuts behind a record that ends within a sector: what stays
+// is durable, so the next record begins at its boundary.
+func TestCutEndsACommit(t *testing.T) {
+	o := small()
+	o.Align = wal.AlignSector
+	l, dir := newTestLog(t, o)
+	appendRecords(t, l, 9, 9000)
+	for _, last := range []wal.LSN{7, 3, 0} { // in the last segment, before it, and nothing
+		must(t, l.TruncateBack(last))
+		appendRecords(t, l, 1, 9000)
+		s := takeLive(t, l, dir)
+		for _, seg := range l.Segments() {
+			name := seg.Name
+			for _, f := range s.frames(name) {
+				if f.Kind == frame.KindRecord && f.LSN == last+1 && f.off%512 != 0 {
+					t.Errorf("the frame of record %d begins at offset %d", f.LSN, f.off)
+				}
+			}
+		}
+	}
+}
