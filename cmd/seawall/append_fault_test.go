@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -95,13 +94,9 @@ func TestAppendSecondSignal(t *testing.T) {
 		_, code := output(t, "append", "--file", "/dev/null", small, dir)
 		return code == 0
 	})
-	begin := time.Now()
 	r.signal(syscall.SIGINT)
 	if code := r.wait(); code != 130 {
 		t.Errorf("exit code %d, want 130", code)
-	}
-	if took := time.Since(begin); took > time.Second {
-		t.Errorf("it took %v", took)
 	}
 }
 

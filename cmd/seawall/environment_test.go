@@ -121,8 +121,17 @@ func TestFewDescriptors(t *testing.T) {
 		}
 		return out.String(), withoutWarnings(errs.String()), cmd.ProcessState.ExitCode()
 	}
+	least := 4 // one more than it has takes a dynamic loader
+	for {      // a package that serves FUSE makes a pipe before main begins
+		if _, _, code := run(least, "", "--version"); code == 0 {
+			break
+		}
+		if least++; least > 10 {
+			t.Fatal("the command does not start with 10 descriptors")
+		}
+	}
 	for _, v := range append(verbs[5:6:6], verbs...) {
-		for limit := 4; ; limit++ { // one more than it has takes a dynamic loader
+		for limit := least; ; limit++ {
 			stdout, stderr, code := run(limit, "one\ntwo\nthree\n", append(v.args[:len(v.args):len(v.args)], dir)...)
 			if code == 0 {
 				break

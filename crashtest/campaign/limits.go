@@ -27,7 +27,8 @@ type Limits struct {
 	// Cores is how many lives are lived at once; 0 is one for each processor.
 	Cores int
 
-	// Progress, if set, is called now and then, by one goroutine at a time.
+	// Progress, if set, is called as the campaign begins and then now and
+	// then, by one goroutine at a time.
 	Progress func(Progress)
 }
 
@@ -64,7 +65,6 @@ func Begin(ctx context.Context, l Limits) *Run {
 	if r.cores <= 0 {
 		r.cores = runtime.GOMAXPROCS(0)
 	}
-	r.told = r.began
 	return r
 }
 
@@ -110,7 +110,7 @@ func (r *Run) Over() bool {
 // stop ends the campaign; the first reason counts.
 func (r *Run) stop(why string) { r.over.CompareAndSwap(nil, &why) }
 
-// tell shows progress five times a second.
+// tell shows progress at once, and then five times a second.
 func (r *Run) tell(now time.Time) {
 	if r.limits.Progress == nil || !r.mu.TryLock() {
 		return

@@ -145,7 +145,7 @@ func live(s campaign.Subject, l childLife, b *board, pipe *os.File) {
 	tell := func(what byte) { _, _ = pipe.Write([]byte{what}) }
 	defer tell(toldDone)
 	codec := codecOf(s)
-	st := &stage{b: b, aim: l.Aim, pipe: pipe, placeOf: placeByOp}
+	st := &stage{b: b, aim: l.Aim, placeOf: placeByOp}
 	if p, ok := s.(Placer); ok {
 		st.placeOf = p.PlaceOf
 	}

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/kill"
@@ -95,7 +94,7 @@ func linesCheck(dir string, acks []string) error {
 func TestLog(t *testing.T) {
 	t.Parallel()
 	seed := newSeed(t)
-	r, err := kill.Run(t.Context(), kill.Options{Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), Budget: 2 * time.Second, All: true}})
+	r, err := kill.Run(t.Context(), kill.Options{Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), States: 150, All: true}})
 	must(t, err)
 	for _, f := range r.Findings {
 		t.Errorf("%s %s: %s\nseawall crash replay %s", f.Kind, f.Clause, f.Summary, f.Token)
@@ -118,14 +117,18 @@ func TestExact(t *testing.T) {
 	seed := newSeed(t)
 	for _, place := range []kill.Place{kill.Copy, kill.Sync, kill.Rotation, kill.Cut, kill.Recovery} {
 		met := 0
-		r, err := kill.Run(t.Context(), kill.Options{
+		ctx, enough := context.WithCancel(t.Context())
+		defer enough()
+		r, err := kill.Run(ctx, kill.Options{
 			Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), States: 100, Cores: 1},
 			Aims:   []kill.Place{place},
 			OnKill: func(k kill.Kill) {
 				if k.Aim == "" || k.Place != place || place == kill.Copy && k.Begun > k.Appended+1 {
 					return // within a batch, a step between two records will do
 				}
-				met++
+				if met++; met == 4 {
+					enough()
+				}
 				if place == kill.Copy && (k.Found <= 0 || k.Found >= k.Of || k.Begun == k.Appended || k.Recovered >= k.Begun) {
 					t.Errorf("killed %s, and found %+v", k.Aim, k)
 				}

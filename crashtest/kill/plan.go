@@ -156,6 +156,8 @@ type aims struct {
 	mu     sync.Mutex
 	list   []Place
 	misses map[Place]int // -1 for one that was met
+	killed []Place       // those with a kill that counts
+	turn   int
 	keep   bool
 }
 
@@ -178,11 +180,29 @@ func newAims(o *Options) *aims {
 	return a
 }
 
-// choose returns the places, not to be changed.
+// choose returns the places to aim at, not to be changed. Every other time those
+// are preferred that have no kill yet, so that a short campaign comes to all.
 func (a *aims) choose() []Place {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.list
+	a.turn++
+	if len(a.killed) == len(required) || a.turn%2 == 0 {
+		return a.list
+	}
+	missing := slices.DeleteFunc(slices.Clone(a.list), func(p Place) bool { return slices.Contains(a.killed, p) })
+	if len(missing) == 0 {
+		return a.list
+	}
+	return missing
+}
+
+// kill is told the place of a kill that counts.
+func (a *aims) kill(p Place) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if slices.Contains(required, p) && !slices.Contains(a.killed, p) {
+		a.killed = append(a.killed, p)
+	}
 }
 
 // count counts an aim, and returns what there is to say of its place.

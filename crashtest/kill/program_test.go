@@ -105,7 +105,7 @@ func TestProgramFails(t *testing.T) {
 func TestProgramEnds(t *testing.T) {
 	t.Parallel()
 	r, err := kill.Run(t.Context(), kill.Options{
-		Limits:  campaign.Limits{Dir: fastDir(t), Budget: 300 * time.Millisecond},
+		Limits:  campaign.Limits{Dir: fastDir(t), Budget: time.Second},
 		Program: kill.Program{Workload: "echo ack 1", Check: "true"},
 	})
 	must(t, err)

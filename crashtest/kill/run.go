@@ -223,6 +223,7 @@ func (l *lab) judge(c *chain, d death) (*campaign.Broken, error) {
 		}
 	case v.counted:
 		l.run.Add(1, 1)
+		l.aims.kill(v.kill.Place)
 		l.tally.kill(v.kill, countsOf(l.o.Subject, d.before))
 	default:
 		l.tally.uncounted()

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -47,7 +48,6 @@ type stage struct {
 	b       *board
 	aim     *Aim
 	placeOf func(doing Place, e *durability.Event) Place
-	pipe    *os.File
 	seen    atomic.Int64
 }
 
@@ -99,7 +99,10 @@ func (s *stage) halt(e *durability.Event) {
 	s.b.at(wordStore).Store(uint64(e.Offset))
 	s.b.at(wordBytes).Store(uint64(e.Length))
 	s.b.at(wordHalt).Store(uint64(unix.Gettid()))
-	_, _ = s.pipe.Write([]byte{toldHalt}) // a lab that is gone has killed us
+	told := [1]byte{toldHalt}
+	// A lab that is gone has killed us. After a blocking system call the runtime
+	// might have to schedule this thread anew, which takes thousands of steps.
+	_, _, _ = syscall.RawSyscall(unix.SYS_WRITE, childPipe, uintptr(unsafe.Pointer(&told[0])), 1)
 	for s.b.at(wordGo).Load() == 0 {
 		_, _, _ = syscall.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,11 +47,14 @@ func stepIntoCopy(p *process, b *board, share int) error {
 	}
 	defer func() { _ = unix.Munmap(view.all) }() // read-only
 	target := max(1, min(len(view.store)*share/1000, len(view.store)-storeZeros))
-	watched := watch(tid, view.address) == nil
+	watched := !watchDeaf.Load() && watch(tid, view.address) == nil
+	a := newAlarm(p.cmd.Process.Pid, tid)
+	defer a.stop()
 	b.at(wordGo).Store(1)
-	for range mostSteps {
+	for step := 0; step < mostSteps && a.rung() < mostAlarms; step++ {
 		// Signals, as of the runtime's preemption, are not delivered.
-		if watched && present(view.store) == 0 {
+		run, rung := watched && present(view.store) == 0, a.rung()
+		if run {
 			err = unix.PtraceCont(tid, 0)
 		} else {
 			err = unix.PtraceSingleStep(tid)
@@ -57,14 +62,79 @@ func stepIntoCopy(p *process, b *board, share int) error {
 		if err != nil {
 			return fmt.Errorf("kill: single step: %w", err)
 		}
-		if gone, err := awaitStop(tid); err != nil || gone {
+		gone, err := awaitStop(tid)
+		if err != nil || gone {
 			return err
 		}
-		if present(view.store) >= target {
+		a.steps.Add(1)
+		stored := present(view.store)
+		if run && a.rung() > rung && stored > 0 {
+			// It has stored, and was not stopped at it. This kill is not within the
+			// copy, and the next ones go by single steps.
+			watchDeaf.Store(true)
+		}
+		if stored >= target {
 			return nil
 		}
 	}
 	return nil
+}
+
+// watchDeaf is set once a watchpoint was passed without a stop: there are virtual
+// machines where debug registers take values, and nothing comes of it.
+var watchDeaf atomic.Bool
+
+// alarm stops a thread that makes no step: one that sleeps in the kernel, or that
+// has passed a watchpoint which does not work. Most steps take microseconds, and
+// the tracer waits for each without an end of its own.
+type alarm struct {
+	pid, tid    int
+	steps, rang atomic.Int64
+	quit, ended chan struct{}
+}
+
+// alarmEvery is how long a thread may take for a step, at most twice.
+const alarmEvery = 20 * time.Millisecond
+
+// mostAlarms bounds the steps that did not end by themselves.
+const mostAlarms = 50
+
+// newAlarm begins to look after a traced thread.
+func newAlarm(pid, tid int) *alarm {
+	a := &alarm{pid: pid, tid: tid, quit: make(chan struct{}), ended: make(chan struct{})}
+	go a.run()
+	return a
+}
+
+// run rings when the thread has made no step since the last look. The signal is
+// one that its runtime takes for a hint, if it should ever see it; a thread that
+// was on the way to a stop anyway has it pending, and stops once more.
+func (a *alarm) run() {
+	defer close(a.ended)
+	ticker := time.NewTicker(alarmEvery)
+	defer ticker.Stop()
+	for last := int64(-1); ; {
+		select {
+		case <-a.quit:
+			return
+		case <-ticker.C:
+			now := a.steps.Load()
+			if now == last {
+				a.rang.Add(1)
+				_ = unix.Tgkill(a.pid, a.tid, unix.SIGURG) // it may be dead by now
+			}
+			last = now
+		}
+	}
+}
+
+// rung is how often it has rung.
+func (a *alarm) rung() int64 { return a.rang.Load() }
+
+// stop ends it: no signal is sent any more.
+func (a *alarm) stop() {
+	close(a.quit)
+	<-a.ended
 }
 
 // storeZeros is how many bytes of a record may be zero: its header's, and those

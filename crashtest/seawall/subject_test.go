@@ -29,7 +29,7 @@ func (s *liar) Workload(l *campaign.Life) error {
 // TestLog checks crash states of the log.
 func TestLog(t *testing.T) {
 	t.Parallel()
-	r := crashtest.Model(t, &seawall.Log{}, model.Options{})
+	r := crashtest.Model(t, &seawall.Log{}, model.Options{Limits: campaign.Limits{States: 20_000}})
 	if r == nil {
 		return
 	}
