@@ -46,7 +46,9 @@ const (
 )
 
 // direct is the second descriptor of a File, with O_DIRECT, opened at the first
-// ReadDirect and kept until Close.
+// ReadDirect and kept until Close. A descriptor of its own is needed: the flag
+// belongs to the open file description, and would hold for all that is read and
+// written through it meanwhile.
 type direct struct {
 	mu     sync.Mutex
 	tried  bool
@@ -58,7 +60,9 @@ type direct struct {
 }
 
 // ReadDirect reads from the device instead of the page cache where the
-// filesystem lets it, and says in how which it was; see DirectReason. Any offset
+// filesystem lets it, and says in how which it was; see DirectReason. Where the
+// filesystem would let it, and this process cannot open the file once more (it
+// has no descriptor left, say), that is an error. Any offset
 // and length will do: the aligned span around it is read and the rest thrown
 // away. It ends like io.ReaderAt: fewer bytes than asked come with an error,
 // io.EOF at the end of the file.
@@ -71,7 +75,7 @@ func (f *File) ReadDirect(p []byte, off int64) (n int, how ReadMode, err error) 
 	call.Offset, call.Length = off, int64(len(p))
 	_, err = ask(call, func() error {
 		rerr := f.with(func(fd int) (err error) {
-			n, how, err = f.direct.read(fd, p, off)
+			n, how, err = f.direct.read(f, fd, p, off)
 			return err
 		})
 		call.Data = p[:n]
@@ -92,15 +96,17 @@ func (f *File) DirectReason() string {
 }
 
 // read reads p around the page cache, or through it where that cannot be.
-func (d *direct) read(fd int, p []byte, off int64) (int, ReadMode, error) {
+func (d *direct) read(f *File, fd int, p []byte, off int64) (int, ReadMode, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if off < 0 {
 		return 0, 0, unix.EINVAL
 	}
 	if !d.tried {
+		if err := d.open(f, fd); err != nil {
+			return 0, 0, err
+		}
 		d.tried = true
-		d.open(fd)
 	}
 	if d.fd >= 0 {
 		n, err := d.readAligned(p, off)
@@ -113,34 +119,68 @@ func (d *direct) read(fd int, p []byte, off int64) (int, ReadMode, error) {
 	return n, ModeBuffered, err
 }
 
-// open opens the descriptor, or leaves a reason. It goes by the magic link of
-// the open descriptor, since the name may lead elsewhere by now.
-func (d *direct) open(fd int) {
+// open opens the descriptor, or leaves a reason why the filesystem has no direct
+// reads. Any other failure is an error, and no reason to take the page cache for
+// the device: it is gone as soon as somebody closes a file, and what was read
+// meanwhile is believed for good.
+func (d *direct) open(f *File, fd int) error {
 	var st unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &st); err != nil {
-		d.refuse(fmt.Sprintf("statx failed: %v", err))
-		return
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN|unix.STATX_INO, &st); err != nil {
+		return err
 	}
 	d.align, d.memory = fallbackAlign, fallbackAlign
 	if st.Mask&unix.STATX_DIOALIGN != 0 {
 		if st.Dio_offset_align == 0 || st.Dio_mem_align == 0 {
 			d.refuse("the filesystem has no direct reads for this file")
-			return
+			return nil
 		}
 		d.align, d.memory = int64(st.Dio_offset_align), int64(st.Dio_mem_align)
 	}
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err == nil && (fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC) {
+	var where unix.Statfs_t
+	if err := unix.Fstatfs(fd, &where); err == nil && (where.Type == unix.TMPFS_MAGIC || where.Type == unix.RAMFS_MAGIC) {
 		// tmpfs takes O_DIRECT and ignores it since Linux 6.6.
 		d.refuse("the filesystem lives in memory, the page cache is all there is")
-		return
+		return nil
 	}
-	own, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
-	if err != nil {
-		d.refuse(fmt.Sprintf("opening with O_DIRECT through /proc failed: %v", err))
-		return
+	own, err := f.openDirect(fd, keyOf(&st))
+	switch {
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
+		d.refuse(fmt.Sprintf("the filesystem refuses to open it with O_DIRECT: %v", err))
+		return nil
+	case err != nil:
+		return fmt.Errorf("opening it with O_DIRECT: %w", err)
 	}
 	d.fd = own
+	return nil
+}
+
+// openDirect opens the file once more, with O_DIRECT: under its name, as long as
+// that leads to it, and else by the magic link of the open descriptor, which
+// takes /proc.
+func (f *File) openDirect(fd int, key inodeKey) (own int, err error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECT | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	err = f.dir.with(func(dirfd int) (err error) {
+		own, err = unix.Openat(dirfd, f.Name(), flags, 0)
+		return err
+	})
+	if err == nil {
+		var st unix.Statx_t
+		err = unix.Statx(own, "", unix.AT_EMPTY_PATH, unix.STATX_INO, &st)
+		if err == nil && keyOf(&st) == key {
+			return own, nil
+		}
+		closeUnused(own)
+		if err != nil {
+			return -1, err
+		}
+	} else if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ELOOP) && !errors.Is(err, ErrClosed) {
+		return -1, err
+	}
+	own, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), flags&^unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return -1, fmt.Errorf("its name leads to it no longer, and /proc is not there to reach it by: %w", err)
+	}
+	return own, err
 }
 
 // refuse leaves direct reads for good, and says why.
