@@ -24,6 +24,9 @@ type diskFile struct {
 	read   int64  // bytes that were read
 	mode   durability.ReadMode
 	loaded bool
+
+	dropped bool  // the page cache was emptied before it was read through
+	stays   int64 // bytes that stayed in it all the same
 }
 
 var _ recovery.Bytes = (*diskFile)(nil)
@@ -85,7 +88,7 @@ func (d *diskFile) Load() ([]byte, error) {
 	if d.data, err = newRoom(d.file, d.size); err != nil {
 		return nil, err
 	}
-	d.loaded = true
+	d.loaded, d.dropped = true, false // what was dirty can be dropped now
 	return d.data, nil
 }
 
@@ -105,12 +108,19 @@ func (d *diskFile) Touch(from, to int64) error {
 // with the page cache.
 func (d *diskFile) Unload() {}
 
-// readAt reads from the device, all of p.
+// readAt reads from the device, all of p. Where the filesystem has no direct
+// reads, the page cache is emptied first, as far as the kernel lets it.
 func (d *diskFile) readAt(p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
 	}
 	n, mode, err := d.file.ReadDirect(p, off)
+	if mode == durability.ModeBuffered && !d.dropped {
+		if err := d.dropCache(); err != nil {
+			return err
+		}
+		n, mode, err = d.file.ReadDirect(p, off)
+	}
 	d.mode = mode
 	if n == len(p) {
 		return nil
@@ -119,6 +129,30 @@ func (d *diskFile) readAt(p []byte, off int64) error {
 		err = errors.New("the file was truncated meanwhile")
 	}
 	return fmt.Errorf("wal: read %s at offset %d: %w", d.file.Path(), off, err)
+}
+
+// dropCache drops the file's clean pages from the page cache, so that the next
+// read through it comes from the device. Pages that another process maps stay
+// (kernel fact 4), and what they hold is believed: how many there are is told.
+func (d *diskFile) dropCache() error {
+	d.dropped, d.stays = true, 0
+	if fsys, err := d.dir.Filesystem(); err != nil || !fsys.Durable {
+		return err // the page cache of a filesystem in memory is the device
+	}
+	if err := d.file.DropCache(0, 0); err != nil {
+		return err
+	}
+	mem, err := d.file.Map(d.size, false)
+	if err != nil {
+		return err
+	}
+	resident, err := mem.Resident(0, d.size)
+	for _, in := range resident {
+		if in {
+			d.stays += int64(pageSize)
+		}
+	}
+	return errors.Join(err, mem.Unmap())
 }
 
 // reconcile makes the page cache hold what the device holds, where it holds

@@ -29,6 +29,8 @@ var limitedTrials = map[string]func(dir string) error{
 	"address space": littleAddressSpace,
 	"permissions":   takenPermissions,
 	"names":         takenWhileNaming,
+	"direct reads":  openWithoutADescriptor,
+	"map":           mapWhole,
 }
 
 // runLimited tries it, and says what was not as it has to be.

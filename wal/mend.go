@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/seawall-wal/seawall/wal/frame"
@@ -18,7 +19,8 @@ import (
 //     one, and the directory is synced: what Open returns lies under names
 //     that are durable.
 //  3. What lies behind the tail is cut (trim).
-//  4. Files that are no part of the log are removed.
+//  4. The tail names the log's front and its last cut, durably (nameFront).
+//  5. Files that are no part of the log are removed.
 func (op *opening) mend() error {
 	l, res := op.l, op.res
 	if err := op.reconcile(); err != nil {
@@ -47,6 +49,8 @@ func (op *opening) mend() error {
 		if err := op.trim(s, tail); err != nil {
 			return err
 		}
+	} else if err := op.nameFront(s, tail); err != nil {
+		return s.noRoom(err)
 	}
 	if err := op.clear(tail); err != nil {
 		return err
@@ -55,6 +59,28 @@ func (op *opening) mend() error {
 		return err
 	}
 	return op.settle(s)
+}
+
+// nameFront makes the log's front and its last cut durable in the tail, unless the
+// tail has them. They may stand in no other file than the one that is removed
+// next: a front cut names the front in the segment that was the tail when it
+// began, and an appender that went on into the next one meanwhile has stamped that
+// with the front before. Or they may stand there in the page cache only, where a
+// writer that was killed stored them and did not sync: without them what is left
+// when the power fails next looks like a log whose first segments are missing.
+//
+// A trim has named both already, with the epoch that it began.
+func (op *opening) nameFront(s *segment, tail *diskFile) error {
+	l := op.l
+	leftover := func(g recovery.Segment) bool { return g.State == recovery.StateLeftover }
+	if !slices.ContainsFunc(op.res.Segments, leftover) || l.witness.valid {
+		return nil
+	}
+	st, _, err := frame.DecodeStamp(tail.head[frame.StampOffset:], &s.header)
+	if err == nil && st.Epoch == l.epoch && st.Front == l.FirstLSN() {
+		return nil
+	}
+	return l.writeSlots(s, l.claimNow(l.at, l.at.lsn))
 }
 
 // reconcile makes page cache and device the same for every file judged.
@@ -69,8 +95,11 @@ func (op *opening) reconcile() error {
 				": the page cache held what the device never got; the device's bytes were kept")
 		}
 		if d.loaded && d.mode != 0 && d.file.DirectReason() != "" {
-			op.rep.Warnings = append(op.rep.Warnings, d.name+
-				": read through the page cache: "+d.file.DirectReason())
+			w := d.name + ": read through the page cache: " + d.file.DirectReason()
+			if d.stays > 0 {
+				w += fmt.Sprintf("; %d bytes stayed in it, which another process maps: if a write to the device failed before, these are not what it holds", d.stays)
+			}
+			op.rep.Warnings = append(op.rep.Warnings, w)
 		}
 	}
 	return nil
