@@ -63,6 +63,14 @@ func (l *Log) commit(ctx context.Context, lsn LSN, cuts uint64) error {
 		r, lead := l.commits.join()
 		switch {
 		case r == nil:
+			// Close ends the rounds behind its checkpoint, which may have come since
+			// the look above: a record that it made durable was not refused.
+			if lsn <= l.DurableLSN() || cuts != l.cutCount.Load() {
+				return nil
+			}
+			if p := l.poison.Load(); p != nil {
+				return p
+			}
 			return ErrClosed
 		case lead && done == nil:
 			l.commits.finish(r, l.syncOnce())
