@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/seawall-wal/seawall/wal/frame"
 )
@@ -148,12 +149,28 @@ func (c *cursor) payload(f *frame.Frame) ([]byte, error) {
 	return p, nil
 }
 
-// record returns the record in the frame at the cursor.
-func (c *cursor) record(f *frame.Frame, p []byte) Record {
-	return Record{
-		LSN: f.LSN, Payload: p, Segment: c.seg.index, Offset: c.off,
-		Epoch: f.Epoch, Checksum: f.PayloadCRC, First: f.First,
+// records calls fn with the records of the frames between a place and end, which
+// were found valid. They are decoded once more instead of being kept until their
+// batch is whole: a batch may have as many records as a segment has frames.
+func (c *cursor) records(at place, end int64, fn func(Record) error) error {
+	for at.off < end {
+		f, err := frame.Decode(c.data[at.off:end], at.lsn)
+		if err != nil {
+			return fmt.Errorf("wal: %s was changed while it was read, at offset %d: %w", c.seg.file.Name, at.off, err)
+		}
+		if f.Kind == frame.KindRecord {
+			from := at.off + frame.HeaderBytes
+			err = fn(Record{
+				LSN: f.LSN, Payload: c.data[from : from+int64(f.Length)], Segment: c.seg.index, Offset: at.off,
+				Epoch: f.Epoch, Checksum: f.PayloadCRC, First: f.First,
+			})
+			if err != nil {
+				return err
+			}
+		}
+		at.off, at.lsn = at.off+f.Size(), f.LSN
 	}
+	return nil
 }
 
 // pass moves the cursor behind the frame.
@@ -281,18 +298,17 @@ func (j *judge) walkFrom(c *cursor, i int) (place, error) {
 	ch.end, ch.tail = i, c.place
 	info := &j.infos[s.index]
 	info.First, info.Last, info.Used = s.stamp.First, c.lsn, c.off
-	var batch []Record
-	open := false
+	begin, open := c.place, false // of the batch at hand
 	for {
 		f, p, err := c.legal(open)
 		switch {
 		case err != nil && !isVerdict(err):
 			return place{}, err
 		case err != nil && open && j.endedByCut(c, &f, err, i):
-			if err = j.complete(c, batch); err != nil {
+			if err = j.complete(c, begin); err != nil {
 				return place{}, err
 			}
-			batch, open = batch[:0], false
+			begin, open = c.place, false
 			continue
 		case err != nil:
 			ch.reason, ch.openBatch = err, open
@@ -301,26 +317,37 @@ func (j *judge) walkFrom(c *cursor, i int) (place, error) {
 		ch.watermark = max(ch.watermark, j.claim(&f, p))
 		if f.Kind == frame.KindRecord {
 			open = !f.Last
-			batch = append(batch, c.record(&f, p))
 		}
 		c.pass(&f)
 		if open {
 			continue
 		}
-		if err := j.complete(c, batch); err != nil {
+		if err := j.complete(c, begin); err != nil {
 			return place{}, err
 		}
-		batch = batch[:0]
+		begin = c.place
 	}
 }
 
-// complete moves the chain's tail behind a batch that is whole.
-func (j *judge) complete(c *cursor, batch []Record) error {
-	if err := j.visit(batch); err != nil {
-		return err
+// complete moves the chain's tail behind a batch that is whole, and hands out its
+// records.
+func (j *judge) complete(c *cursor, begin place) error {
+	if j.o.Visit != nil {
+		err := c.records(begin, c.off, func(r Record) error {
+			if r.LSN < j.front {
+				return nil
+			}
+			return j.o.Visit(r)
+		})
+		if err != nil {
+			return err
+		}
 	}
 	info := &j.infos[c.seg.index]
-	n := j.counted(batch)
+	n := uint64(0) // those that are not before the front
+	if from := max(begin.lsn+1, j.front); from <= c.lsn {
+		n = uint64(c.lsn - from + 1)
+	}
 	j.chain.records += n
 	info.Records += n
 	j.chain.tail = c.place
@@ -358,31 +385,4 @@ func (c *cursor) legal(open bool) (frame.Frame, []byte, error) {
 	}
 	p, err := c.payload(&f)
 	return f, p, err
-}
-
-// counted returns how many of the records are not before the front.
-func (j *judge) counted(batch []Record) uint64 {
-	n := uint64(0)
-	for i := range batch {
-		if batch[i].LSN >= j.front {
-			n++
-		}
-	}
-	return n
-}
-
-// visit hands out the records of a complete batch.
-func (j *judge) visit(batch []Record) error {
-	if j.o.Visit == nil {
-		return nil
-	}
-	for _, r := range batch {
-		if r.LSN < j.front {
-			continue
-		}
-		if err := j.o.Visit(r); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -134,7 +134,7 @@ func (c *cursor) search(end int64, chained bool) error {
 // records, until no header is valid. Records count by whole batches.
 func (c *cursor) followRun() error {
 	j := c.judge
-	var batch []Record // of the batch at hand; nil while it is not whole
+	var begin place // of the batch at hand, as long as it is whole
 	whole := false
 	for {
 		f, err := c.next()
@@ -157,20 +157,17 @@ func (c *cursor) followRun() error {
 			whole = false
 		}
 		if whole && f.Epoch > c.epoch { // what a cut left of a batch
-			if ierr := c.intact(batch); ierr != nil {
+			if ierr := c.intact(begin, c.off, c.lsn); ierr != nil {
 				return ierr
 			}
 			whole = false
 		}
 		if f.Kind == frame.KindRecord {
 			if f.First {
-				batch, whole = batch[:0], err == nil
-			}
-			if whole {
-				batch = append(batch, c.record(&f, p))
+				begin, whole = place{off: c.off, lsn: f.LSN - 1}, err == nil
 			}
 			if f.Last && whole {
-				if err := c.intact(batch); err != nil {
+				if err := c.intact(begin, c.off+f.Size(), f.LSN); err != nil {
 					return err
 				}
 				whole = false
@@ -180,11 +177,12 @@ func (c *cursor) followRun() error {
 	}
 }
 
-// intact notes the records of a whole batch behind the tail.
-func (c *cursor) intact(batch []Record) error {
+// intact notes the records of a whole batch behind the tail, which ends at an
+// offset and with a record.
+func (c *cursor) intact(begin place, end int64, last frame.LSN) error {
 	j := c.judge
 	e := &j.evidence
-	first, last := batch[0].LSN, batch[len(batch)-1].LSN
+	first := begin.lsn + 1
 	if n := len(e.runs); n > 0 && e.runs[n-1].Last+1 == first && e.runs[n-1].seg == c.seg {
 		e.runs[n-1].Last = last
 	} else {
@@ -193,12 +191,7 @@ func (c *cursor) intact(batch []Record) error {
 	if j.o.Behind == nil {
 		return nil
 	}
-	for _, r := range batch {
-		if err := j.o.Behind(r); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.records(begin, end, j.o.Behind)
 }
 
 // resync moves the cursor to the next frame that the one behind it proves, and

@@ -144,11 +144,11 @@ func (j *judge) states() []Segment {
 // the watermark, that is damage even if all records are intact behind the
 // break: a trim would remove them.
 func (j *judge) damage(behind []Range) []Damage {
-	out := append([]Damage(nil), j.structural...)
+	l := newLosses(j)
 	next := j.chain.tail.lsn + 1
 	if next <= j.watermark && len(behind) > 0 && behind[0].First <= next {
-		if b := j.breakAt(next); explained(out, b) == nil {
-			out = append(out, Damage{File: b.seg.file.Name, Offset: b.off, Reason: b.reason.Error()})
+		if b := l.breakAt(next); l.explained(b) == nil {
+			l.add(Damage{File: b.seg.file.Name, Offset: b.off, Reason: b.reason.Error()})
 		}
 	}
 	for _, r := range append(behind, Range{First: j.watermark + 1, Last: j.watermark + 1}) {
@@ -156,27 +156,60 @@ func (j *judge) damage(behind []Range) []Damage {
 			break
 		}
 		if r.First > next {
-			out = j.lose(out, Range{next, min(r.First-1, j.watermark)})
+			l.lose(Range{next, min(r.First-1, j.watermark)})
 		}
 		next = max(next, r.Last+1)
 	}
-	return out
+	return l.out
 }
 
-// lose adds a lost range to the damage at the place where it begins.
-func (j *judge) lose(out []Damage, lost Range) []Damage {
+// losses is the list of damage on its way. Ranges are lost in the order of their
+// LSNs, and there may be as many as the log has records: each costs the same.
+type losses struct {
+	j      *judge
+	out    []Damage
+	open   map[string][]int // those in out, by file, that have no lost records yet
+	passed int              // breaks that lie before the ranges to come
+	after  map[*segment]*segment
+}
+
+// newLosses returns the list with the damage that names and heads have shown.
+func newLosses(j *judge) *losses {
+	l := &losses{j: j, open: make(map[string][]int), after: make(map[*segment]*segment)}
+	for _, d := range j.structural {
+		l.add(d)
+	}
+	for i := 1; i < len(j.log); i++ {
+		l.after[j.log[i-1]] = j.log[i]
+	}
+	return l
+}
+
+// add adds damage.
+func (l *losses) add(d Damage) {
+	if d.First == 0 {
+		l.open[d.File] = append(l.open[d.File], len(l.out))
+	}
+	l.out = append(l.out, d)
+}
+
+// lose adds a lost range at the place where it begins.
+func (l *losses) lose(lost Range) {
+	j := l.j
 	if len(j.log) == 0 {
-		return append(out, Damage{
+		l.add(Damage{
 			File: segmentName(j.cut.Ordinal), First: lost.First, Last: lost.Last,
 			Reason: "missing: the log ended in it",
 		})
+		return
 	}
-	b := j.breakAt(lost.First)
-	if d := explained(out, b); d != nil {
+	b := l.breakAt(lost.First)
+	if d := l.explained(b); d != nil {
 		d.First, d.Last = lost.First, lost.Last
-		return out
+		l.open[d.File] = l.open[d.File][1:]
+		return
 	}
-	return append(out, Damage{
+	l.add(Damage{
 		File: b.seg.file.Name, Offset: b.off, First: lost.First, Last: lost.Last, Reason: b.reason.Error(),
 	})
 }
@@ -184,27 +217,32 @@ func (j *judge) lose(out []Damage, lost Range) []Damage {
 // explained returns the damage that explains a break and has no lost records
 // yet, or nil: a missing or unreadable segment explains the first gap that
 // begins in it or at the end of the one before it.
-func explained(out []Damage, b brk) *Damage {
-	for i := range out {
-		d := &out[i]
-		if d.First == 0 && (d.File == segmentName(b.seg.file.Ordinal+1) || d.File == b.seg.file.Name) {
-			return d
+func (l *losses) explained(b brk) *Damage {
+	first := -1
+	for _, name := range [...]string{b.seg.file.Name, segmentName(b.seg.file.Ordinal + 1)} {
+		if open := l.open[name]; len(open) > 0 && (first < 0 || open[0] < first) {
+			first = open[0]
 		}
 	}
-	return nil
+	if first < 0 {
+		return nil
+	}
+	return &l.out[first]
 }
 
 // breakAt returns the place at which the record with that LSN should begin:
-// the first break behind which it cannot lie.
-func (j *judge) breakAt(lsn frame.LSN) brk {
+// the first break behind which it cannot lie. Calls come with rising LSNs, so that
+// breaks that lie before one call's LSN lie before the next one's too.
+func (l *losses) breakAt(lsn frame.LSN) brk {
+	j := l.j
 	at := brk{seg: j.log[max(j.chain.end, j.chain.start)], off: j.chain.tail.off, reason: j.chain.reason}
 	if lsn == j.chain.tail.lsn+1 && !at.seg.stamped && at.reason != nil {
 		at.off = frame.StampOffset // none of its frames is reached
 		return at
 	}
-	for _, b := range j.evidence.breaks {
-		if b.after+1 >= lsn {
-			at = b
+	for breaks := j.evidence.breaks; l.passed < len(breaks); l.passed++ {
+		if breaks[l.passed].after+1 >= lsn {
+			at = breaks[l.passed]
 			break
 		}
 	}
@@ -212,7 +250,7 @@ func (j *judge) breakAt(lsn frame.LSN) brk {
 		at.reason = errZeros
 	}
 	if errors.Is(at.reason, errZeros) || errors.Is(at.reason, errEnd) {
-		next := j.following(at.seg)
+		next := l.after[at.seg]
 		if next != nil && next.headerErr == "" && (errors.Is(next.stampErr, frame.ErrInvalid) ||
 			next.stampErr != nil && j.infos[next.index].Torn > 0) {
 			return brk{seg: next, off: frame.StampOffset, reason: next.stampReason()}
@@ -227,14 +265,4 @@ func (s *segment) stampReason() error {
 		return errNoStamp
 	}
 	return errStamp
-}
-
-// following returns the segment of the log behind s, or nil.
-func (j *judge) following(s *segment) *segment {
-	for i := range j.log[:max(0, len(j.log)-1)] {
-		if j.log[i] == s {
-			return j.log[i+1]
-		}
-	}
-	return nil
 }
