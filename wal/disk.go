@@ -116,8 +116,8 @@ func (d *diskFile) readAt(p []byte, off int64) error {
 	}
 	n, mode, err := d.file.ReadDirect(p, off)
 	if mode == durability.ModeBuffered && !d.dropped {
-		if err := d.dropCache(); err != nil {
-			return err
+		if derr := d.dropCache(); derr != nil {
+			return derr
 		}
 		n, mode, err = d.file.ReadDirect(p, off)
 	}

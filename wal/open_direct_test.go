@@ -55,7 +55,7 @@ func openWithoutADescriptor(dir string) error {
 	remove()
 	lift()
 	if err == nil {
-		return fmt.Errorf("opened, with the warnings %q", errors.Join(l.Close(), fmt.Errorf("%q", l.Recovery().Warnings)))
+		return errors.Join(fmt.Errorf("opened, with the warnings %q", l.Recovery().Warnings), l.Close())
 	}
 	if err = wantLimit("open", err, unix.EMFILE, ".wal", "O_DIRECT", "ulimit -n"); err != nil {
 		return err
@@ -95,15 +95,7 @@ func TestOpenDropsThePageCache(t *testing.T) {
 			if mapped {
 				cmd := exec.Command(thisProgram)
 				cmd.Env = append(os.Environ(), limitedChild+"=map,"+name)
-				hold, err := cmd.StdinPipe()
-				must(t, err)
-				said, err := cmd.StdoutPipe()
-				must(t, err)
-				must(t, cmd.Start())
-				defer func() { _, _ = hold.Close(), cmd.Wait() }()
-				if n, err := said.Read(make([]byte, 1)); n != 1 {
-					t.Fatalf("the process that maps the segment: %v", err)
-				}
+				defer startMapping(t, cmd)()
 			}
 			b, err := os.ReadFile(name) // the page cache has it now
 			must(t, err)
@@ -125,6 +117,23 @@ func TestOpenDropsThePageCache(t *testing.T) {
 			}
 			must(t, l.Close())
 		})
+	}
+}
+
+// startMapping starts the process that maps a segment, and returns what ends it.
+func startMapping(t *testing.T, cmd *exec.Cmd) (end func()) {
+	t.Helper()
+	hold, err := cmd.StdinPipe()
+	must(t, err)
+	said, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	if n, err := said.Read(make([]byte, 1)); n != 1 {
+		t.Fatalf("the process that maps the segment: %v", err)
+	}
+	return func() {
+		hold.Close()
+		_ = cmd.Wait()
 	}
 }
 
