@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -14,9 +15,11 @@ import (
 // power loss too. p is not kept. An empty record is a record. Where no segment
 // is ready, Append waits for one; Close ends the wait.
 //
-// It returns ErrTooLarge, ErrNoSpace, ErrPoisoned or ErrClosed; the record is
-// then not in the log, and will not be. The exception is SyncEach: when the
-// sync fails, the log is poisoned, and whether the record survives is unknown.
+// It returns ErrTooLarge, ErrNoSpace, ErrPoisoned or ErrClosed, and a
+// *durability.FaultError where p lies in a mapping of package durability and cannot
+// be read; the record is then not in the log, and will not be. The exception is
+// SyncEach: when the sync fails, the log is poisoned, and whether the record
+// survives is unknown.
 func (l *Log) Append(p []byte) (LSN, error) {
 	if int64(len(p)) > l.MaxRecordBytes() {
 		return 0, fmt.Errorf("%w: record of %d bytes, the limit is %d", ErrTooLarge, len(p), l.MaxRecordBytes())
@@ -27,18 +30,38 @@ func (l *Log) Append(p []byte) (LSN, error) {
 		Length: uint32(len(p)), PayloadCRC: frame.Checksum(p),
 		Kind: frame.KindRecord, First: true, Last: true,
 	}
-	l.mu.Lock()
-	err := l.reserve(f.Size())
-	if err == nil {
-		err = l.put(&f, p)
-	}
+	lsn, cuts, err := l.appendOne(&f, p)
 	if err != nil {
-		l.mu.Unlock()
 		return 0, err
 	}
-	lsn, cuts := l.publish(1, int64(len(p))), l.cutCount.Load()
-	l.mu.Unlock()
 	return lsn, l.afterAppend(lsn, cuts)
+}
+
+// appendOne stores and publishes a record. It returns how many cuts there were
+// when it did.
+func (l *Log) appendOne(f *frame.Frame, p []byte) (lsn LSN, cuts uint64, err error) {
+	l.mu.Lock()
+	defer l.unlock()
+	if err = l.reserve(f.Size()); err != nil {
+		return 0, 0, err
+	}
+	if err = l.put(f, p); err != nil {
+		return 0, 0, err
+	}
+	return l.publish(1, int64(len(p))), l.cutCount.Load(), nil
+}
+
+// unlock gives mu up. Where the load of a payload faulted, at an address that is
+// not ours, that is a panic of the caller's: the frame's bytes become zero, and the
+// log goes on.
+func (l *Log) unlock() {
+	if n := l.storing; n != 0 {
+		l.storing = 0
+		if err := l.tail.clean(l.at.off, n); err != nil {
+			_ = l.fail(err)
+		}
+	}
+	l.mu.Unlock()
 }
 
 // batchSums keeps the checksums of a batch's records between its two passes.
@@ -67,39 +90,54 @@ func (l *Log) AppendBatch(ps [][]byte) (LSN, error) {
 		sums = append(sums, frame.Checksum(p))
 	}
 	*pooled = sums
-	l.mu.Lock()
-	if err := l.appendBatch(ps, sums, size); err != nil {
-		l.mu.Unlock()
+	lsn, cuts, err := l.appendBatch(ps, sums, size, bytes)
+	if err != nil {
 		return 0, err
 	}
-	lsn, cuts := l.publish(len(ps), bytes), l.cutCount.Load()
-	l.mu.Unlock()
 	return lsn, l.afterAppend(lsn, cuts)
 }
 
-// appendBatch stores a batch's frames. Where one cannot be stored, those
-// before it are taken back.
-func (l *Log) appendBatch(ps [][]byte, sums []uint32, size int64) error {
-	if err := l.reserve(size); err != nil {
+// appendBatch is appendOne for a batch.
+func (l *Log) appendBatch(ps [][]byte, sums []uint32, size, bytes int64) (lsn LSN, cuts uint64, err error) {
+	l.mu.Lock()
+	defer l.unlock()
+	if err = l.putBatch(ps, sums, size); err != nil {
+		return 0, 0, err
+	}
+	return l.publish(len(ps), bytes), l.cutCount.Load(), nil
+}
+
+// putBatch stores a batch's frames. Where one cannot be stored, those before it
+// are taken back.
+func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
+	if err = l.reserve(size); err != nil {
 		return err
 	}
 	start, linkOff, claimed := l.at, l.linkOff, l.claimed
+	whole := false
+	defer func() {
+		if whole {
+			return
+		}
+		// The frame that could not be stored is zero already, or is the next to be.
+		end := l.at.off + l.storing
+		l.at, l.linkOff, l.claimed, l.storing = start, linkOff, claimed, 0
+		if start.off < end && l.poison.Load() == nil {
+			if zerr := l.tail.clean(start.off, end-start.off); zerr != nil {
+				err = l.fail(zerr)
+			}
+		}
+	}()
 	for i, p := range ps {
 		f := frame.Frame{
 			Length: uint32(len(p)), PayloadCRC: sums[i],
 			Kind: frame.KindRecord, First: i == 0, Last: i == len(ps)-1,
 		}
-		if err := l.put(&f, p); err != nil {
-			end := l.at.off
-			l.at, l.linkOff, l.claimed = start, linkOff, claimed
-			if start.off < end && l.poison.Load() == nil {
-				if zerr := l.tail.clean(start.off, end-start.off); zerr != nil {
-					return l.fail(zerr)
-				}
-			}
+		if err = l.put(&f, p); err != nil {
 			return err
 		}
 	}
+	whole = true
 	return nil
 }
 
@@ -155,17 +193,22 @@ func (l *Log) checkLink() error {
 // caller holds mu and has reserved the room.
 func (l *Log) put(f *frame.Frame, p []byte) error {
 	f.LSN, f.Epoch = l.at.lsn, l.epoch
+	claimed := l.claimed
 	if f.Kind == frame.KindRecord {
 		f.LSN++
 		durable := LSN(l.durable.Load())
 		if f.Distance = frame.Distance(f.LSN, durable); f.Distance != 0 {
-			l.claimed = durable
+			claimed = durable
 		}
 	}
 	h, link := l.buf.Encode(f, l.tail.seed, l.at.link, l.at.off)
-	if err := l.tail.mem.Store(l.at.off, h, p); err != nil {
+	l.storing = f.Size()
+	err := l.tail.mem.Store(l.at.off, h, p)
+	l.storing = 0
+	if err != nil {
 		return l.unput(err, f.Size())
 	}
+	l.claimed = claimed
 	l.linkOff = l.at.off + frameLinkOffset
 	l.at.off += f.Size()
 	l.at.lsn, l.at.link, l.at.epoch = f.LSN, link, f.Epoch
@@ -173,14 +216,19 @@ func (l *Log) put(f *frame.Frame, p []byte) error {
 }
 
 // unput deals with a store that failed half way. Where the file is whole, the
-// filesystem had no room for a page (C8): the frame's bytes are zeroed and the
-// log goes on. Otherwise, or where even that fails, the log is poisoned.
+// filesystem had no room for a page (C8), or the payload, which lies in another
+// mapping, could not be read: the frame's bytes are zeroed and the log goes on.
+// Otherwise, or where even that fails, the log is poisoned.
 func (l *Log) unput(cause error, size int64) error {
 	if err := l.tail.file.Check(l.tail.expect); err != nil {
 		return l.fail(fmt.Errorf("%w (%w)", err, cause))
 	}
 	if err := l.tail.clean(l.at.off, size); err != nil {
 		return l.fail(cause)
+	}
+	var fault *durability.FaultError
+	if errors.As(cause, &fault) && fault.File != l.tail.file.Path() {
+		return fmt.Errorf("wal: the payload cannot be read, nothing was appended: %w", cause)
 	}
 	return fmt.Errorf("%w: %w", ErrNoSpace, cause)
 }

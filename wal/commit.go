@@ -73,10 +73,10 @@ func (l *Log) commit(ctx context.Context, lsn LSN, cuts uint64) error {
 			}
 			return ErrClosed
 		case lead && done == nil:
-			l.commits.finish(r, l.syncOnce())
+			l.lead(r)
 		case lead:
 			// The leader's context may end before its sync does.
-			go func() { l.commits.finish(r, l.syncOnce()) }()
+			go l.lead(r)
 		}
 		select {
 		case <-r.done:
@@ -87,6 +87,14 @@ func (l *Log) commit(ctx context.Context, lsn LSN, cuts uint64) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// lead syncs for all who wait for the round. It ends the round also where OnDurable
+// panics: those who wait look again what is durable, and one of them leads the next.
+func (l *Log) lead(r *round) {
+	var err error
+	defer func() { l.commits.finish(r, err) }()
+	err = l.syncOnce()
 }
 
 // join returns the round on its way, or a new one that the caller leads. A nil

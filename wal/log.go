@@ -47,6 +47,7 @@ type Log struct {
 	behind  bool   // a background sync catches up
 	resets  bool   // a Reset wants a segment: no appender may take one
 	buf     frame.Buffer
+	storing int64 // bytes of the frame that is being stored; not 0 behind a store only where that panicked
 
 	witness witness // syncMu guards it
 
@@ -146,11 +147,19 @@ func (l *Log) Close() error {
 	l.mu.Unlock()
 	l.stop()
 	l.work.Wait()
+	released := false
+	defer func() {
+		if !released { // OnDurable panicked
+			l.commits.end()
+			_ = l.release()
+		}
+	}()
 	err := l.checkpoint(true)
 	var full *noRoomError
 	if errors.Is(err, ErrPoisoned) || errors.As(err, &full) {
 		err = fmt.Errorf("wal: closed without a sync, durable up to LSN %d: %w", l.DurableLSN(), err)
 	}
+	released = true
 	l.commits.end()
 	return errors.Join(err, l.release())
 }

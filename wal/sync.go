@@ -39,7 +39,7 @@ func (l *Log) lookAgain() error {
 		return ErrClosed
 	}
 	if lead {
-		l.commits.finish(r, l.syncOnce())
+		l.lead(r)
 	}
 	<-r.done
 	if p := l.poison.Load(); p != nil {
