@@ -202,8 +202,8 @@ var cuts = []workload{
 // and behind it, at every event, with all that is not durable dropped, kept and
 // mixed, and kills the process there.
 func TestCrashAtEveryEventOfACut(t *testing.T) {
-	for _, w := range cuts {
-		for _, align := range aligns() {
+	for i, w := range cuts {
+		for _, align := range aligns(i) {
 			t.Run(fmt.Sprintf("%s/%d", w.name, align), func(t *testing.T) {
 				t.Parallel()
 				rng := newRand(newSeed(t))

@@ -93,8 +93,8 @@ func withMin(o wal.Options) wal.Options {
 }
 
 func TestCrashAtEveryEvent(t *testing.T) {
-	for _, w := range workloads {
-		for _, align := range aligns() {
+	for i, w := range workloads {
+		for _, align := range aligns(i) {
 			t.Run(fmt.Sprintf("%s/%d", w.name, align), func(t *testing.T) {
 				t.Parallel()
 				rng := newRand(newSeed(t))

@@ -3,7 +3,6 @@ package wal_test
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -193,7 +192,7 @@ func TestEveryByteFlipped(t *testing.T) {
 			count := map[wal.Verdict]int{}
 			step, begin := int64(1), int64(0)
 			if !thorough() {
-				step, begin = 3, rand.Int64N(3)
+				step, begin = 3, int64(newRand(newSeed(t)).IntN(3))
 			}
 			for _, span := range w.spans() {
 				for off := span[0] + begin; off < span[1]; off += step {
