@@ -20,14 +20,19 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// moments are the numbers of events after which a life is crashed: all of them,
-// and each sixth under the race detector, which makes all ten times as slow and
-// has nothing to find in what one goroutine does after another.
-func (f *life) moments() iter.Seq[int] {
-	step := 1
+// step is by how many events the moments lie apart at which a life is crashed: by
+// six under the race detector, which makes all ten times as slow and has nothing
+// to find in what one goroutine does after another.
+func (f *life) step() int {
 	if raceDetector && !thorough() {
-		step = 6
+		return 6
 	}
+	return 1
+}
+
+// moments are the numbers of events after which a life is crashed.
+func (f *life) moments() iter.Seq[int] {
+	step := f.step()
 	return func(yield func(int) bool) {
 		for at := 0; at <= f.rec.Len(); at += step {
 			if !yield(at) {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -286,18 +285,15 @@ func TestNeighbours(t *testing.T) {
 	for i, tg := range targets {
 		t.Run(tg.name, func(t *testing.T) {
 			t.Parallel()
-			rng, end := newRand(seed+uint64(i)), deadline(t, 2)
+			rng := newRand(seed + uint64(i))
 			count := make(map[string]int)
-			for round := 0; round == 0 || time.Now().Before(end); round++ {
+			for range rounds(t, 1, 2) {
 				for _, at := range rng.Perm(len(neighbourHarms)) {
 					m := harmMoments[rng.IntN(len(harmMoments))]
 					if tg.name == spareTarget {
 						m = spareMoments[rng.IntN(len(spareMoments))]
 					}
 					count[harmLife(t, rng, tg, neighbourHarms[at], m)]++
-					if round > 0 && time.Now().After(end) {
-						break
-					}
 				}
 			}
 			t.Logf("%d lives, by what the writer said: %v", sum(count), count)

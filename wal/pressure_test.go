@@ -78,7 +78,8 @@ func TestBackPressure(t *testing.T) {
 			wg.Go(p.commit)
 			wg.Go(p.cut)
 			most := 0
-			for end := deadline(t, 3); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			end := deadline(t, 3)
+			for ; !p.pressed() || time.Now().Before(end); time.Sleep(time.Millisecond) {
 				most = max(most, descriptorsIn(t, p.dir))
 			}
 			// Whatever waits now is woken by Close.
@@ -101,11 +102,16 @@ func TestBackPressure(t *testing.T) {
 			}
 			t.Logf("%d records, %d rotations, %d waits, %d cuts; %d looks at the directory: up to %d files ahead, %d of them with a temporary name",
 				st.Records, st.Rotations, st.Waits, st.Truncations, p.checked.Load(), p.most.Load(), p.temps.Load())
-			if p.checked.Load() == 0 || st.Waits == 0 || st.Truncations == 0 {
-				t.Errorf("nothing was under pressure")
-			}
 		})
 	}
+}
+
+// pressed reports whether there was enough of everything: appends that waited for
+// a segment, cuts, looks at the directory that count, and segments entered. All
+// who work go on until Close, so that it comes, on any machine.
+func (p *pressure) pressed() bool {
+	st := p.l.Stats()
+	return p.t.Failed() || st.Waits >= 8 && st.Truncations >= 5 && p.checked.Load() >= 8 && st.Rotations >= 20
 }
 
 // hook slows preparation down and looks at what it makes.

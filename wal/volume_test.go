@@ -155,8 +155,9 @@ func (v *volume) awaitDetached() {
 	}
 }
 
-// patience is how long a test waits for what comes at once on an idle machine.
-const patience = 30 * time.Second
+// patience is how long a test waits for what comes at once on an idle machine: it
+// only ends what hangs.
+const patience = 2 * time.Minute
 
 // fill fills the filesystem up and then leaves room for so many bytes.
 func (v *volume) fill(room int64) {
