@@ -198,10 +198,10 @@ var cuts = []workload{
 	}},
 }
 
-// TestCrashAtEveryEventOfACut crashes each of the cuts at every event, with all
-// that is not durable dropped, kept and mixed, and kills the process there; and
-// what comes before and behind a cut, at every sixth event: at every one where a
-// budget is set.
+// TestCrashAtEveryEventOfACut crashes each of the cuts, and what comes before and
+// behind it, at every event, with all that is not durable dropped, kept and mixed,
+// and kills the process there. Where no budget is set, these are the moments of a
+// life, and outside cuts each fourth of them.
 func TestCrashAtEveryEventOfACut(t *testing.T) {
 	for i, w := range cuts {
 		for _, align := range aligns(i) {
@@ -217,11 +217,11 @@ func TestCrashAtEveryEventOfACut(t *testing.T) {
 				f.wantFaithful()
 				f.stop()
 				or := newOracle(t, f.opts)
-				within := 0
+				within, outside := 0, 0
 				for at := range f.moments() {
 					if f.known(at).or != nil {
 						within++
-					} else if at%6 != 0 && !thorough() {
+					} else if outside++; outside%4 != 1 && !thorough() {
 						continue
 					}
 					f.crashes(at, 2, func(c crash) { or.check(c) })
@@ -237,7 +237,7 @@ func cutStates() int {
 	if thorough() {
 		return 300
 	}
-	return 30
+	return 25
 }
 
 // cutPoints bounds the crash points of one workload of cuts that are enumerated.
@@ -245,7 +245,7 @@ func cutPoints() int {
 	if thorough() {
 		return math.MaxInt
 	}
-	return 2
+	return 1
 }
 
 // withinCuts returns the crash points that lie within a cut.

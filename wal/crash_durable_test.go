@@ -26,7 +26,7 @@ func TestOpenReturnsWhatIsDurable(t *testing.T) {
 	t.Parallel()
 	rng := newRand(newSeed(t))
 	reopened, states := 0, 0
-	points := 3
+	points := 1
 	if thorough() {
 		points = 20
 	}

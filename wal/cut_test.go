@@ -264,7 +264,7 @@ func TestRecyclingLeavesOtherNamesAlone(t *testing.T) {
 	o.FillBytes = 4096 // as a segment was filled, so is the one that it becomes
 	l, dir := newTestLog(t, o)
 	appendRecords(t, l, 3, 20000)
-	backup := filepath.Join(t.TempDir(), "backup")
+	backup := filepath.Join(filepath.Dir(dir), "backup")
 	if err := os.Link(filepath.Join(dir, firstName), backup); err != nil {
 		t.Skipf("no hard links here: %v", err)
 	}

@@ -287,19 +287,23 @@ func TestNeighbours(t *testing.T) {
 			t.Parallel()
 			rng := newRand(seed + uint64(i))
 			count := make(map[string]int)
+			moments := harmMoments
+			if tg.name == spareTarget {
+				moments = spareMoments
+			}
 			for range rounds(t, 1, 2) {
 				for _, at := range rng.Perm(len(neighbourHarms)) {
-					m := harmMoments[rng.IntN(len(harmMoments))]
-					if tg.name == spareTarget {
-						m = spareMoments[rng.IntN(len(spareMoments))]
+					// Each harm is done to every other kind of file.
+					if (at+i)%2 == 0 || thorough() {
+						count[harmLife(t, rng, tg, neighbourHarms[at], moments[rng.IntN(len(moments))])]++
 					}
-					count[harmLife(t, rng, tg, neighbourHarms[at], m)]++
 				}
 			}
-			t.Logf("%d lives, by what the writer said: %v", sum(count), count)
-			if len(count) == 1 && count[notHarmed] > 0 {
-				t.Errorf("the file was never harmed")
+			// The moment may have passed each time, but does not for ever.
+			for sum(count) == count[notHarmed] && !t.Failed() {
+				count[harmLife(t, rng, tg, neighbourHarms[0], moments[rng.IntN(len(moments))])]++
 			}
+			t.Logf("%d lives, by what the writer said: %v", sum(count), count)
 		})
 	}
 }

@@ -317,7 +317,7 @@ func mountMemory(t *testing.T, size int) string {
 		cannotRun(t, fmt.Sprintf("mounting a tmpfs: %v", err))
 	}
 	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
+		if err := unmount(dir); err != nil {
 			t.Errorf("unmount %s: %v", dir, err)
 			_ = unix.Unmount(dir, unix.MNT_DETACH)
 		}

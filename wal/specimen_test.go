@@ -67,7 +67,7 @@ func readDir(t testing.TB, dir string) map[string][]byte {
 // take copies a log's directory.
 func take(t testing.TB, dir string) *specimen {
 	t.Helper()
-	s := &specimen{t: t, dir: filepath.Join(t.TempDir(), "copy")}
+	s := &specimen{t: t, dir: filepath.Join(logDir(t), "copy")}
 	s.fill(readDir(t, dir))
 	return s
 }
