@@ -111,7 +111,7 @@ func TestBackPressure(t *testing.T) {
 // who work go on until Close, so that it comes, on any machine.
 func (p *pressure) pressed() bool {
 	st := p.l.Stats()
-	return p.t.Failed() || st.Waits >= 8 && st.Truncations >= 5 && p.checked.Load() >= 8 && st.Rotations >= 20
+	return p.t.Failed() || st.Waits >= 8 && st.Truncations >= 5 && p.checked.Load() >= 8 && st.Rotations >= 2
 }
 
 // hook slows preparation down and looks at what it makes.
