@@ -242,10 +242,12 @@ func (p *pressure) commit() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(p.draw(5000))*time.Microsecond)
 		err = p.l.Commit(ctx, p.l.LastLSN())
 		cancel()
+		time.Sleep(time.Duration(p.draw(300)) * time.Microsecond) // where all is durable nothing waits
 	}
 }
 
-// cut cuts at both ends, and resets.
+// cut cuts at both ends, and resets, ever less often: a cut ends the filling of a
+// segment, and where that takes longer than cuts lie apart none is ever filled.
 func (p *pressure) cut() {
 	for err := error(nil); p.goesOn("cut", err, wal.ErrNotFound, wal.ErrTruncated); {
 		first, last := p.l.FirstLSN(), p.l.LastLSN()
@@ -261,7 +263,8 @@ func (p *pressure) cut() {
 		}
 		p.cuts.Add(1)
 		p.wantFewLeftovers()
-		time.Sleep(time.Duration(p.draw(30000)) * time.Microsecond)
+		pause := 1 + min(p.cuts.Load()/20, 20)
+		time.Sleep(time.Duration(pause*int64(p.draw(30000))) * time.Microsecond)
 	}
 }
 
