@@ -71,7 +71,7 @@ func TestVerifyLive(t *testing.T) {
 		defer close(done)
 		for n := int64(0); ; n++ {
 			// So much at a time: what is verified does not grow without end.
-			for n >= 100*(verified.Load()+1) {
+			for n >= 30*(verified.Load()+1) {
 				select {
 				case <-stop:
 					return
