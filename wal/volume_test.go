@@ -60,7 +60,7 @@ func newVolume(t *testing.T, kind volumeKind) *volume {
 	}
 	v.mount()
 	t.Cleanup(func() {
-		if err := unix.Unmount(v.dir, 0); err != nil && !errors.Is(err, unix.EINVAL) {
+		if err := unmount(v.dir); err != nil && !errors.Is(err, unix.EINVAL) {
 			t.Errorf("unmount %s: %v", v.dir, err)
 			_ = unix.Unmount(v.dir, unix.MNT_DETACH)
 		}
@@ -124,18 +124,22 @@ func (v *volume) remount() {
 	if v.mkfs == nil {
 		return
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		err := unix.Unmount(v.dir, 0)
-		if err == nil {
-			break
-		}
-		// A child that is being forked holds copies of descriptors for a moment.
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
-			v.t.Fatalf("unmount %s: %v", v.dir, err)
-		}
+	if err := unmount(v.dir); err != nil {
+		v.t.Fatalf("unmount %s: %v", v.dir, err)
 	}
 	v.awaitDetached()
 	v.mount()
+}
+
+// unmount unmounts a filesystem that nobody uses any more. A child that is being
+// forked for another test holds copies of descriptors for a moment.
+func unmount(dir string) error {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		err := unix.Unmount(dir, 0)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // awaitDetached waits until the loop device has let go of the image. A mount
@@ -155,8 +159,9 @@ func (v *volume) awaitDetached() {
 	}
 }
 
-// patience is how long a test waits for what comes at once on an idle machine.
-const patience = 30 * time.Second
+// patience is how long a test waits for what comes at once on an idle machine: it
+// only ends what hangs.
+const patience = 2 * time.Minute
 
 // fill fills the filesystem up and then leaves room for so many bytes.
 func (v *volume) fill(room int64) {
