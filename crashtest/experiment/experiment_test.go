@@ -37,7 +37,7 @@ func newScratch(t *testing.T) string {
 			t.Errorf("left behind: %v, %v", left, err)
 		}
 		var pids []string
-		for range 500 { // one that was killed may still be ending
+		for range 12_000 { // one that was killed may still be ending
 			if pids, err = experiment.Children(dir); err != nil || len(pids) == 0 {
 				break
 			}
@@ -72,8 +72,16 @@ func TestRun(t *testing.T) {
 				}
 				cannot(t, r.Why)
 			}
-			if r.Verdict != experiment.AsExpected && e.Name != "folio" {
+			switch {
+			case r.Verdict == experiment.TooNoisy:
+				// An honest answer, whatever else runs here. TestJudge holds what the
+				// judges are to say of which numbers.
+				t.Logf("%s after %d tries: %q", r.Verdict, r.Tries, r.Why)
+			case r.Verdict != experiment.AsExpected && e.Name != "folio":
 				t.Errorf("%s: %q", r.Verdict, r.Why)
+			}
+			if r.Measured == nil {
+				return
 			}
 			if len(r.NotRun) > 0 && os.Getenv("SEAWALL_CI") == "1" {
 				t.Errorf("must run in CI: %q", r.NotRun)
@@ -146,6 +154,10 @@ func TestTornOnDevice(t *testing.T) {
 		}
 	}
 	must(t, json.Unmarshal(out, &r))
+	if r.Verdict == experiment.TooNoisy {
+		t.Logf("%s: %q", r.Verdict, r.Why)
+		return
+	}
 	if r.Verdict != experiment.AsExpected || len(r.Measured.States) != 16 || !strings.Contains(r.Measured.Method, "below the filesystem") {
 		t.Errorf("%s", out)
 	}
@@ -194,7 +206,7 @@ func ownCgroups(t *testing.T) []string {
 	must(t, err)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	must(t, err)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		var left []string
 		for _, place := range experiment.CgroupPlaces(string(own), string(mounts)) {
 			dir, _, _ := strings.Cut(place, " ")
