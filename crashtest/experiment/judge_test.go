@@ -201,9 +201,14 @@ func TestTries(t *testing.T) {
 		tries   int
 		verdict experiment.Verdict
 	}{
-		{"e", 1, experiment.AsExpected}, {"d", 1, experiment.Differs}, {"c", 1, experiment.CannotRun},
-		{"ne", 2, experiment.AsExpected}, {"nd", 2, experiment.Differs}, {"Nne", 3, experiment.AsExpected},
-		{"nnn", 3, experiment.TooNoisy}, {"nNN", 3, experiment.TooNoisy},
+		{"e", 1, experiment.AsExpected},
+		{"d", 1, experiment.Differs},
+		{"c", 1, experiment.CannotRun},
+		{"ne", 2, experiment.AsExpected},
+		{"nd", 2, experiment.Differs},
+		{"Nne", 3, experiment.AsExpected},
+		{"nnn", 3, experiment.TooNoisy},
+		{"nNN", 3, experiment.TooNoisy},
 	} {
 		dir := t.TempDir()
 		r, err := experiment.Scripted(c.found).Run(t.Context(), experiment.Env{Dir: dir})
