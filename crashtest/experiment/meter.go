@@ -84,8 +84,8 @@ func metered(work func() error) (u Usage, err error) {
 }
 
 // reclaimedPages returns how many pages the kernel has reclaimed, read again
-// because it had reclaimed them, and moved, for everybody since it started; 0
-// where it does not tell.
+// because it had reclaimed them, moved, or dropped because somebody told it to, for
+// everybody since it started; 0 where it does not tell.
 func reclaimedPages() int64 {
 	text, err := os.ReadFile("/proc/vmstat")
 	if err != nil {
@@ -96,7 +96,7 @@ func reclaimedPages() int64 {
 		name, number, _ := bytes.Cut(bytes.TrimSpace(line), []byte(" "))
 		switch string(name) {
 		case "pgsteal_kswapd", "pgsteal_direct", "pgsteal_khugepaged", "pgsteal_proactive",
-			"workingset_refault_file", "pgmigrate_success":
+			"workingset_refault_file", "pgmigrate_success", "drop_pagecache": // the last one counts calls
 			n, _ := strconv.ParseInt(string(number), 10, 64) // 0 where it is no number
 			sum += n
 		}
