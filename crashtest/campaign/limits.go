@@ -107,6 +107,14 @@ func (r *Run) Over() bool {
 	return true
 }
 
+// Stopped returns why the campaign is over, or nothing.
+func (r *Run) Stopped() string {
+	if why := r.over.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
 // stop ends the campaign; the first reason counts.
 func (r *Run) stop(why string) { r.over.CompareAndSwap(nil, &why) }
 
