@@ -18,8 +18,8 @@ import (
 const patience = 20 * time.Second
 
 // aimPatience is the same for the way to an aim, once a life is at work: the
-// subject may not come there at all.
-const aimPatience = time.Second / 2
+// subject may not come there at all. The log's lives end by themselves then.
+const aimPatience = 5 * time.Second
 
 // crew is the lives that are lived in one process, each of a chain. The first one
 // may be aimed; the others die with it, blindly.
