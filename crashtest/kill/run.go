@@ -190,7 +190,7 @@ func (l *lab) round(ctx context.Context, chains []*chain, place Place, again boo
 		if i > 0 {
 			aim = ""
 		}
-		if err := c.next(aim, !l.aims.keep, again); err != nil {
+		if err = c.next(aim, !l.aims.keep, again); err != nil {
 			return false, err
 		}
 	}
@@ -210,7 +210,7 @@ func (l *lab) round(ctx context.Context, chains []*chain, place Place, again boo
 		}
 	}
 	for i, c := range chains {
-		if _, err := l.judge(c, deaths[i]); err != nil {
+		if _, err = l.judge(c, deaths[i]); err != nil {
 			return hit, err
 		}
 	}
