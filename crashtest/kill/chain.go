@@ -23,7 +23,8 @@ type chain struct {
 	lives  []Plan
 	known  campaign.Known // when the next life begins
 	killed bool
-	enough bool // the next life begins a fresh one
+	enough bool  // the next life begins a fresh one
+	met    Place // where the last kill was, by what it left
 }
 
 // newChain returns a chain that has not begun. Its choices follow from the seed.

@@ -50,7 +50,7 @@ func linesWorkload(early bool) func(*campaign.Life, func(string)) error {
 		}
 		defer f.Close()
 		end := int64(len(old))
-		for n, life := bytes.Count(old, []byte("\n")), 0; life < 2000; n, life = n+1, life+1 {
+		for n, life := bytes.Count(old, []byte("\n")), 0; life < 800; n, life = n+1, life+1 {
 			if early {
 				ack(fmt.Sprint(n))
 			}

@@ -119,8 +119,8 @@ var steps = map[Place][]struct {
 }
 
 // newPlan chooses a life, aimed at a place, or blind where there is none; at any
-// operation there, if it is not known which there are, and at the first, if the
-// life before has missed it. The first one of a chain is not aimed at recovery,
+// operation there, if it is not known which there are, and at one of the first, if
+// the life before has missed it. The first one of a chain is not aimed at recovery,
 // where there is nothing to recover: it is blind.
 func newPlan(rng *rand.Rand, place Place, anyOp, again, first bool) Plan {
 	p := Plan{Seed: rng.Uint64(), Look: rng.IntN(3) > 0}
@@ -139,6 +139,9 @@ func newPlan(rng *rand.Rand, place Place, anyOp, again, first bool) Plan {
 	a.Op, a.N = step.op, 1+rng.IntN(step.max)
 	if again {
 		a.Op, a.N = steps[place][0].op, 1
+		if place == Copy || place == Sync {
+			a.N = 3 // a kill counts when a record was appended before
+		}
 	}
 	if anyOp && place != Copy {
 		a.Op = 0

@@ -136,28 +136,34 @@ func (l *lab) worker(ctx context.Context) error {
 // crewRounds is how many processes a crew lives in, one after the other.
 const crewRounds = 10
 
+// mostTries is how often a place that was missed has its turn again at once.
+const mostTries = 2
+
 // crew lives the crew with that number. What it does follows from the campaign's
 // seed and the number, whoever else is at work: two of three of its processes are
 // aimed, at one place after the other, and each crew begins with other places, so
 // that the first few processes of a campaign come to all. A place that was missed
-// has its turn again at once, at the first of its steps.
+// has its turn again at once, at one of its first steps.
 func (l *lab) crew(ctx context.Context, number uint64) error {
 	rng := rand.New(rand.NewPCG(l.o.Seed, number+100))
 	chains := l.newCrew(rng, number)
 	missed := Place("")
-	for round, turn := 0, 0; round < crewRounds && !l.run.Over() && ctx.Err() == nil; round++ {
-		place, again := Place(""), false
-		if round%3 != 2 && !l.o.Blind && !l.o.isProgram() {
-			if place, again = missed, true; missed == "" {
-				place, again = l.aims.place(number, turn), false
-				turn++
-			}
+	for round, turn, tries := 0, 0, 0; round < crewRounds && !l.run.Over() && ctx.Err() == nil; round++ {
+		place, again := Place(""), missed != ""
+		switch {
+		case l.o.Blind || l.o.isProgram() || round%3 == 2 && !again:
+		case again:
+			place = missed
+			tries++
+		default:
+			place, tries = l.aims.place(number, turn), 0
+			turn++
 		}
 		hit, err := l.round(ctx, chains, place, again)
 		if err != nil {
 			return err
 		}
-		if missed = ""; !hit && !again {
+		if missed = ""; !hit && tries < mostTries {
 			missed = place
 		}
 	}
@@ -190,7 +196,7 @@ func (l *lab) round(ctx context.Context, chains []*chain, place Place, again boo
 		if i > 0 {
 			aim = ""
 		}
-		if err := c.next(aim, !l.aims.keep, again); err != nil {
+		if err = c.next(aim, !l.aims.keep, again); err != nil {
 			return false, err
 		}
 	}
@@ -210,11 +216,11 @@ func (l *lab) round(ctx context.Context, chains []*chain, place Place, again boo
 		}
 	}
 	for i, c := range chains {
-		if _, err := l.judge(c, deaths[i]); err != nil {
+		if _, err = l.judge(c, deaths[i]); err != nil {
 			return hit, err
 		}
 	}
-	return hit, nil
+	return hit && chains[0].met == place, nil
 }
 
 // judge verifies one death, counts it, and reports what is found.
@@ -235,6 +241,9 @@ func (l *lab) judge(c *chain, d death) (*campaign.Broken, error) {
 		if err := os.CopyFS(l.keepAs, os.DirFS(left)); err != nil {
 			return nil, err
 		}
+	}
+	if c.met = ""; v.counted {
+		c.met = v.kill.Place
 	}
 	switch {
 	case v.broken != nil:

@@ -16,7 +16,7 @@ const (
 	lifeStates = 4000 // of new content, until the next life is begun
 	rounds     = 24   // in each of which one moment of so many is looked at
 
-	firstNested = 100  // states of the tour, at most, until one is lived on from
+	firstNested = 20   // states of the tour, at most, until one is lived on from
 	nextNested  = 3000 // states from one that is lived on from to the next
 	deepNested  = 20   // the same in a nested life
 	nestedEach  = 10   // moments of a recovery, and as many behind it
@@ -28,7 +28,6 @@ func (e *explorer) explore() error {
 	if e.r.depth > 0 {
 		return e.nested()
 	}
-	e.nestIn = 1 + e.rng.IntN(firstNested)
 	seen := map[int]bool{}
 	visit := func(at int) error {
 		if seen[at] {
@@ -37,7 +36,11 @@ func (e *explorer) explore() error {
 		seen[at] = true
 		return e.moment(at)
 	}
-	for _, at := range e.tour() {
+	tour := e.tour()
+	for i, at := range tour {
+		if i == len(tour)*3/4 { // what shows without a nested life is told without one
+			e.nestIn = 1 + e.rng.IntN(firstNested)
+		}
 		if err := visit(at); err != nil {
 			return err
 		}
