@@ -54,6 +54,7 @@ var contradictions = map[string][][2]string{
 		{"states.5.device=n?n-", "the device has n?n-"},
 		{"states.5.dirty_pages=1", "1 are dirty"},
 		{"states.5.device=o-n- states.5.disturbed=1", "the device has o-n-"}, // nobody's sync loses a page
+		{"states.5.device=?-n- states.5.disturbed=1", "the device has ?-n-"},
 		{"states.5.device=nnn- states.5.tries=30 states.5.disturbed=14", "the device has nnn-"},
 		{"states.5.written_back=x...", "15 of 16 subsets"},
 		{"states=[]", "nothing was measured"},
@@ -119,7 +120,10 @@ var disturbances = map[string][][2]string{
 		{"rows.3.dirtied_bytes=0", "2 MiB"},
 		{"rows.3.most_dirtied_bytes=65536 rows.3.free_blocks=7", "only 7 pieces of memory"},
 	},
-	"torn": {{"states.5.device=nnn- states.5.dirty_pages=1 states.5.tries=30 states.5.disturbed=15", "in 15 of 30 tries"}},
+	"torn": {
+		{"states.5.device=nnn- states.5.dirty_pages=1 states.5.tries=30 states.5.disturbed=15", "in 15 of 30 tries"},
+		{"states.5.device=n?no states.5.disturbed=1", "in 1 of 1 tries"}, // read while it was written
+	},
 	"lazy": {
 		{"steps.0.cold_pages=1 steps.0.mapped_pages=1", "somebody else reads the file"},
 		{"steps.1.read_bytes=0", "read nothing from the device: somebody else has"},

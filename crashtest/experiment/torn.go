@@ -244,7 +244,7 @@ func (s tornState) contradicts() bool {
 		return true
 	}
 	for i := range s.Device {
-		if s.Device[i] == '?' || s.WrittenBack[i] == 'x' && s.Device[i] != 'n' {
+		if s.WrittenBack[i] == 'x' && s.Device[i] != 'n' {
 			return true
 		}
 	}
@@ -253,8 +253,9 @@ func (s tornState) contradicts() bool {
 
 // judge implements measurement. A state that was made once can be made. One that
 // never was says nothing where the guards were written back in half of the tries:
-// so were the batch's pages, which nobody here wrote. That a page which was written
-// back is not on the device, or is torn itself, nobody else can bring about.
+// so were the batch's pages, which nobody here wrote, or were just being written.
+// That a page which was written back is not on the device nobody else can bring
+// about.
 func (m *tornMeasured) judge() complaints {
 	var c complaints
 	made := make(map[string]bool)
