@@ -201,7 +201,7 @@ var cuts = []workload{
 // TestCrashAtEveryEventOfACut crashes each of the cuts, and what comes before and
 // behind it, at every event, with all that is not durable dropped, kept and mixed,
 // and kills the process there. Where no budget is set, these are the moments of a
-// life, and outside cuts each fourth of them.
+// life, and outside cuts each eighth of them.
 func TestCrashAtEveryEventOfACut(t *testing.T) {
 	for i, w := range cuts {
 		for _, align := range aligns(i) {
@@ -221,7 +221,7 @@ func TestCrashAtEveryEventOfACut(t *testing.T) {
 				for at := range f.moments() {
 					if f.known(at).or != nil {
 						within++
-					} else if outside++; outside%4 != 1 && !thorough() {
+					} else if outside++; outside%8 != 1 && !thorough() {
 						continue
 					}
 					f.crashes(at, 2, func(c crash) { or.check(c) })
@@ -237,7 +237,7 @@ func cutStates() int {
 	if thorough() {
 		return 300
 	}
-	return 25
+	return 15
 }
 
 // cutPoints bounds the crash points of one workload of cuts that are enumerated.
@@ -353,7 +353,7 @@ func TestCutThenTheSameAgain(t *testing.T) {
 	t.Parallel()
 	seed := newSeed(t)
 	states := 0
-	for round := range rounds(t, 2, 8) {
+	for round := range rounds(t, 1, 8) {
 		rng := newRand(seed + uint64(round))
 		o := withMin(wal.Options{SegmentsAhead: 1, Align: wal.Align(rng.IntN(3))})
 		f := newLife(t, o, rng)

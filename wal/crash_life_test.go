@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,40 +18,6 @@ import (
 	"github.com/seawall-wal/seawall/wal"
 	"github.com/seawall-wal/seawall/wal/frame"
 )
-
-// step is by how many events the moments lie apart at which a life is crashed: one
-// where a budget is set; otherwise three, which is less than the steps of a log
-// that matter take; and six under the race detector, which makes all ten times as
-// slow and has nothing to find in what one goroutine does after another.
-func (f *life) step() int {
-	switch {
-	case thorough():
-		return 1
-	case raceDetector:
-		return 6
-	}
-	return 3
-}
-
-// moments are the numbers of events after which a life is crashed: the first, the
-// last, and those between, at steps that begin elsewhere for each life.
-func (f *life) moments() iter.Seq[int] {
-	step := f.step()
-	return func(yield func(int) bool) {
-		last := f.rec.Len()
-		if !yield(0) {
-			return
-		}
-		for at := 1 + int(f.tag%uint64(step)); at < last; at += step {
-			if !yield(at) {
-				return
-			}
-		}
-		if last > 0 {
-			yield(last)
-		}
-	}
-}
 
 // tester is what a testing.TB and a *rapid.T have in common.
 type tester interface {

@@ -282,7 +282,7 @@ func TestFailedSyncIsNotRetriedInTheModel(t *testing.T) {
 	t.Parallel()
 	seed := newSeed(t)
 	states, reopened := 0, 0
-	for round := range rounds(t, 14, 6) {
+	for round := range rounds(t, 8, 6) {
 		rng := newRand(seed + uint64(round))
 		f := newLife(t, withMin(wal.Options{SegmentsAhead: 1, Align: wal.Align(rng.IntN(3))}), rng)
 		f.rec.LoseOnFailedSync()

@@ -193,7 +193,7 @@ func TestEveryByteFlipped(t *testing.T) {
 			count := map[wal.Verdict]int{}
 			step, begin := int64(1), int64(0)
 			if !thorough() {
-				step = 5
+				step = 9
 				begin = newRand(newSeed(t)).Int64N(step)
 			}
 			for _, span := range w.spans() {

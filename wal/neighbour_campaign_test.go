@@ -96,12 +96,12 @@ func TestTruncationCampaign(t *testing.T) {
 	count := make(map[string]int)
 	for i := range rounds(t, 8, 10) {
 		// A round has a seed of its own; that of round 0 is the test's.
-		seed := seed + uint64(i)
-		c := &campaignRound{t: t, rng: newRand(seed), spared: i%8 == 5}
-		outcome := c.run(seed)
+		own := seed + uint64(i)
+		c := &campaignRound{t: t, rng: newRand(own), spared: i%8 == 5}
+		outcome := c.run(own)
 		count[c.harm.name+": "+outcome]++
 		if t.Failed() {
-			t.Fatalf("this round alone: SEAWALL_SEED=%d", seed)
+			t.Fatalf("this round alone: SEAWALL_SEED=%d", own)
 		}
 	}
 	for _, s := range slices.Sorted(maps.Keys(count)) {

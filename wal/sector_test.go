@@ -144,6 +144,7 @@ func TestEverySectorZeroed(t *testing.T) {
 			w := study(tt.make(t))
 			w.t = t
 			then := readDir(t, w.dir)
+			n := 0
 			for _, name := range w.segments() {
 				data := then[name]
 				end := int64(frame.DataOffset)
@@ -163,7 +164,9 @@ func TestEverySectorZeroed(t *testing.T) {
 					if off == 0 && rep.Verdict != wal.Damaged {
 						t.Fatalf("%s: %v, and the header is gone", what, rep.Verdict)
 					}
-					w.openAgrees(what, rep)
+					if n++; n%3 == 1 || off == 0 || thorough() {
+						w.openAgrees(what, rep)
+					}
 				})
 			}
 		})
