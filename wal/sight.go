@@ -188,7 +188,7 @@ func (s *sight) faultOf(r recovery.Record, err error) error {
 // removed, renamed or replaced, or others have come.
 func (s *sight) moved() bool {
 	now := s.listing()
-	if s.gone || len(now) != len(s.files) {
+	if len(now) != len(s.files) {
 		return true
 	}
 	for i, c := range s.files {
@@ -289,6 +289,12 @@ func boardOf(b []byte) board {
 
 // disturbs reports whether the log was cut since b was read.
 func (b board) disturbs(before board) bool { return b.epoch != before.epoch || b.front != before.front }
+
+// exceeds reports whether the block that was read before says that the log
+// begins, or ends, behind where it was found to.
+func (b board) exceeds(r *recovery.Result, device bool) bool {
+	return r.Front < b.front || r.Tail.LSN < b.published(device)
+}
 
 // published returns the last record that must be found: the device need not
 // have more than what was synced.
