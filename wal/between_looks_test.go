@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seawall-wal/seawall/wal"
@@ -78,7 +79,7 @@ func (s *shifting) wasHeld(lsn wal.LSN, p []byte) (uint64, error) {
 	if !bytes.Equal(p, betweenRecord(generation, lsn)) {
 		return 0, fmt.Errorf("record %d of generation %d is not what was appended", lsn, generation)
 	}
-	for _, st := range s.states {
+	for _, st := range s.since() {
 		if g, ok := st.generations[lsn]; ok && g == generation {
 			return generation, nil
 		}
@@ -90,8 +91,9 @@ func (s *shifting) wasHeld(lsn wal.LSN, p []byte) (uint64, error) {
 // passes first may go before it comes to the end: the end may be a later one,
 // unless there was a cut at the end in between.
 func (s *shifting) wasSo(what string, first, last wal.LSN) error {
-	for i, st := range s.states {
-		for _, later := range s.states[i:] {
+	all := s.since()
+	for i, st := range all {
+		for _, later := range all[i:] {
 			if st.first == first && later.last == last && later.generation == st.generation {
 				return nil
 			}
@@ -102,7 +104,13 @@ func (s *shifting) wasSo(what string, first, last wal.LSN) error {
 
 // wasCut says whether an error is one that a cut explains.
 func (s *shifting) wasCut(err error) bool {
-	return errors.Is(err, wal.ErrTruncated) && (s.cuts > 0 || s.states[0].first != s.end().first)
+	if !errors.Is(err, wal.ErrTruncated) {
+		return false
+	}
+	all := s.since()
+	return slices.ContainsFunc(all, func(st betweenState) bool {
+		return st.first != all[0].first || st.generation != all[0].generation
+	})
 }
 
 func (s *shifting) verified(o wal.VerifyOptions) error {
@@ -181,7 +189,7 @@ func (s *shifting) gets(o *wal.LogReader, lsn wal.LSN) error {
 	case !errors.Is(err, wal.ErrTruncated) && !errors.Is(err, wal.ErrNotFound):
 		return err
 	}
-	for _, st := range s.states {
+	for _, st := range s.since() {
 		if lsn < st.first && errors.Is(err, wal.ErrTruncated) || lsn > st.last && errors.Is(err, wal.ErrNotFound) {
 			return nil
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -39,8 +40,9 @@ type shifting struct {
 	l          *wal.Log // nil while the log has no writer
 	generation uint64
 	held       map[wal.LSN]uint64
-	states     []betweenState
-	cuts       int // at the end
+
+	mu     sync.Mutex
+	states []betweenState
 }
 
 // newShifting makes a log of five segments whose first record is in the middle
@@ -57,19 +59,35 @@ func newShifting(t *testing.T, dir string) *shifting {
 // note notes what the log holds.
 func (s *shifting) note() {
 	st := betweenState{generation: s.generation, generations: make(map[wal.LSN]uint64)}
-	if s.l == nil {
-		s.states = append(s.states, s.states[len(s.states)-1])
-		return
-	}
 	st.first, st.last = s.l.FirstLSN(), s.l.LastLSN()
 	for lsn := st.first; lsn <= st.last; lsn++ {
 		st.generations[lsn] = s.held[lsn]
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.states = append(s.states, st)
 }
 
+// begin forgets all states but the last one, and expects those of the log that
+// are given as well.
+func (s *shifting) begin(expected ...betweenState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.states = append(s.states[len(s.states)-1:len(s.states):len(s.states)], expected...)
+}
+
+// since returns all states since the beginning.
+func (s *shifting) since() []betweenState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.states[:len(s.states):len(s.states)]
+}
+
 // end returns the last state.
-func (s *shifting) end() betweenState { return s.states[len(s.states)-1] }
+func (s *shifting) end() betweenState {
+	all := s.since()
+	return all[len(all)-1]
+}
 
 func (s *shifting) open() {
 	var err error
@@ -108,13 +126,11 @@ func (s *shifting) front(lsn wal.LSN) { s.did(s.l.TruncateFront(lsn)) }
 
 func (s *shifting) back(lsn wal.LSN) {
 	s.generation++
-	s.cuts++
 	s.did(s.l.TruncateBack(lsn))
 }
 
 func (s *shifting) reset(lsn wal.LSN) {
 	s.generation++
-	s.cuts++
 	s.did(s.l.Reset(lsn))
 }
 
@@ -202,7 +218,7 @@ func during(t *testing.T, live bool, at int, change func(*shifting), look betwee
 	if !live {
 		s.close()
 	}
-	s.states, s.cuts = s.states[len(s.states)-1:], 0
+	s.begin()
 	do := look.begin(s)
 	stop := &stopAt{at: int64(at), do: func() { change(s) }}
 	remove := durabilitytest.InjectDir(dir, stop.hook)
