@@ -176,8 +176,8 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if holds, err := o.holds(b.pic, n); err != nil || !holds {
-			return false, errors.Join(err, errWentOn)
+		if holds, herr := o.holds(b.pic, n); herr != nil || !holds {
+			return false, errors.Join(herr, errWentOn)
 		}
 		b.seen = n
 		if err = o.checkPlace(r); err != nil {

@@ -234,7 +234,7 @@ func (s *shifting) settled(o *wal.LogReader) error {
 	r := o.Reader(0)
 	for lsn := want.first; lsn <= want.last; lsn++ {
 		if !r.Next() || r.LSN() != lsn {
-			return fmt.Errorf("in the end: record %d was read for %d: %v", r.LSN(), lsn, r.Err())
+			return errors.Join(fmt.Errorf("in the end: record %d was read for %d", r.LSN(), lsn), r.Err())
 		}
 		if !bytes.Equal(r.Record(), betweenRecord(want.generations[lsn], lsn)) {
 			return fmt.Errorf("in the end: record %d is another one", lsn)

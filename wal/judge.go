@@ -111,6 +111,12 @@ func (o *LogReader) settle(res *recovery.Result, entries []entry, files []*judge
 	if err != nil {
 		return nil, err
 	}
+	if p.between {
+		if p.ahead, err = o.stamped(p.notice.next); err != nil {
+			o.release(p.tail)
+			return nil, err
+		}
+	}
 	// Behind all that was read, the heads that depict reads included.
 	complaint := complaintOf(res)
 	same := complaint != "" && complaint == o.complaint

@@ -119,6 +119,7 @@ func (k *look) once() (rep *Report, err error) {
 	if k.limit = math.MaxUint64; s.live && before.epoch != 0 {
 		k.limit = before.appended
 	}
+	settled := s.live || s.unsure != nil // the heads are, before they are judged
 	res, err := k.recover(s)
 	var handed *handError
 	switch {
@@ -135,7 +136,8 @@ func (k *look) once() (rep *Report, err error) {
 	if err == nil && live {
 		excuse(res, before.published(k.o.Device))
 	}
-	if err != nil || res.Verdict != recovery.Clean || live && before.exceeds(res, k.o.Device) {
+	if err != nil || res.Verdict != recovery.Clean || live && before.exceeds(res, k.o.Device) ||
+		!settled && now.disturbs(before) { // a writer came between two heads
 		var fault *durability.FaultError
 		if serr := s.shrunk(); serr != nil && !errors.As(err, &fault) {
 			return nil, serr

@@ -31,6 +31,7 @@ type picture struct {
 	// was opening the log, or had told of a cut that it had not made yet. What
 	// becomes of it need not show in the tail's block.
 	between bool
+	ahead   segmentHead // of the segment that the tail's block names; zero where it has no stamp
 }
 
 // agrees reports whether the picture still holds when the tail's block says n.
@@ -53,14 +54,22 @@ func (o *LogReader) holds(p *picture, n notice) (bool, error) {
 	if err != nil || st.Links == 0 {
 		return false, err
 	}
-	if n.next == 0 {
-		return true, nil
+	now, err := o.stamped(n.next)
+	return err == nil && now == p.ahead, err
+}
+
+// stamped returns the head of a segment, under whichever name, or zeros where it
+// has no stamp.
+func (o *LogReader) stamped(ordinal uint64) (segmentHead, error) {
+	if ordinal == 0 {
+		return segmentHead{}, nil
 	}
-	f, _, err := o.openHead(entry{name: tempName(n.next), ordinal: n.next, temp: true})
-	if err == nil {
-		return false, f.Close()
+	f, h, err := o.openHead(entry{name: tempName(ordinal), ordinal: ordinal, temp: true})
+	if err != nil {
+		return segmentHead{}, nil //nolint:nilerr // it is not there, or not stamped
 	}
-	return true, nil // not stamped, or not there
+	h.name = "" // it may get its final one
+	return h, f.Close()
 }
 
 // bounds returns the first and the last record that may be read.

@@ -94,6 +94,8 @@ type ledger struct {
 	err     error
 
 	met   map[uint64]struct{} // contents
+	dry   int                 // lives since one had a content that was new
+	fresh int                 // of met, when the last life ended
 	tally tally
 	plans int // lives in which each class has had its turn
 	notes []string
@@ -139,6 +141,7 @@ func (l *lab) enter(j *journal, done bool) error {
 		l.enterAll(next)
 		delete(g.waiting, g.turn)
 		g.turn++
+		l.countDry()
 	}
 	over := l.run.Over() || g.ended
 	if done || over {
@@ -148,6 +151,24 @@ func (l *lab) enter(j *journal, done bool) error {
 		return errOver
 	}
 	return nil
+}
+
+// mostDry is after how many lives without any new content a campaign by number of
+// states has made all that its subjects can come to. Lives of the log always have
+// some.
+const mostDry = 20
+
+// countDry ends a campaign that would not reach its number of states however many
+// lives it lived. The caller holds mu.
+func (l *lab) countDry() {
+	g := l.ledger
+	if g.dry++; len(g.met) > g.fresh {
+		g.dry, g.fresh = 0, len(g.met)
+	}
+	if l.opts.States > 0 && g.dry >= mostDry && !g.ended {
+		g.ended = true
+		l.run.Exhausted()
+	}
 }
 
 // enterRest enters, when all are done, what is left of a campaign that has ended
