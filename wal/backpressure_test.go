@@ -209,6 +209,27 @@ func TestCommitDoesNotWaitForAName(t *testing.T) {
 	}
 }
 
+// TestCloseAsksForANameAnew frees space and closes the log while an attempt to name
+// its last segment is under way that found none: another one is made.
+func TestCloseAsksForANameAnew(t *testing.T) {
+	t.Parallel()
+	dir := fastDir(t) + "/log"
+	l, err := wal.Open(dir, small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGate(t, dir, durability.OpRename)
+	appendRecords(t, l, 8, 9000)
+	g.await(1)
+	closed := startBlocked(t, "(*Log).Close", l.Close)
+	g.pass <- unix.ENOSPC
+	close(g.pass)
+	if err = <-closed; err != nil {
+		t.Errorf("close with room for the name: %v", err)
+	}
+	wantRecords(t, openLog(t, dir, small()), 1, 8, 9000)
+}
+
 // TestResetComesBeforeAppends has a Reset and appenders wait for one segment:
 // the Reset gets it.
 func TestResetComesBeforeAppends(t *testing.T) {

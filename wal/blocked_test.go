@@ -27,7 +27,7 @@ func isBlocked(goroutine, fn string) bool {
 			continue
 		}
 		switch head[2] {
-		case "select", "chan receive", "sync.Cond.Wait", "sync.Mutex.Lock", "semacquire":
+		case "select", "chan receive", "sync.Cond.Wait", "sync.Mutex.Lock", "sync.WaitGroup.Wait", "semacquire":
 			return strings.Contains(stack, fn)
 		}
 		return false

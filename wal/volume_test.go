@@ -180,8 +180,7 @@ func (v *volume) fill(room int64) {
 			size /= 2
 		}
 	}
-	v.sync()
-	v.cram("crumbs")
+	v.cramAll("crumbs")
 	if room > 0 {
 		if err := os.Remove(keep); err != nil {
 			v.t.Fatal(err)
@@ -190,16 +189,34 @@ func (v *volume) fill(room int64) {
 	}
 }
 
-// cram writes into a file until there is no room for a page.
-func (v *volume) cram(name string) {
+// cramAll writes into files until a commit of the filesystem leaves no room for a
+// page. What it holds back while a file is written, for blocks that are not
+// allocated yet and behind the file's end, it gives up when the file is synced and
+// closed, and what was freed it gives back when it commits.
+func (v *volume) cramAll(name string) {
+	v.t.Helper()
+	for i := range 20 {
+		v.sync()
+		if v.cram(fmt.Sprintf("%s%d", name, i)) == 0 {
+			return
+		}
+	}
+}
+
+// cram writes into a file until there is no room for a page, and returns how many
+// it wrote.
+func (v *volume) cram(name string) (pages int) {
 	v.t.Helper()
 	f, err := os.OpenFile(v.path(name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if errors.Is(err, unix.ENOSPC) {
-		return
+		return 0
 	}
 	page := bytes.Repeat([]byte{0xa5}, 4096)
 	for failed := 0; err == nil && failed < 2; {
 		n, werr := f.Write(page)
+		if n == len(page) {
+			pages, failed = pages+1, 0
+		}
 		if n < len(page) || werr != nil {
 			if !errors.Is(werr, unix.ENOSPC) {
 				v.t.Fatalf("filling %s: %v", v.name, werr)
@@ -213,6 +230,7 @@ func (v *volume) cram(name string) {
 	if cerr := f.Close(); err != nil || cerr != nil {
 		v.t.Fatalf("filling %s: %v, %v", v.name, err, cerr)
 	}
+	return pages
 }
 
 // occupy allocates blocks to a new file, or removes it again where there are
