@@ -50,7 +50,7 @@ func linesWorkload(early bool) func(*campaign.Life, func(string)) error {
 		}
 		defer f.Close()
 		end := int64(len(old))
-		for n, life := bytes.Count(old, []byte("\n")), 0; life < 800; n, life = n+1, life+1 {
+		for n, life := bytes.Count(old, []byte("\n")), 0; life < 300; n, life = n+1, life+1 {
 			if early {
 				ack(fmt.Sprint(n))
 			}
@@ -94,7 +94,7 @@ func linesCheck(dir string, acks []string) error {
 func TestLog(t *testing.T) {
 	t.Parallel()
 	seed := newSeed(t)
-	r, err := kill.Run(t.Context(), kill.Options{Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), States: int64(times(80, 1000)), All: true}})
+	r, err := kill.Run(t.Context(), kill.Options{Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), States: int64(times(40, 1000)), All: true}})
 	must(t, err)
 	for _, f := range r.Findings {
 		t.Errorf("%s %s: %s\nseawall crash replay %s", f.Kind, f.Clause, f.Summary, f.Token)
@@ -234,11 +234,11 @@ func mustReplay(t *testing.T, o kill.Options, f campaign.Finding) {
 func TestChecked(t *testing.T) {
 	t.Parallel()
 	r, err := kill.Run(t.Context(), kill.Options{
-		Limits:  campaign.Limits{Seed: newSeed(t), Dir: fastDir(t), States: 30},
+		Limits:  campaign.Limits{Seed: newSeed(t), Dir: fastDir(t), States: 60, Cores: 1},
 		Subject: subjects()["lines"],
 	})
 	must(t, err)
-	if len(r.Findings) > 0 || r.Distinct != 30 || r.Survival.Acked == 0 || r.Survival.Exact == 0 {
+	if len(r.Findings) > 0 || r.Distinct != 60 || r.Survival.Acked == 0 || r.Survival.Exact == 0 {
 		t.Errorf("%+v, %+v", r.Result, r.Survival)
 	}
 }

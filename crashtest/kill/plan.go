@@ -200,6 +200,13 @@ func (a *aims) place(crew uint64, turn int) Place {
 	return at(uint64(turn))
 }
 
+// has reports whether a place is aimed at still.
+func (a *aims) has(p Place) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Contains(a.list, p)
+}
+
 // hadTurns reports whether each of the places was aimed at often enough that it
 // would have been hit.
 func (a *aims) hadTurns() bool {

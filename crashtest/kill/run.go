@@ -163,7 +163,7 @@ func (l *lab) crew(ctx context.Context, number uint64) error {
 		if err != nil {
 			return err
 		}
-		if missed = ""; !hit && tries < mostTries {
+		if missed = ""; !hit && tries < mostTries && l.aims.has(place) {
 			missed = place
 		}
 	}
