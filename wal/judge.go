@@ -92,8 +92,8 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 	var p *picture
 	if err == nil {
 		p, err = o.settle(res, entries, open, live)
-	} else if o.disturbed(entries, open) {
-		err = errUnsettled
+	} else if disturbed, derr := o.disturbed(entries, open); derr != nil || disturbed {
+		return nil, unsettled(derr)
 	}
 	if err != nil {
 		return nil, refusal(o.path, err)
@@ -121,11 +121,22 @@ func (o *LogReader) settle(res *recovery.Result, entries []entry, files []*judge
 	complaint := complaintOf(res)
 	same := complaint != "" && complaint == o.complaint
 	o.complaint = complaint
-	if !same && o.disturbed(entries, files) {
+	if same {
+		return p, nil
+	}
+	if disturbed, err := o.disturbed(entries, files); err != nil || disturbed {
 		o.release(p.tail)
-		return nil, errUnsettled
+		return nil, unsettled(err)
 	}
 	return p, nil
+}
+
+// unsettled returns errUnsettled, or why it is not known whether that is so.
+func unsettled(err error) error {
+	if err != nil {
+		return err
+	}
+	return errUnsettled
 }
 
 // complaintOf puts damage into words that are the same as long as it is. A look
@@ -156,24 +167,33 @@ func excuseAppends(res *recovery.Result, files []*judgedFile) {
 
 // disturbed reports whether a file was removed, renamed, replaced or added since
 // it was listed, has another head, or a block that tells of a cut or a rotation.
-func (o *LogReader) disturbed(entries []entry, files []*judgedFile) bool {
+// Where that cannot be found out, for want of a descriptor, say, it is an error:
+// what is taken for a disturbance is looked at again.
+func (o *LogReader) disturbed(entries []entry, files []*judgedFile) (bool, error) {
 	now, err := listSegments(o.dir)
 	if err != nil || !slices.Equal(now, entries) {
-		return true
+		return true, err
 	}
 	for _, f := range files {
 		again := judgedFile{entry: f.entry}
-		if again.open(o.dir) != nil {
-			return true
+		err := again.open(o.dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
 		}
 		same, err := sameFile(f.file, again.file)
 		again.close()
-		if err != nil || !same || again.head != f.head || again.notice.epoch != f.notice.epoch ||
+		if err != nil {
+			return false, err
+		}
+		if !same || again.head != f.head || again.notice.epoch != f.notice.epoch ||
 			again.notice.next != f.notice.next || again.notice.front != f.notice.front {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }
 
 // sameFile reports whether both are the same file.
