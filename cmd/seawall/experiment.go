@@ -35,10 +35,10 @@ func experimentCommand(p *process) *cli.Command {
 			jsonFlag(),
 		},
 		Description: "Each experiment has a hypothesis, measures, shows a table and gives a\n" +
-			"verdict: as expected, differs, cannot run here, or, where others spoilt each\n" +
-			"of three measurements, too noisy to tell, with the reason. It is judged on\n" +
-			"counts of faults, bytes and signals; times are shown only. The exit code is\n" +
-			"1 where something differs, and 0 with the other verdicts.\n\n" +
+			"verdict: as expected, differs, cannot run here, or, where others spoilt\n" +
+			"each of three measurements, too noisy to tell, with the reason. It is\n" +
+			"judged on counts of faults, bytes and signals; times are shown only. The\n" +
+			"exit code is 1 where something differs, and 0 with the other verdicts.\n\n" +
 			experimentNames(),
 		Action: p.reporting(p.experiment),
 	}
