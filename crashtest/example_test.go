@@ -141,7 +141,7 @@ func Example_kill() {
 func TestCounter(t *testing.T) {
 	t.Parallel()
 	crashtest.Model(t, counter{syncDir: true}.subject(40), model.Options{
-		Limits: campaign.Limits{Seed: 1, States: 1500}, Depth: 1,
+		Limits: campaign.Limits{Seed: 1, States: 300}, Depth: 1,
 	})
 }
 

@@ -125,9 +125,6 @@ func (r *Run) Stopped() string {
 	return ""
 }
 
-// Exhausted ends a campaign whose subjects have no states left that are new.
-func (r *Run) Exhausted() { r.stop("exhausted") }
-
 // stop ends the campaign; the first reason counts.
 func (r *Run) stop(why string) { r.over.CompareAndSwap(nil, &why) }
 

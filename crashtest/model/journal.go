@@ -4,6 +4,7 @@ package model
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"time"
@@ -94,8 +95,7 @@ type ledger struct {
 	err     error
 
 	met   map[uint64]struct{} // contents
-	dry   int                 // lives since one had a content that was new
-	fresh int                 // of met, when the last life ended
+	dull  int                 // lives in a row that brought no new one
 	tally tally
 	plans int // lives in which each class has had its turn
 	notes []string
@@ -141,7 +141,6 @@ func (l *lab) enter(j *journal, done bool) error {
 		l.enterAll(next)
 		delete(g.waiting, g.turn)
 		g.turn++
-		l.countDry()
 	}
 	over := l.run.Over() || g.ended
 	if done || over {
@@ -151,24 +150,6 @@ func (l *lab) enter(j *journal, done bool) error {
 		return errOver
 	}
 	return nil
-}
-
-// mostDry is after how many lives without any new content a campaign by number of
-// states has made all that its subjects can come to. Lives of the log always have
-// some.
-const mostDry = 20
-
-// countDry ends a campaign that would not reach its number of states however many
-// lives it lived. The caller holds mu.
-func (l *lab) countDry() {
-	g := l.ledger
-	if g.dry++; len(g.met) > g.fresh {
-		g.dry, g.fresh = 0, len(g.met)
-	}
-	if l.opts.States > 0 && g.dry >= mostDry && !g.ended {
-		g.ended = true
-		l.run.Exhausted()
-	}
 }
 
 // enterRest enters, when all are done, what is left of a campaign that has ended
@@ -205,6 +186,8 @@ func (l *lab) enterOne(e *entry) {
 	case entryLife:
 		l.run.Live()
 		if e.depth == 0 {
+			g.dull++
+			l.dull()
 			t.operations += int64(e.n)
 			t.fewest = min(t.fewest, int64(e.n))
 			if t.fewest == 0 {
@@ -217,6 +200,9 @@ func (l *lab) enterOne(e *entry) {
 			g.met[e.n] = struct{}{}
 		}
 		more := int64(len(g.met) - before)
+		if more > 0 {
+			g.dull = 0
+		}
 		t.states++
 		t.made[e.class]++
 		t.distinct += more
@@ -240,6 +226,19 @@ func (l *lab) enterOne(e *entry) {
 		g.ended = l.run.Over() && l.run.Stopped() == "finding"
 	case entryFailed:
 		g.err, g.ended = errors.Join(g.err, e.err), true
+	}
+}
+
+// dullLives is how many lives in a row bring no new state until there are none.
+const dullLives = 50
+
+// dull ends a campaign that is to come to a number of states of which there are
+// not so many. The caller holds mu.
+func (l *lab) dull() {
+	g := l.ledger
+	if l.opts.States > 0 && g.dull > dullLives {
+		g.ended = true
+		g.notes = append(g.notes, fmt.Sprintf("%d states are all that there are: %d lives have brought no other", g.tally.distinct, dullLives))
 	}
 }
 
