@@ -41,8 +41,7 @@ type Result struct {
 	// Checks say by which way states were checked, where there are several.
 	Checks *Checks `json:"checks,omitempty"`
 
-	// Stopped says why it ended: budget, states, finding, interrupted,
-	// exhausted (there are no states left that are new) or done.
+	// Stopped says why it ended: budget, states, finding, interrupted or done.
 	Stopped string `json:"stopped"`
 
 	Findings []Finding `json:"findings"`
