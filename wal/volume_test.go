@@ -192,12 +192,14 @@ func (v *volume) fill(room int64) {
 // cramAll writes into files until a commit of the filesystem leaves no room for a
 // page. What it holds back while a file is written, for blocks that are not
 // allocated yet and behind the file's end, it gives up when the file is synced and
-// closed, and what was freed it gives back when it commits.
+// closed, and what was freed it gives back when it commits. A btrfs is filled once:
+// there a store into blocks of its own needs room too, for a moment, and where even
+// that is taken the kernel refuses it, which poisons a log (C6, C8).
 func (v *volume) cramAll(name string) {
 	v.t.Helper()
 	for i := range 20 {
 		v.sync()
-		if v.cram(fmt.Sprintf("%s%d", name, i)) == 0 {
+		if v.cram(fmt.Sprintf("%s%d", name, i)) == 0 || v.fs == "btrfs" {
 			return
 		}
 	}
@@ -215,7 +217,10 @@ func (v *volume) cram(name string) (pages int) {
 	for failed := 0; err == nil && failed < 2; {
 		n, werr := f.Write(page)
 		if n == len(page) {
-			pages, failed = pages+1, 0
+			pages++
+			if v.fs != "btrfs" {
+				failed = 0
+			}
 		}
 		if n < len(page) || werr != nil {
 			if !errors.Is(werr, unix.ENOSPC) {
