@@ -102,7 +102,7 @@ RACE_SKIP ?= TestScripts TestReadmeCommands TestFewDescriptors TestPermissionsMi
     TestCopiesOfManyMoments TestOpenBelievesTheDevice TestTruncationCampaign TestCrashRandom \
     TestNoNameBehindOneThatIsNotDurable TestAppendReopenRead TestCrash.*AtEveryEvent.* \
     TestCrashHoldsBackOne TestForce TestChangesDuringLooks TestLooksDuringChanges \
-    TestDeathThenPowerLoss TestOlderSegmentTorn TestHeads TestDirectory TestFrameDamage
+    TestDeathThenPowerLoss TestOlderSegmentTorn TestHeads TestEveryBitFlipped FuzzRecover TestDirectory TestFrameDamage
 empty :=
 RACE_SKIP_RE = $(subst $(empty) $(empty),|,$(strip $(RACE_SKIP)))
 

@@ -78,6 +78,8 @@ func (f *life) appendAtOnce(goroutines, each int, commit bool) {
 		})
 	}
 	wg.Wait()
+	f.mu.Lock() // a sync in the background may acknowledge still
+	defer f.mu.Unlock()
 	for i := range f.marks {
 		f.marks[i].records = records
 	}
