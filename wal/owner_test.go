@@ -190,6 +190,7 @@ func TestDirectoryHarmed(t *testing.T) {
 				if err = l.Sync(); err != nil {
 					t.Fatal(err)
 				}
+				awaitPrepared(t, l, dir) // a copy meets no name that is about to change
 				if err = h.do(dir); err != nil {
 					t.Fatal(err)
 				}
