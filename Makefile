@@ -91,12 +91,25 @@ crashtest: build ## crash the log for BUDGET or STATES, each of CAMPAIGNS, from 
 # Left out under the race detector: what starts hundreds of processes, or judges
 # thousands of states one after another. It is ten times as slow there, and has no
 # two goroutines that could race. `make race RACE_SKIP=` runs everything.
-RACE_SKIP ?= TestScripts|TestPlanted|TestPlantedDeep|TestLog|TestSparse|TestReplay|TestMomentIsCrash|TestKnown|TestExact|TestLives
+RACE_SKIP ?= TestScripts TestReadmeCommands TestFewDescriptors TestPermissionsMissing \
+    TestCompletionBash TestExact TestReplay TestLog TestChecked TestPlanted TestPlantedDeep \
+    TestExactCampaign TestTokens TestKeep TestMended TestSparse TestKnown TestCounter \
+    TestCounterKilled TestMomentIsCrash TestReadDirect TestFullDisks TestTruncatedUnderLook \
+    TestMachine TestCutExhaustively TestCrashThenTheSameAgain TestCutThenTheSameAgain \
+    TestCrashDuringRecovery TestCrashDuringRecoveryOfACut TestFailedSyncIsNotRetriedInTheModel \
+    TestCrashInTemporarySegments TestRecycledSegmentsBoundTheDirectory TestEveryCutPoint \
+    TestEverySectorZeroed TestOpenReturnsWhatIsDurable TestTrimReturnsWhatIsDurable \
+    TestCopiesOfManyMoments TestOpenBelievesTheDevice TestTruncationCampaign TestCrashRandom \
+    TestNoNameBehindOneThatIsNotDurable TestAppendReopenRead TestCrash.*AtEveryEvent.* \
+    TestCrashHoldsBackOne TestForce TestChangesDuringLooks TestLooksDuringChanges \
+    TestDeathThenPowerLoss TestOlderSegmentTorn TestHeads TestEveryBitFlipped FuzzRecover TestDirectory TestFrameDamage
+empty :=
+RACE_SKIP_RE = $(subst $(empty) $(empty),|,$(strip $(RACE_SKIP)))
 
 # The race detector lets every process sleep for a second before it ends.
 .PHONY: race
 race: ## run the tests of what runs at once under the race detector
-	GORACE=atexit_sleep_ms=0 CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) $(if $(RACE_SKIP),-skip '^($(RACE_SKIP))$$') -timeout 60m $(TESTFLAGS) ./...
+	GORACE=atexit_sleep_ms=0 CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) $(if $(RACE_SKIP_RE),-skip '^($(RACE_SKIP_RE))$$') -timeout 60m $(TESTFLAGS) ./...
 
 .PHONY: nightly
 nightly: ## run what chance and long budgets may find: seeds are new each time, BUDGET for each part

@@ -18,6 +18,8 @@
 // and package kill how processes are killed.
 // A finding fails the test, and prints a token; with that in the environment
 // variable SEAWALL_REPLAY, the same test shows the finding again, and nothing
-// else. The campaign's seed is new with each run, and is printed; SEAWALL_SEED
-// chooses one, SEAWALL_BUDGET how long it may take.
+// else. The campaign's seed is that of its options, or new with each run, and is
+// printed; SEAWALL_SEED chooses one, or a new one by the word random, and
+// SEAWALL_BUDGET how long it may take, whatever number of states the options have.
+// With a seed and a number of states, a test does the same each time.
 package crashtest

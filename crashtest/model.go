@@ -77,7 +77,9 @@ func replayModel(t testing.TB, token string, s campaign.Subject, o model.Options
 // limits completes limits from the environment.
 func limits(t testing.TB, l *campaign.Limits) {
 	t.Helper()
-	if s := os.Getenv("SEAWALL_SEED"); s != "" {
+	if s := os.Getenv("SEAWALL_SEED"); s == "random" {
+		l.Seed = uint64(rand.Uint32())
+	} else if s != "" {
 		seed, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
 			t.Fatalf("SEAWALL_SEED: %v", err)
@@ -91,7 +93,7 @@ func limits(t testing.TB, l *campaign.Limits) {
 		if err != nil {
 			t.Fatalf("SEAWALL_BUDGET: %v", err)
 		}
-		l.Budget = budget
+		l.Budget, l.States = budget, 0 // no number of states ends it before
 	} else if l.Budget == 0 && l.States == 0 {
 		l.Budget = defaultBudget
 	}

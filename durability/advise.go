@@ -109,12 +109,11 @@ func (m *Mapping) touch(off, n int64) (err error) {
 }
 
 // touchWrite adds zero to a word of every page of the range, atomically, so that
-// a store by somebody else is not undone. Under the race detector a fault in it
-// ends the process: see storeWord.
+// a store by somebody else is not undone.
 func (m *Mapping) touchWrite(off, n int64) (err error) {
 	defer caught(debug.SetPanicOnFault(true), "store", &err)
 	for at := off; at < off+n; at = pageCeil(at + 1) {
-		atomic.AddUint32((*uint32)(unsafe.Pointer(&m.store[at&^3])), 0)
+		storeNothing((*uint32)(unsafe.Pointer(&m.store[at&^3])))
 	}
 	return nil
 }

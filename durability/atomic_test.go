@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -163,9 +162,7 @@ func TestReplaceFails(t *testing.T) {
 // old or new, and new once the call has returned.
 func TestReplaceCrashes(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := newRand(t)
 	for _, c := range replacements {
 		t.Run(c.name, func(t *testing.T) {
 			r := durabilitytest.NewRecorder()

@@ -78,13 +78,21 @@ func TestNotMappedFault(t *testing.T) {
 func TestStat(t *testing.T) {
 	t.Parallel()
 	f := newFile(t, newDir(t, nil), "f", 3*page)
+	must(t, f.Sync())
 	must(t, os.Link(f.Path(), f.Path()+"2"))
-	fi, err := os.Stat(f.Path())
-	must(t, err)
-	sys := fi.Sys().(*syscall.Stat_t)
-	want := durability.Stat{Dev: sys.Dev, Ino: sys.Ino, Size: fi.Size(), Blocks: sys.Blocks, Links: 2}
+	ask := func() durability.Stat {
+		fi, err := os.Stat(f.Path())
+		must(t, err)
+		sys := fi.Sys().(*syscall.Stat_t)
+		return durability.Stat{Dev: sys.Dev, Ino: sys.Ino, Size: fi.Size(), Blocks: sys.Blocks, Links: 2}
+	}
+	want := ask()
 	got, err := f.Stat()
 	must(t, err)
+	// The filesystem may give blocks to the file, and take them, at any moment.
+	if later := ask(); got.Blocks >= min(want.Blocks, later.Blocks) && got.Blocks <= max(want.Blocks, later.Blocks) {
+		want.Blocks = got.Blocks
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Stat (-want +got):\n%s", diff)
 	}
@@ -205,27 +213,21 @@ func TestPageCache(t *testing.T) {
 	if fsys, err := f.Filesystem(); err != nil || !fsys.Durable {
 		t.Skipf("%s does not drop pages", fsys.Name)
 	}
+	p := make([]byte, 4*page)
+	read := func() error { _, err := f.ReadAt(p, 0); return err }
+	write := func() error { _, err := f.WriteAt([]byte("x"), 0); return err }
 	must(t, f.Sync())
-	pc, err := f.PageCache(0, 0)
-	must(t, err)
-	if pc.Known != durability.Known {
-		cannot(t, "needs cachestat(2): "+pc.Reason)
-	}
-	want := durability.PageCache{Known: durability.Known, Cached: 4}
-	if diff := cmp.Diff(want, pc); diff != "" {
-		t.Errorf("synced (-want +got):\n%s", diff)
-	}
-	if pc, err = f.PageCache(page, page); err != nil || pc.Cached != 1 {
-		t.Errorf("one page: %+v, %v", pc, err)
-	}
-	must(t, f.DropCache(0, 0))
-	if pc, err = f.PageCache(0, 0); err != nil || pc.Cached != 0 {
-		t.Errorf("dropped: %+v, %v", pc, err)
-	}
-	if _, err = f.WriteAt([]byte("x"), 0); err != nil {
-		t.Fatal(err)
-	}
-	if pc, err = f.PageCache(0, page); err != nil || pc.Dirty != 1 {
-		t.Errorf("written: %+v, %v, want one dirty page", pc, err)
+	pagesUntil(t, f, 0, 0, read, func(pc durability.PageCache) bool {
+		if pc.Dirty != 0 || pc.Writeback != 0 || pc.Cached > 4 {
+			t.Fatalf("synced and read: %+v, want up to four clean pages", pc)
+		}
+		return pc.Cached == 4
+	})
+	pagesUntil(t, f, page, page, read, func(pc durability.PageCache) bool { return pc.Cached == 1 })
+	dropped(t, f)
+	pagesUntil(t, f, 0, page, write, func(pc durability.PageCache) bool { return pc.Cached == 1 && pc.Dirty == 1 })
+	must(t, f.Sync())
+	if pc, err := f.PageCache(0, 0); err != nil || pc.Dirty != 0 || pc.Writeback != 0 {
+		t.Errorf("written and synced: %+v, %v", pc, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -132,6 +133,31 @@ func TestFaultSilent(t *testing.T) {
 	}
 }
 
+// unmapped returns the bytes of a mapping that is gone. Nobody else's mapping
+// can come to its address until the test ends: other tests, and the runtime, use
+// the same address space.
+func unmapped(t *testing.T) []byte {
+	t.Helper()
+	f := newFile(t, newDir(t, nil), "gone", page)
+	for {
+		gone := mapFile(t, f, page)
+		stale := gone.Bytes()
+		must(t, gone.Unmap())
+		at := unsafe.Pointer(unsafe.SliceData(stale))
+		const flags = unix.MAP_ANON | unix.MAP_PRIVATE | unix.MAP_FIXED_NOREPLACE
+		kept, err := unix.MmapPtr(-1, 0, at, uintptr(page), unix.PROT_NONE, flags)
+		if errors.Is(err, unix.EEXIST) {
+			continue // somebody was quicker
+		}
+		must(t, err)
+		t.Cleanup(func() { must(t, unix.MunmapPtr(kept, uintptr(page))) })
+		if kept != at {
+			t.Fatalf("the kernel has no MAP_FIXED_NOREPLACE: %p instead of %p", kept, at)
+		}
+		return stale
+	}
+}
+
 // TestGuardPassesOn checks that Guard returns errors and lets every panic
 // through that is not a fault of ours.
 func TestGuardPassesOn(t *testing.T) {
@@ -143,9 +169,7 @@ func TestGuardPassesOn(t *testing.T) {
 	foreign, err := unix.Mmap(-1, 0, int(page), unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	must(t, err)
 	t.Cleanup(func() { must(t, unix.Munmap(foreign)) })
-	gone := mapFile(t, newFile(t, newDir(t, nil), "gone", page), page)
-	stale := gone.Bytes()
-	must(t, gone.Unmap())
+	stale := unmapped(t)
 	value := &struct{ int }{1}
 	cases := []struct {
 		name string

@@ -51,7 +51,11 @@ type child struct {
 // latest.
 func startChild(t *testing.T, role, dir string, attr *syscall.SysProcAttr, wrap ...string) *child {
 	t.Helper()
-	binary := copyBinary(t)
+	binary, err := os.Executable()
+	must(t, err)
+	if attr != nil && attr.Credential != nil {
+		binary = copyBinary(t)
+	}
 	args := append(wrap, binary)
 	c := &child{Cmd: exec.Command(args[0], args[1:]...)}
 	c.Env = append(os.Environ(), childEnv+"="+role, childDir+"="+dir)

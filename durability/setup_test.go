@@ -2,7 +2,10 @@ package durability_test
 
 import (
 	"errors"
+	"hash/fnv"
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -22,6 +25,66 @@ func cannot(t testing.TB, why string) {
 		t.Fatal("must run in CI: " + why)
 	}
 	t.Skip(why)
+}
+
+// newRand returns a generator for the test's choices. By default they are the
+// same each time, and those of this test alone; SEAWALL_SEED, a number or the
+// word random, chooses others.
+func newRand(t testing.TB) *rand.Rand {
+	t.Helper()
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(t.Name())) // it never fails
+	seed := h.Sum64()
+	switch s := os.Getenv("SEAWALL_SEED"); s {
+	case "":
+	case "random":
+		seed = rand.Uint64()
+	default:
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("SEAWALL_SEED: %v", err)
+		}
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed: SEAWALL_SEED=%d", seed)
+		}
+	})
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// tries is how often a test asks again about pages that the kernel may write
+// back or drop on its own account, between two calls of the test: anybody may
+// call sync(2), and memory may be short. That this happens each time is no more
+// likely than that the machine does nothing else.
+const tries = 1000
+
+// pagesUntil does something, and asks the page cache about n bytes at off, until
+// the answer is one that nobody else's doing can have prevented.
+func pagesUntil(t testing.TB, f *durability.File, off, n int64, do func() error, ok func(durability.PageCache) bool) {
+	t.Helper()
+	var pc durability.PageCache
+	for range tries {
+		must(t, do())
+		var err error
+		pc, err = f.PageCache(off, n)
+		must(t, err)
+		if pc.Known != durability.Known {
+			cannot(t, "needs cachestat(2): "+pc.Reason)
+		}
+		if ok(pc) {
+			return
+		}
+	}
+	t.Errorf("%s [%d, +%d): after %d tries %+v", f.Name(), off, n, tries, pc)
+}
+
+// dropped drops a file from the page cache. A page that another processor still
+// holds for a moment stays, and is asked for again.
+func dropped(t testing.TB, f *durability.File) {
+	t.Helper()
+	pagesUntil(t, f, 0, 0, func() error { return f.DropCache(0, 0) },
+		func(pc durability.PageCache) bool { return pc.Cached == 0 })
 }
 
 // newDir opens a new directory that ends with the test.

@@ -209,6 +209,27 @@ func TestCommitDoesNotWaitForAName(t *testing.T) {
 	}
 }
 
+// TestCloseAsksForANameAnew frees space and closes the log while an attempt to name
+// its last segment is under way that found none: another one is made.
+func TestCloseAsksForANameAnew(t *testing.T) {
+	t.Parallel()
+	dir := fastDir(t) + "/log"
+	l, err := wal.Open(dir, small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGate(t, dir, durability.OpRename)
+	appendRecords(t, l, 8, 9000)
+	g.await(1)
+	closed := startBlocked(t, "(*Log).Close", l.Close)
+	g.pass <- unix.ENOSPC
+	close(g.pass)
+	if err = <-closed; err != nil {
+		t.Errorf("close with room for the name: %v", err)
+	}
+	wantRecords(t, openLog(t, dir, small()), 1, 8, 9000)
+}
+
 // TestResetComesBeforeAppends has a Reset and appenders wait for one segment:
 // the Reset gets it.
 func TestResetComesBeforeAppends(t *testing.T) {
@@ -296,13 +317,11 @@ func TestResetBehindManySegments(t *testing.T) {
 	for st := l.Stats(); st.Segments < wal.MaxUnsynced || st.Ready > 0; st = l.Stats() {
 		time.Sleep(100 * time.Microsecond)
 	}
-	wg.Go(func() {
-		if err := l.Reset(1000); err != nil {
-			t.Error(err)
-		}
-	})
-	time.Sleep(10 * time.Millisecond) // most probably the next one to sync
+	reset := startBlocked(t, "(*Log).Reset", func() error { return l.Reset(1000) })
 	close(g.pass)
+	if err := <-reset; err != nil {
+		t.Error(err)
+	}
 	wg.Wait()
 }
 
@@ -321,10 +340,11 @@ func TestSegmentsWithoutASyncAreBounded(t *testing.T) {
 	defer open()
 	// Those that are ahead when the bound is reached are entered still.
 	const most = wal.MaxUnsynced + wal.DefaultSegmentsAhead
-	for l.Stats().Segments < wal.MaxUnsynced {
+	for st := l.Stats(); st.Segments < wal.MaxUnsynced || st.Ready > 0; st = l.Stats() {
 		time.Sleep(100 * time.Microsecond)
 	}
-	for end := time.Now().Add(20 * time.Millisecond); time.Now().Before(end); {
+	// Nothing is left to go on in, and nothing may be prepared.
+	for range 50 {
 		n, fds := l.Stats().Segments, descriptorsIn(t, dir)
 		// Two of each, one of which is locked, with the prepared ones; the
 		// directory, the lock.

@@ -32,15 +32,15 @@ func benchDir(b *testing.B) string {
 	return b.TempDir()
 }
 
-// rounds is how often the two take turns.
-const rounds = 7
+// turns is how often the two take turns.
+const turns = 7
 
 // compare runs both in turn, each n operations a round, and reports.
 func compare(b *testing.B, n int, raw, log func(round, n int)) {
 	b.Helper()
 	var raws, logs []float64
 	for b.Loop() {
-		for r := range rounds {
+		for r := range turns {
 			begin := time.Now()
 			raw(r, n)
 			raws = append(raws, float64(time.Since(begin).Nanoseconds())/float64(n))

@@ -17,6 +17,7 @@ type besidePlace struct {
 	checked bool           // the place is one of pic's log
 	seen    notice         // of tail, when it was last looked at
 	seg     *besideSegment // acquired: the one that the cursor is in, or nil
+	told    bool           // behind the attempt to read, the block said the same as before
 
 	// Behind the record that was returned last, as it was found.
 	anchor  place
@@ -27,9 +28,19 @@ type besidePlace struct {
 }
 
 // fetch implements source.
+//
+// That a record is not where it should be is no damage yet. What else explains
+// it is a writer that is opening the log, whose block is still the one of its
+// predecessor, and no record needs to be found that only this one knew. So either
+// the writer is seen to keep the block up between two attempts (witnessed), or
+// the log is judged without a word of the writer's. How long that takes decides
+// nothing: a judgement counts only if nothing changed meanwhile.
 func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	wait := patience{o: o}
+	var seen bad
 	for {
+		seen.look(&r.beside)
+		r.beside.told = false
 		ok, err := o.tryFetch(r)
 		switch {
 		case ok:
@@ -42,8 +53,10 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 			err = aerr
 		case errors.Is(err, errWentOn):
 			if err = o.refresh(r.beside.pic); err == nil {
-				wait = patience{o: o} // that explains all that went before
-				err = ctx.Err()       // a log that somebody harms may go on so for ever
+				if p := o.now.Load(); p == nil || p.notice.epoch != r.beside.pic.notice.epoch {
+					wait = patience{o: o} // a cut explains all that went before
+				}
+				err = ctx.Err() // a log that somebody harms may go on so for ever
 			}
 		}
 		switch {
@@ -52,10 +65,17 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 			if s := r.beside.seg; s != nil {
 				s.forget()
 			}
-			damage := r.cur.damage(o.path, r.next, err)
+			damage := o.found(r, err)
 			r.cur.view = view{}
-			if err = wait.more(ctx); errors.Is(err, errImpatient) {
-				err = o.damaged(r, damage)
+			if seen.again(&r.beside) {
+				err = errImpatient
+			} else {
+				err = wait.more(ctx)
+			}
+			if errors.Is(err, errImpatient) {
+				if err = o.damaged(r, damage); err == nil {
+					wait = patience{o: o} // the log has gone on since it was judged
+				}
 			}
 			if err != nil {
 				return false, err
@@ -66,13 +86,67 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	}
 }
 
+// bad is an attempt to read a record that has to be there, by the word of a
+// writer that was seen at work, and is not.
+type bad struct {
+	is        bool
+	seen      notice // behind the attempt
+	witnessed bool   // a writer has kept its block up since
+}
+
+// look looks whether the writer has kept its block up since: one that is opening
+// the log stores nothing there before it is done, and then the front first, which
+// therefore does not count.
+func (a *bad) look(b *besidePlace) {
+	if !a.is || b.tail == nil {
+		return
+	}
+	n, err := loadNotice(b.tail.mem)
+	if err == nil && n.epoch == a.seen.epoch &&
+		(n.next != a.seen.next || n.appended > a.seen.appended || n.durable > a.seen.durable) {
+		a.witnessed = true
+	}
+}
+
+// again notes a failed attempt, and reports whether it is proved that what was
+// looked for is lost: the block that was kept up before the attempt says the same
+// behind it, in the epoch of an earlier one.
+func (a *bad) again(b *besidePlace) bool {
+	if !b.told || b.pic.judged || !b.pic.live {
+		return false
+	}
+	if a.is && a.witnessed && a.seen.epoch == b.seen.epoch {
+		return true
+	}
+	*a = bad{is: true, seen: b.seen}
+	return false
+}
+
+// found returns the error for what was found in place of a record.
+func (o *LogReader) found(r *Reader, err error) error {
+	b := &r.beside
+	if errors.Is(err, errUnsettled) && b.told {
+		if h := b.pic.find(r.next); h != nil {
+			return newCorruptError(o.path, []Damage{{
+				File: h.name, FirstLSN: r.next, LastLSN: r.next,
+				Reason: "missing: the segment's file is gone, or another one is in its place",
+			}})
+		}
+	}
+	return r.cur.damage(o.path, r.next, err)
+}
+
 // damaged returns the error for a record that nothing explains the loss of: what
 // the log was judged to have lost of it, or what was found in its place. The
 // judgement need not reach so far back; and where a segment is missing, nothing
-// was found.
+// was found. It returns nil where neither counts: what was found may be of another
+// moment than the block.
 func (o *LogReader) damaged(r *Reader, found error) error {
 	p := r.beside.pic
 	if p == nil || len(p.damage) == 0 {
+		if !r.beside.told {
+			return nil
+		}
 		return found
 	}
 	for i, d := range p.damage {
@@ -102,8 +176,8 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if !b.pic.agrees(n) {
-			return false, errWentOn
+		if holds, herr := o.holds(b.pic, n); herr != nil || !holds {
+			return false, errors.Join(herr, errWentOn)
 		}
 		b.seen = n
 		if err = o.checkPlace(r); err != nil {
@@ -133,6 +207,7 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 		return false, herr
 	}
 	if err != nil {
+		b.told = true
 		return false, err
 	}
 	r.rec = r.buf
@@ -318,8 +393,8 @@ func (o *LogReader) stillHolds(r *Reader) error {
 	if err != nil {
 		return err
 	}
-	if !b.pic.agrees(n) {
-		return errWentOn
+	if holds, err := o.holds(b.pic, n); err != nil || !holds {
+		return errors.Join(err, errWentOn)
 	}
 	b.seen = n
 	if first, _ := b.pic.bounds(n, r.durable); r.next < first {
@@ -366,8 +441,11 @@ func (o *LogReader) await(ctx context.Context, r *Reader) error {
 		}
 		if b.tail != nil {
 			n, err := loadNotice(b.tail.mem)
-			if err != nil || !b.pic.agrees(n) {
+			if err != nil {
 				return nil // fetch says it
+			}
+			if holds, err := o.holds(b.pic, n); err != nil || !holds {
+				return nil
 			}
 			if first, last := b.pic.bounds(n, r.durable); r.next <= last || r.next < first {
 				return nil

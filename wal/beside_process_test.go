@@ -32,6 +32,7 @@ type sightings struct {
 	Last      uint64 `json:"last"`
 	Error     string `json:"error"`
 
+	dir    string
 	enough bool
 }
 
@@ -39,7 +40,12 @@ type sightings struct {
 // something, too.
 func (s *sightings) truncated() {
 	s.Truncated++
-	if s.Records > 0 && !s.enough {
+	s.saw(s.Records > 0)
+}
+
+// saw says, once, that the reader has seen what there is to be seen.
+func (s *sightings) saw(enough bool) {
+	if enough && !s.enough {
 		s.enough = true
 		fmt.Println(sawBoth)
 	}
@@ -53,7 +59,7 @@ func runBesideReader(s string) int {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
-	var seen sightings
+	seen := sightings{dir: dir}
 	o, err := wal.OpenReader(dir)
 	if err == nil {
 		err = besideReaders[kind](ctx, o, &seen)
@@ -78,8 +84,9 @@ var besideReaders = map[string]func(context.Context, *wal.LogReader, *sightings)
 	"durable": func(ctx context.Context, o *wal.LogReader, s *sightings) error {
 		return s.follow(ctx, func() *wal.Reader { return o.Reader(0).Durable() })
 	},
-	"get":   besideGet,
-	"again": besideAgain,
+	"get":    besideGet,
+	"again":  besideAgain,
+	"reopen": besideReopen,
 }
 
 // sawBoth is what a process says that came upon records and cuts.
@@ -115,7 +122,7 @@ func (s *sightings) follow(ctx context.Context, reader func() *wal.Reader) error
 
 // besideGet gets records at random.
 func besideGet(ctx context.Context, o *wal.LogReader, s *sightings) error {
-	rng := newRand(uint64(os.Getpid()))
+	rng := newRand(1)
 	for ctx.Err() == nil {
 		first, last := o.FirstLSN(), o.LastLSN()
 		lsn := first + wal.LSN(rng.Uint64N(uint64(max(first, last)-first+1)))
@@ -141,20 +148,42 @@ func besideGet(ctx context.Context, o *wal.LogReader, s *sightings) error {
 // besideAgain reads from the front to the end, over and over.
 func besideAgain(ctx context.Context, o *wal.LogReader, s *sightings) error {
 	for ctx.Err() == nil {
-		r := o.Reader(0)
-		var run succession
-		var err error
-		for err == nil && ctx.Err() == nil && r.Next() {
-			err = run.add(r.LSN(), r.Record())
-		}
-		s.Records += run.records
-		if err = errors.Join(err, r.Close()); errors.Is(err, wal.ErrTruncated) {
-			s.truncated()
-		} else if err != nil {
+		if err := s.readAll(ctx, o); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// besideReopen is besideAgain with a LogReader of its own each time.
+func besideReopen(ctx context.Context, _ *wal.LogReader, s *sightings) error {
+	for n := 0; ctx.Err() == nil; n++ {
+		s.saw(s.Records > 0 && n >= 10)
+		o, err := wal.OpenReader(s.dir)
+		if err != nil {
+			return err
+		}
+		if err = errors.Join(s.readAll(ctx, o), o.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readAll reads from the front to the end.
+func (s *sightings) readAll(ctx context.Context, o *wal.LogReader) error {
+	r := o.Reader(0)
+	var run succession
+	var err error
+	for err == nil && ctx.Err() == nil && r.Next() {
+		err = run.add(r.LSN(), r.Record())
+	}
+	s.Records += run.records
+	if err = errors.Join(err, r.Close()); errors.Is(err, wal.ErrTruncated) {
+		s.truncated()
+		return nil
+	}
+	return err
 }
 
 // besideProcess is a reader in another process.
@@ -231,7 +260,15 @@ func (p *besideProcess) end() sightings {
 	return s
 }
 
-// TestReadersInOtherProcesses lets four of them read, each in its way, beside a
+// Steps of TestReadersInOtherProcesses's writer: so many, and then more, with
+// pauses, until each reader has come upon records and cuts; but no more than that.
+// Readers that do not get a turn see less, and nothing waits for them.
+const (
+	besideSteps = 5000
+	besideMost  = 4 * besideSteps
+)
+
+// TestReadersInOtherProcesses lets five of them read, each in its way, beside a
 // writer that cuts at both ends and resets its log all the while. Every record
 // says under which LSN, and in which generation, it was appended.
 func TestReadersInOtherProcesses(t *testing.T) {
@@ -243,7 +280,7 @@ func TestReadersInOtherProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	kinds := []string{"follow", "durable", "get", "again"}
+	kinds := []string{"follow", "durable", "get", "again", "reopen"}
 	var readers []*besideProcess
 	for _, kind := range kinds {
 		readers = append(readers, startBeside(t, kind, dir))
@@ -263,14 +300,14 @@ func TestReadersInOtherProcesses(t *testing.T) {
 	g := &generations{l: l}
 	rng := newRand(seed)
 	end := deadline(t, 10)
-	for i := 0; i < 5000 || time.Now().Before(end) || waiting.Load() > 0; i++ {
+	for i := 0; i < besideSteps || thorough() && time.Now().Before(end) || waiting.Load() > 0 && i < besideMost; i++ {
 		if err = g.step(rng.IntN(100), rng.Uint64()); err == nil && i%20 == 0 {
 			err = l.Sync()
 		}
 		if err != nil {
 			t.Fatalf("step %d: %v", i, err)
 		}
-		if i%500 == 0 || i > 5000 && i%20 == 0 {
+		if i%500 == 0 || i > besideSteps && i%20 == 0 {
 			time.Sleep(5 * time.Millisecond) // for those who follow to catch up, and wait
 		}
 	}

@@ -123,7 +123,7 @@ func TestSyncEvery(t *testing.T) {
 		for got := wal.LSN(0); got < 5*round; {
 			select {
 			case got = <-durable:
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("round %d: durable %d", round, got)
 			}
 		}

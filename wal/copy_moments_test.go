@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/seawall-wal/seawall/wal"
 )
@@ -169,11 +168,10 @@ func (m *moments) copy(rng *rand.Rand) map[string][]byte {
 func TestCopiesOfManyMoments(t *testing.T) {
 	t.Parallel()
 	rng := newRand(newSeed(t))
-	end := deadline(t, 6)
 	root := fastDir(t)
 	var m *moments
 	ends, records := make(map[string]int), 0
-	for n := 0; n < 60 || time.Now().Before(end); n++ {
+	for n := range rounds(t, 60, 6) {
 		if n%60 == 0 {
 			m = live(t, filepath.Join(root, fmt.Sprintf("log%d", n)), 40, rng)
 		}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -276,9 +275,8 @@ func TestCopiesBesideWriter(t *testing.T) {
 	root := fastDir(t)
 	dir, to := filepath.Join(root, "log"), filepath.Join(root, "copy")
 	notes := startBusyWriter(t, dir)
-	end := deadline(t, 4)
 	ends, records := make(map[string]int), 0
-	for n := 0; n < 5 || time.Now().Before(end); n++ {
+	for n := range rounds(t, 5, 4) {
 		before := notes.Load()
 		out, err := exec.Command("cp", "-r", dir, to).CombinedOutput()
 		if err != nil && !strings.Contains(string(out), "No such file") {

@@ -2,8 +2,8 @@ package wal_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
-	"time"
 
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
@@ -198,12 +198,13 @@ var cuts = []workload{
 	}},
 }
 
-// TestCrashAtEveryEventOfACut crashes each of the cuts, and what comes before
-// and behind it, at every event, with all that is not durable dropped, kept and
-// mixed, and kills the process there.
+// TestCrashAtEveryEventOfACut crashes each of the cuts, and what comes before and
+// behind it, at every event, with all that is not durable dropped, kept and mixed,
+// and kills the process there. Where no budget is set, these are the moments of a
+// life, and outside cuts each eighth of them.
 func TestCrashAtEveryEventOfACut(t *testing.T) {
-	for _, w := range cuts {
-		for _, align := range aligns() {
+	for i, w := range cuts {
+		for _, align := range aligns(i) {
 			t.Run(fmt.Sprintf("%s/%d", w.name, align), func(t *testing.T) {
 				t.Parallel()
 				rng := newRand(newSeed(t))
@@ -216,17 +217,46 @@ func TestCrashAtEveryEventOfACut(t *testing.T) {
 				f.wantFaithful()
 				f.stop()
 				or := newOracle(t, f.opts)
+				within, outside := 0, 0
 				for at := range f.moments() {
+					if f.known(at).or != nil {
+						within++
+					} else if outside++; outside%8 != 1 && !thorough() {
+						continue
+					}
 					f.crashes(at, 2, func(c crash) { or.check(c) })
 				}
-				or.report(fmt.Sprintf("%d events", f.rec.Len()))
+				or.report(fmt.Sprintf("%d events, %d within cuts", f.rec.Len(), within))
 			})
 		}
 	}
 }
 
 // cutStates bounds the states of one crash point of a cut that are enumerated.
-const cutStates = 300
+func cutStates() int {
+	if thorough() {
+		return 300
+	}
+	return 15
+}
+
+// cutPoints bounds the crash points of one workload of cuts that are enumerated.
+func cutPoints() int {
+	if thorough() {
+		return math.MaxInt
+	}
+	return 1
+}
+
+// withinCuts returns the crash points that lie within a cut.
+func (f *life) withinCuts() (points []int) {
+	for at := range f.moments() {
+		if f.known(at).or != nil {
+			points = append(points, at)
+		}
+	}
+	return points
+}
 
 // TestCutExhaustively enumerates, for each crash point within each cut, all
 // that power loss can leave: every subset of the unlinks, of the zeroed sectors,
@@ -234,29 +264,21 @@ const cutStates = 300
 // begins with the first ones and goes on with random ones.
 func TestCutExhaustively(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 15)
 	seed := newSeed(t)
 	points, whole, states, distinct := 0, 0, 0, 0
-	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
-		rng := newRand(seed + round)
-		for _, i := range rng.Perm(len(cuts)) {
-			w := cuts[i]
-			if states > 0 && time.Now().After(end) {
-				break
-			}
+	for round := range rounds(t, 1, 15) {
+		rng := newRand(seed + uint64(round))
+		for _, w := range cuts {
 			o := withMin(w.opts)
 			o.Align = wal.Align(rng.IntN(3))
 			f := newLife(t, o, rng)
 			w.run(f)
 			f.stop()
 			or := newOracle(t, f.opts)
-			for at := range f.moments() {
-				m := f.known(at)
-				if m.or == nil || or.states > 0 && time.Now().After(end) {
-					continue
-				}
+			within := f.withinCuts()
+			for _, i := range rng.Perm(len(within))[:min(len(within), cutPoints())] {
 				points++
-				if or.enumerate(f, at, m) {
+				if or.enumerate(f, within[i], f.known(within[i])) {
 					whole++
 				}
 			}
@@ -274,8 +296,8 @@ func (o *oracle) enumerate(f *life, at int, m mark) bool {
 	var all durabilitytest.Odometer
 	n := 0
 	for all.Next() {
-		if n++; n > cutStates {
-			f.crashes(at, cutStates/10, func(c crash) { o.check(c) })
+		if n++; n > cutStates() {
+			f.crashes(at, cutStates()/10, func(c crash) { o.check(c) })
 			return false
 		}
 		number := n
@@ -290,23 +312,26 @@ func (o *oracle) enumerate(f *life, at int, m mark) bool {
 // recovery, and what is done after it: two levels deep.
 func TestCrashDuringRecoveryOfACut(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 12)
 	seed := newSeed(t)
 	states, distinct := 0, 0
-	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
-		rng := newRand(seed + round)
-		w := cuts[rng.IntN(len(cuts))]
+	for round := range rounds(t, 6, 12) {
+		rng := newRand(seed + uint64(round))
+		w := cuts[(int(seed%1000)+round)%len(cuts)]
 		o := withMin(w.opts)
 		o.Align = wal.Align(rng.IntN(3))
 		f := newLife(t, o, rng)
 		w.run(f)
 		f.stop()
 		or := newOracle(t, f.opts)
+		most := 60
+		if thorough() {
+			most = 4000
+		}
 		for _, at := range rng.Perm(f.rec.Len() + 1) {
 			if f.known(at).or == nil {
 				continue
 			}
-			if round > 0 && time.Now().After(end) || or.states > 4000 {
+			if or.states > most {
 				break
 			}
 			f.crashes(at, 2, func(c crash) {
@@ -326,11 +351,10 @@ func TestCrashDuringRecoveryOfACut(t *testing.T) {
 // again.
 func TestCutThenTheSameAgain(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 8)
 	seed := newSeed(t)
 	states := 0
-	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
-		rng := newRand(seed + round)
+	for round := range rounds(t, 1, 8) {
+		rng := newRand(seed + uint64(round))
 		o := withMin(wal.Options{SegmentsAhead: 1, Align: wal.Align(rng.IntN(3))})
 		f := newLife(t, o, rng)
 		tag := f.tag
@@ -342,10 +366,7 @@ func TestCutThenTheSameAgain(t *testing.T) {
 		f.truncateBack(wal.LSN(rng.IntN(6)))
 		f.stop()
 		or := newOracle(t, o)
-		for at := from; at <= f.rec.Len(); at++ {
-			if round > 0 && time.Now().After(end) {
-				break
-			}
+		for at := from; at <= f.rec.Len(); at += f.step() {
 			f.crashes(at, 1, func(c crash) {
 				or.check(c)
 				g := or.goOnFrom(f, c)

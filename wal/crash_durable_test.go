@@ -26,6 +26,10 @@ func TestOpenReturnsWhatIsDurable(t *testing.T) {
 	t.Parallel()
 	rng := newRand(newSeed(t))
 	reopened, states := 0, 0
+	points := 1
+	if thorough() {
+		points = 20
+	}
 	for _, torn := range []bool{false, true} {
 		for at := range 32 {
 			f := newLife(t, withMin(wal.Options{SegmentsAhead: 1, Align: wal.Align(at % 3)}), rng)
@@ -46,7 +50,7 @@ func TestOpenReturnsWhatIsDurable(t *testing.T) {
 			f.sync()
 			f.stop()
 			or := newOracle(t, f.opts)
-			for range 20 {
+			for range points {
 				f.crashes(rng.IntN(f.rec.Len()+1), 1, func(c crash) { or.check(c) })
 			}
 			states += or.states

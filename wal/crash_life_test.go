@@ -5,94 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"testing"
-	"time"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
 	"github.com/seawall-wal/seawall/wal/frame"
 )
-
-// defaultBudget is how long all tests of this package that go on as long as
-// they are let run together; SEAWALL_BUDGET, a duration, replaces it. Where it
-// is set, tests that enumerate leave nothing out either.
-const defaultBudget = 8 * time.Second
-
-// deadline returns when a test ends that may take so many percent of the budget.
-func deadline(t testing.TB, percent int) time.Time {
-	t.Helper()
-	budget := defaultBudget
-	if s := os.Getenv("SEAWALL_BUDGET"); s != "" {
-		var err error
-		if budget, err = time.ParseDuration(s); err != nil {
-			t.Fatalf("SEAWALL_BUDGET: %v", err)
-		}
-	}
-	return time.Now().Add(budget * time.Duration(percent) / 100)
-}
-
-// thorough reports whether a budget is set, and nothing is to be left out.
-func thorough() bool { return os.Getenv("SEAWALL_BUDGET") != "" }
-
-// aligns returns the ways to align that a workload is enumerated under: all
-// where a budget is set, else one by chance.
-func aligns() []wal.Align {
-	all := []wal.Align{wal.AlignFrame, wal.AlignSector, wal.AlignFolio}
-	if thorough() {
-		return all
-	}
-	i := rand.IntN(len(all))
-	return all[i : i+1]
-}
-
-// moments are the numbers of events after which a life is crashed: all of them,
-// and each sixth under the race detector, which makes all ten times as slow and
-// has nothing to find in what one goroutine does after another.
-func (f *life) moments() iter.Seq[int] {
-	step := 1
-	if raceDetector && !thorough() {
-		step = 6
-	}
-	return func(yield func(int) bool) {
-		for at := 0; at <= f.rec.Len(); at += step {
-			if !yield(at) {
-				return
-			}
-		}
-	}
-}
-
-// newSeed returns a test's seed, from SEAWALL_SEED if that is set, and prints
-// it where the test fails.
-func newSeed(t testing.TB) uint64 {
-	t.Helper()
-	seed := rand.Uint64()
-	if s := os.Getenv("SEAWALL_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("SEAWALL_SEED: %v", err)
-		}
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("seed: SEAWALL_SEED=%d", seed)
-		}
-	})
-	return seed
-}
-
-// newRand returns a generator for a seed.
-func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 // tester is what a testing.TB and a *rapid.T have in common.
 type tester interface {
@@ -125,7 +50,8 @@ func fastDir(t tester) string {
 	return dir
 }
 
-// sumSeed makes the checksums of one run comparable.
+// sumSeed makes the checksums of one run comparable. It is another in each run,
+// which nothing depends on: the checksums are only compared.
 var sumSeed = maphash.MakeSeed()
 
 // written is a record that was handed to Append.

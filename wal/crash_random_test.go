@@ -98,11 +98,14 @@ func (f *life) change() {
 // recovers what the one before it left and goes on.
 func TestCrashRandom(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 25)
 	seed := newSeed(t)
 	states, distinct, lives := 0, 0, 0
-	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
-		rng := newRand(seed + round)
+	points := 8
+	if thorough() {
+		points = 30
+	}
+	for round := range rounds(t, 2, 25) {
+		rng := newRand(seed + uint64(round))
 		o := randomOptions(rng)
 		f := newLife(t, o, rng)
 		or := newOracle(t, o)
@@ -112,7 +115,7 @@ func TestCrashRandom(t *testing.T) {
 			f.work(4 + rng.IntN(30))
 			f.stop()
 			var next crash
-			for range 30 {
+			for range points {
 				f.crashes(rng.IntN(f.rec.Len()+1), 4, func(c crash) {
 					or.check(c)
 					if rng.IntN(40) == 0 || next.state == nil {
@@ -163,12 +166,15 @@ func TestCrashHoldsBackOne(t *testing.T) {
 	f.append(30)
 	f.stop()
 	or := newOracle(t, f.opts)
-	end := deadline(t, 10)
 	places := rng.Perm(f.rec.Len() + 1)
 	done := 0
-	for ; done < len(places) && time.Now().Before(end); done++ {
-		at := places[done]
-		for i := 0; i == 0 || time.Now().Before(end); i++ {
+	for n := range rounds(t, 15, 10) {
+		if n >= len(places) {
+			break
+		}
+		done++
+		at := places[n]
+		for i := 0; ; i++ {
 			hold := &durabilitytest.HoldBack{Index: i}
 			state := f.rec.Crash(f.root, at, hold)
 			if !hold.Hit() {
@@ -186,16 +192,19 @@ func TestCrashHoldsBackOne(t *testing.T) {
 // cut: what was behind them must not be chained to them again.
 func TestCrashThenTheSameAgain(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 10)
 	seed := newSeed(t)
 	states := 0
-	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
-		rng := newRand(seed + round)
+	points := 3
+	if thorough() {
+		points = 10
+	}
+	for round := range rounds(t, 2, 10) {
+		rng := newRand(seed + uint64(round))
 		o := withMin(wal.Options{SegmentsAhead: 1, Align: wal.Align(rng.IntN(3))})
 		f := newLife(t, o, rng)
 		f.open()
 		tag := f.tag
-		n := []int{3, 40}[rng.IntN(2)]
+		n := []int{3, 40}[round%2]
 		f.append(500)
 		f.sync()
 		for range n {
@@ -203,7 +212,7 @@ func TestCrashThenTheSameAgain(t *testing.T) {
 		}
 		f.stop()
 		or := newOracle(t, o)
-		for range 10 {
+		for range points {
 			at := f.rec.Len() - rng.IntN(2*n)
 			f.crashes(at, 2, func(c crash) {
 				or.check(c)

@@ -38,7 +38,7 @@ func forcedState(t *testing.T, align wal.Align) (durabilitytest.Files, mark) {
 // damaged as before, and refused, or it is the repaired one. Where it is still
 // damaged, another repair, or another crash in that, leads to the same end.
 func TestCrashForcedRepairAtEveryEvent(t *testing.T) {
-	for _, align := range aligns() {
+	for _, align := range aligns(0) {
 		t.Run(fmt.Sprint(align), func(t *testing.T) {
 			t.Parallel()
 			rng := newRand(newSeed(t))

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/seawall-wal/seawall/wal"
 )
@@ -93,8 +92,8 @@ func withMin(o wal.Options) wal.Options {
 }
 
 func TestCrashAtEveryEvent(t *testing.T) {
-	for _, w := range workloads {
-		for _, align := range aligns() {
+	for i, w := range workloads {
+		for _, align := range aligns(i) {
 			t.Run(fmt.Sprintf("%s/%d", w.name, align), func(t *testing.T) {
 				t.Parallel()
 				rng := newRand(newSeed(t))
@@ -118,21 +117,21 @@ func TestCrashAtEveryEvent(t *testing.T) {
 // the zeros behind the tail, both slots. Two levels deep, and three for a few.
 func TestCrashDuringRecovery(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 25)
 	seed := newSeed(t)
-	for round := uint64(0); round == 0 || time.Now().Before(end); round++ {
-		rng := newRand(seed + round)
-		w := workloads[1:][int(round)%(len(workloads)-1)]
+	for round := range rounds(t, len(workloads)-1, 25) {
+		rng := newRand(seed + uint64(round))
+		w := workloads[1:][round%(len(workloads)-1)]
 		o := withMin(w.opts)
 		o.Align = wal.Align(rng.IntN(3))
 		f := newLife(t, o, rng)
 		w.run(f)
 		f.stop()
 		or := newOracle(t, f.opts)
-		for range 12 {
-			if round > 0 && time.Now().After(end) {
-				break
-			}
+		places := 3
+		if thorough() {
+			places = 12
+		}
+		for range places {
 			f.crashes(1+rng.IntN(f.rec.Len()), 1, func(c crash) {
 				if rng.IntN(3) == 0 {
 					or.nest(f.opts, c, rng, 1+rng.IntN(2))

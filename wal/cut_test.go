@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/seawall-wal/seawall/wal"
 )
@@ -146,8 +145,8 @@ func TestCutsBesideAppends(t *testing.T) {
 					}
 				})
 			}
-			end, steps := deadline(t, 4), 0
-			for i := 0; i < 60 || time.Now().Before(end); i++ {
+			steps := 0
+			for i := range rounds(t, 60, 4) {
 				steps++
 				first, last := l.FirstLSN(), l.LastLSN()
 				switch i % 4 {
@@ -261,9 +260,11 @@ func TestTruncateBackKeepsPreparedSegments(t *testing.T) {
 // TestRecyclingLeavesOtherNamesAlone gives the first segment a second name, as
 // a backup by hard links does, and truncates it away: the backup keeps its bytes.
 func TestRecyclingLeavesOtherNamesAlone(t *testing.T) {
-	l, dir := newTestLog(t, small())
+	o := small()
+	o.FillBytes = 4096 // as a segment was filled, so is the one that it becomes
+	l, dir := newTestLog(t, o)
 	appendRecords(t, l, 3, 20000)
-	backup := filepath.Join(t.TempDir(), "backup")
+	backup := filepath.Join(filepath.Dir(dir), "backup")
 	if err := os.Link(filepath.Join(dir, firstName), backup); err != nil {
 		t.Skipf("no hard links here: %v", err)
 	}
@@ -286,25 +287,37 @@ func TestRecyclingLeavesOtherNamesAlone(t *testing.T) {
 	}
 }
 
-// TestRecycledSegmentsBoundTheDirectory lets 10,000 segments go through a log
-// of 4: the directory holds what SegmentsAhead and one spare segment explain,
-// all the time, and recovery finds nothing but the newest records.
+// TestRecycledSegmentsBoundTheDirectory lets 1,000 segments, ten times as many
+// where a budget is set, go through a log of 4: the directory holds what
+// SegmentsAhead and one spare segment explain, all the time, and recovery finds
+// nothing but the newest records. Behind the first half the cuts wait for the
+// preparer, so that it finds what each of them leaves.
 func TestRecycledSegmentsBoundTheDirectory(t *testing.T) {
 	t.Parallel()
-	const segments, kept, ahead = 10_000, 4, 2
+	const kept, ahead = 4, 2
+	segments := wal.LSN(1000)
+	if thorough() {
+		segments = 10_000
+	}
 	dir := filepath.Join(fastDir(t), "log")
 	o := small()
-	o.SegmentsAhead = ahead
+	o.SegmentsAhead, o.FillBytes = ahead, 4096
 	l, err := wal.Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	rec := make([]byte, l.MaxRecordBytes()) // one fills a segment
-	most := 0
-	for i := range wal.LSN(segments) {
+	most, before := 0, uint64(0)
+	for i := range segments {
 		copy(rec, record(i+1, 64))
 		if _, err = l.Append(rec); err != nil {
 			t.Fatal(err)
+		}
+		if i >= segments/2 {
+			awaitReady(t, l, dir, ahead)
+		}
+		if i == segments/2+1 { // the spare of the cut before this one was there
+			before = l.Stats().Recycled
 		}
 		if i+1 > kept {
 			if err = l.TruncateFront(i + 2 - kept); err != nil {
@@ -326,8 +339,8 @@ func TestRecycledSegmentsBoundTheDirectory(t *testing.T) {
 	}
 	s := l.Stats()
 	t.Logf("%d rotations, %d segments prepared, %d of them recycled; at most %d files", s.Rotations, s.Prepared, s.Recycled, most)
-	if s.Recycled < segments/10 { // which one the preparer finds depends on who is faster
-		t.Errorf("%d of %d segments were recycled", s.Recycled, segments)
+	if want := uint64(segments/2 - 2); s.Recycled-before < want {
+		t.Errorf("%d segments were recycled behind a wait for the preparer, want %d", s.Recycled-before, want)
 	}
 	killed := takeLive(t, l, dir)
 	if err = l.Close(); err != nil {
@@ -335,7 +348,7 @@ func TestRecycledSegmentsBoundTheDirectory(t *testing.T) {
 	}
 	for _, d := range []string{killed.dir, dir} {
 		l = openLog(t, d, o)
-		for lsn := wal.LSN(segments - kept + 1); lsn <= segments; lsn++ {
+		for lsn := segments - kept + 1; lsn <= segments; lsn++ {
 			if p, err := l.Get(lsn); err != nil || !bytes.Equal(p[:64], record(lsn, 64)) {
 				t.Fatalf("get of %d: %v", lsn, err)
 			}

@@ -3,6 +3,7 @@ package wal_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -83,10 +84,19 @@ func failWithin(t *testing.T, seed uint64, flt *faults, cut func(*life) (func() 
 		becomes(&next)
 		m.or = &next
 	})
-	remove := durabilitytest.InjectDir(f.root, flt.hook)
+	// The segment that is prepared once the cut lets go is no part of it.
+	done := make(chan struct{})
+	remove := durabilitytest.InjectDir(f.root, func(c *durabilitytest.Call) error {
+		if c.Phase == durability.Before && (c.Op == durability.OpCreate || c.Op == durability.OpRename) &&
+			(strings.HasSuffix(c.Name, ".tmp") && c.NewName == "" || strings.HasSuffix(c.NewName, ".tmp")) {
+			<-done
+		}
+		return flt.hook(c)
+	})
 	defer remove()
 	err := do()
 	where, hit := flt.has()
+	close(done)
 	poisoned := errors.Is(err, wal.ErrPoisoned)
 	if err != nil && (!hit || !poisoned || !errors.Is(err, unix.EIO)) {
 		t.Fatalf("%s failed: %v", where, err)

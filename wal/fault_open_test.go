@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -126,11 +125,10 @@ func wantFiles(t *testing.T, root string, want durabilitytest.Files, when string
 // the device.
 func TestOpenBelievesTheDevice(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 8)
 	seed := newSeed(t)
 	differed, states := 0, 0
-	for round := uint64(0); round < 4 || time.Now().Before(end); round++ {
-		rng := newRand(seed + round)
+	for round := range rounds(t, 4, 8) {
+		rng := newRand(seed + uint64(round))
 		o := randomOptions(rng)
 		f := newLife(t, o, rng)
 		f.open()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -169,16 +170,24 @@ func TestNoRoomForANameAtTheEnd(t *testing.T) {
 		match: func(c *durabilitytest.Call) bool { return c.Op == durability.OpRename },
 		err:   unix.ENOSPC, all: true, phase: durability.Before,
 	}
-	remove := durabilitytest.InjectDir(dir, f.hook)
+	// A segment that is refused its name before it is entered is discarded: the
+	// answer comes when the log has gone on in it.
+	entered := make(chan struct{})
+	remove := durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
+		if f.match(c) {
+			<-entered
+		}
+		return f.hook(c)
+	})
 	defer remove()
+	open := sync.OnceFunc(func() { close(entered) })
+	defer open()
 	for l.Segments()[len(l.Segments())-1].FirstLSN == 1 {
-		if _, err = l.Append(record(l.LastLSN()+1, 9000)); err != nil && !errors.Is(err, wal.ErrNoSpace) {
+		if _, err = l.Append(record(l.LastLSN()+1, 9000)); err != nil {
 			t.Fatal(err)
 		}
-		if err != nil {
-			time.Sleep(100 * time.Microsecond)
-		}
 	}
+	open()
 	last := l.LastLSN()
 	if err = l.Close(); !errors.Is(err, wal.ErrNoSpace) || errors.Is(err, wal.ErrPoisoned) {
 		t.Fatalf("close: %v", err)

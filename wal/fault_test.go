@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -281,14 +280,10 @@ func wantReopened(t *testing.T, dir string, durable wal.LSN, where string) {
 // not rest on them.
 func TestFailedSyncIsNotRetriedInTheModel(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 6)
 	seed := newSeed(t)
 	states, reopened := 0, 0
-	for round := range uint64(1000) {
-		if round >= 14 && time.Now().After(end) {
-			break
-		}
-		rng := newRand(seed + round)
+	for round := range rounds(t, 8, 6) {
+		rng := newRand(seed + uint64(round))
 		f := newLife(t, withMin(wal.Options{SegmentsAhead: 1, Align: wal.Align(rng.IntN(3))}), rng)
 		f.rec.LoseOnFailedSync()
 		flt := &faults{

@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -103,21 +102,31 @@ func InspectWith(path string, o InspectOptions) (_ *Inspection, err error) {
 		o.Columns = defaultColumns
 	}
 	for n := 1; ; n++ {
-		in, err := inspectOnce(path, d, o, n < maxLooks)
+		in, err := inspectOnce(path, d, o)
 		if !errors.Is(err, errAgain) {
 			return in, err
+		}
+		if n >= maxLooks {
+			return nil, fmt.Errorf("wal: %s is cut faster than it can be looked at: look again when its writer has less to do", path)
 		}
 		time.Sleep(min(lookPause<<n, 20*lookPause))
 	}
 }
 
-// inspectOnce looks once, or returns errAgain where again is set and a writer
-// changed files meanwhile in a way that looks like damage.
-func inspectOnce(path string, d *durability.Dir, o InspectOptions, again bool) (_ *Inspection, err error) {
+// inspectOnce looks once, or returns errAgain where the log was cut meanwhile, or
+// files were changed in a way that looks like damage. Heads are read one after
+// the other: what a cut leaves in some of them, and takes from others, was never
+// so at one moment. The writer tells of a cut in the readers' block before it
+// removes a file, and renames one before it wipes it; so block, and where there
+// is damage names and files, are looked at before and behind.
+func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspection, err error) {
 	s, err := openSight(d, false)
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err != nil {
 		return nil, err
+	}
+	if s.gone {
+		return nil, errAgain
 	}
 	if err = s.holdsLog(path); err != nil {
 		return nil, err
@@ -125,13 +134,12 @@ func inspectOnce(path string, d *durability.Dir, o InspectOptions, again bool) (
 	x := &inspecting{sight: s, in: &Inspection{Dir: path, Damage: []Damage{}, Segments: []SegmentInspected{}}}
 	// Before anything is read, which brings pages in.
 	err = x.lookAtPages(o.Columns)
+	before := x.boards()
 	if err == nil {
 		err = x.survey()
 	}
-	if err != nil || x.res.Verdict != recovery.Clean {
-		if again && s.moved() {
-			return nil, errAgain
-		}
+	if x.boards().disturbs(before) || (err != nil || x.res.Verdict != recovery.Clean || x.board.front > x.res.Front) && s.moved() {
+		return nil, errAgain
 	}
 	if err != nil {
 		return nil, refusal(path, err)
@@ -188,11 +196,17 @@ func (x *inspecting) survey() (err error) {
 		noteAllMissing(x.res)
 	}
 	for _, h := range x.heads {
-		if len(h.head) == frame.DataOffset && !bytes.Equal(h.head[frame.StampOffset:][:frame.StampBytes], make([]byte, frame.StampBytes)) {
-			x.board = x.board.later(boardOf(h.head[frame.BoardOffset:]))
-		}
+		x.board = x.board.later(boardIn(h.head))
 	}
 	return nil
+}
+
+// boards is sight.board that brings no page in.
+func (x *inspecting) boards() (top board) {
+	for _, h := range x.heads {
+		top = top.later(h.board())
+	}
+	return top
 }
 
 // records fills in what heads and the readers' block say of the records.

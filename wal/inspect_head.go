@@ -33,26 +33,52 @@ func (h *headFile) Head() ([]byte, error) {
 	// brought in.
 	_ = unix.Fadvise(h.file.Fd(), 0, 0, unix.FADV_RANDOM) // a hint
 	head := make([]byte, min(h.size, frame.DataOffset))
-	for off := int64(0); off < int64(len(head)); {
+	if err := h.read(head, 0); err != nil {
+		return nil, err
+	}
+	h.head = head
+	return h.head, nil
+}
+
+// read reads all of p.
+func (h *headFile) read(p []byte, at int64) error {
+	for off, to := at, at+int64(len(p)); off < to; {
 		page := int64(pageSize)
-		end := min((off/page+1)*page, int64(len(head)))
+		end := min((off/page+1)*page, to)
 		var err error
 		n := 0
 		if h.isIn(off) {
-			n, err = h.file.ReadAt(head[off:end], off)
+			n, err = h.file.ReadAt(p[off-at:end-at], off)
 		} else {
-			n, _, err = h.file.ReadDirect(head[off:end], off)
+			n, _, err = h.file.ReadDirect(p[off-at:end-at], off)
 		}
 		if n < int(end-off) {
 			if err == nil || isEOF(err) {
 				err = errShorter
 			}
-			return nil, fmt.Errorf("wal: read %s at offset %d: %w", h.file.Path(), off+int64(n), err)
+			return fmt.Errorf("wal: read %s at offset %d: %w", h.file.Path(), off+int64(n), err)
 		}
 		off = end
 	}
-	h.head = head
-	return h.head, nil
+	return nil
+}
+
+// board is cachedFile.board that brings no page in.
+func (h *headFile) board() board {
+	head := make([]byte, frame.BoardOffset+frame.BoardBytes)
+	if h.read(head[frame.StampOffset:], frame.StampOffset) != nil {
+		return board{}
+	}
+	return boardIn(head)
+}
+
+// boardIn returns the readers' block of a segment with that head, or zeros where
+// it has no stamp.
+func boardIn(head []byte) board {
+	if len(head) < frame.BoardOffset+frame.BoardBytes || recovery.LastNonzero(head[frame.StampOffset:][:frame.StampBytes]) == 0 {
+		return board{}
+	}
+	return boardOf(head[frame.BoardOffset:])
 }
 
 // isIn reports whether the page at off was in memory, or may have been.

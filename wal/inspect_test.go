@@ -148,7 +148,7 @@ func onDevice(t *testing.T, dir string) bool {
 // TestInspectBringsNothingIn drops a log from the page cache: Inspect shows that,
 // tells what it can, and leaves it so.
 func TestInspectBringsNothingIn(t *testing.T) {
-	l, dir := newTestLog(t, wal.Options{SegmentBytes: 1 << 20})
+	l, dir := newDiskLog(t, wal.Options{SegmentBytes: 1 << 20})
 	appendRecords(t, l, 300, 6000)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)

@@ -13,11 +13,48 @@ import (
 )
 
 // judge judges the log as Open would, from what the page cache holds and as far
-// back as it takes to know where it ends. Where that is not clean, it returns
-// errUnsettled if anything was changed meanwhile: a process that is stopped in
-// the middle finds files that were cut, removed and used again since, however
-// long it looks. The caller holds mu.
-func (o *LogReader) judge(live bool) (*picture, error) {
+// back as it takes to know where it ends. It returns errUnsettled where what it
+// read may be of different moments. The caller holds mu, and releases the
+// picture's tail.
+//
+// # Why that is enough
+//
+// A process that is stopped between two steps finds files that were cut, removed,
+// renamed and used again since, however fast it is otherwise. So a judgement, a
+// clean one too, counts only if nothing of this was told of between the opening
+// of the files and the end of the judgement (disturbed). Each change is seen
+// there by what the writer does before it changes a byte or a name that was
+// judged:
+//
+//   - TruncateFront raises front in the tail's block before it removes a file, or
+//     renames it and only then wipes it. Where the tail was opened behind that, the
+//     name of the file is gone, and it never comes back: ordinals before the
+//     front are not used again.
+//   - TruncateBack raises the epoch in the blocks of the old tail and the new one
+//     before it removes a file or zeroes a byte. A file that was removed and made
+//     again under its name is another inode: the one that is held open is not
+//     given to another file.
+//   - Reset raises the epoch in the block of the old tail, and sets next there.
+//   - A rotation sets next in the block of the old tail. Where that was opened
+//     behind it, the next segment's stamp was there when the files were opened, or
+//     its name was not listed, and is now.
+//   - An Open of another writer that cuts a torn tail or saves what is damaged
+//     holds the lock; it ends with a block that says what it did. Whoever found no
+//     writer asks the lock again behind the judgement.
+//   - What was prepared, or got its name, shows in the names.
+//
+// What happens behind the judgement changes the block of the tail, which a picture
+// that was judged is compared with each time that it is used.
+//
+// Appends, and syncs, are no disturbance: all that was published before the files
+// were judged must have been found. excuse takes back what only they explain.
+//
+// A log that is damaged and that its writer cuts without a pause would never
+// settle. Each judgement makes a listing of its own, and what one finds missing or
+// cut because of a change lies before that change: the next one cannot have
+// the very same complaint in the same epoch. So two in a row with the same damage
+// count, disturbed or not.
+func (o *LogReader) judge(live bool) (_ *picture, err error) {
 	known, err := o.knownUUID()
 	if err != nil {
 		return nil, err
@@ -52,37 +89,111 @@ func (o *LogReader) judge(live bool) (*picture, error) {
 		res, err = judgeFiles(known, files, recovery.Options{})
 		return err
 	})
-	if (err != nil || res.Verdict != recovery.Clean) && o.disturbed(entries, open) {
-		return nil, errUnsettled
+	var p *picture
+	if err == nil {
+		p, err = o.settle(res, entries, open, live)
+	} else if disturbed, derr := o.disturbed(entries, open); derr != nil || disturbed {
+		return nil, unsettled(derr)
 	}
 	if err != nil {
 		return nil, refusal(o.path, err)
 	}
-	return o.depict(res, open, live)
+	return p, nil
+}
+
+// settle makes a picture of a judgement that nothing disturbed, or that the one
+// before confirms.
+func (o *LogReader) settle(res *recovery.Result, entries []entry, files []*judgedFile, live bool) (*picture, error) {
+	if live {
+		excuseAppends(res, files)
+	}
+	p, err := o.depict(res, files, live)
+	if err != nil {
+		return nil, err
+	}
+	if p.between {
+		if p.ahead, err = o.stamped(p.notice.next); err != nil {
+			o.release(p.tail)
+			return nil, err
+		}
+	}
+	// Behind all that was read, the heads that depict reads included.
+	complaint := complaintOf(res)
+	same := complaint != "" && complaint == o.complaint
+	o.complaint = complaint
+	if same {
+		return p, nil
+	}
+	if disturbed, err := o.disturbed(entries, files); err != nil || disturbed {
+		o.release(p.tail)
+		return nil, unsettled(err)
+	}
+	return p, nil
+}
+
+// unsettled returns errUnsettled, or why it is not known whether that is so.
+func unsettled(err error) error {
+	if err != nil {
+		return err
+	}
+	return errUnsettled
+}
+
+// complaintOf puts damage into words that are the same as long as it is. A look
+// that is not damaged has none.
+func complaintOf(res *recovery.Result) string {
+	if res.Verdict != recovery.Damaged {
+		return ""
+	}
+	words := fmt.Sprintln(res.Epoch)
+	for _, d := range res.Damage {
+		words += fmt.Sprintln(d.File, d.Offset, d.First, d.Reason)
+	}
+	return words
+}
+
+// excuseAppends takes back what appends explain that came behind the opening of
+// the files: a record in the making, and the claim of one that the records
+// before it, which were not there when they were looked for, are durable.
+func excuseAppends(res *recovery.Result, files []*judgedFile) {
+	if res.Tail.File < 0 {
+		return
+	}
+	f := files[res.Tail.File]
+	if now, err := f.block(); err == nil && now != f.notice {
+		excuse(res, f.notice.appended)
+	}
 }
 
 // disturbed reports whether a file was removed, renamed, replaced or added since
 // it was listed, has another head, or a block that tells of a cut or a rotation.
-// The writer tells of each before it changes what was there.
-func (o *LogReader) disturbed(entries []entry, files []*judgedFile) bool {
+// Where that cannot be found out, for want of a descriptor, say, it is an error:
+// what is taken for a disturbance is looked at again.
+func (o *LogReader) disturbed(entries []entry, files []*judgedFile) (bool, error) {
 	now, err := listSegments(o.dir)
 	if err != nil || !slices.Equal(now, entries) {
-		return true
+		return true, err
 	}
 	for _, f := range files {
-		var again judgedFile
-		again.entry = f.entry
-		if again.open(o.dir) != nil {
-			return true
+		again := judgedFile{entry: f.entry}
+		err := again.open(o.dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
 		}
 		same, err := sameFile(f.file, again.file)
 		again.close()
-		if err != nil || !same || again.head != f.head || again.notice.epoch != f.notice.epoch ||
+		if err != nil {
+			return false, err
+		}
+		if !same || again.head != f.head || again.notice.epoch != f.notice.epoch ||
 			again.notice.next != f.notice.next || again.notice.front != f.notice.front {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }
 
 // sameFile reports whether both are the same file.
@@ -136,6 +247,7 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 			return nil, err
 		}
 		p.notice = f.notice
+		p.between = live && f.notice.next != 0
 		break
 	}
 	return p, nil
@@ -173,15 +285,7 @@ func (f *judgedFile) open(dir *durability.Dir) (err error) {
 	if f.file, err = dir.Open(f.name, false); err != nil {
 		return err
 	}
-	b := make([]byte, frame.BoardBytes)
-	// Behind the end of a file that was truncated the mapping has zeros, too.
-	if _, rerr := f.file.ReadAt(b, frame.BoardOffset); rerr == nil || isEOF(rerr) {
-		word := func(off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
-		f.notice = notice{
-			epoch: word(frame.BoardEpoch), next: word(frame.BoardNext), front: LSN(word(frame.BoardFront)),
-			appended: LSN(word(frame.BoardAppended)), durable: LSN(word(frame.BoardDurable)),
-		}
-	}
+	f.notice, _ = f.block()
 	if _, err = f.file.ReadAt(f.head[:], 0); err == nil || isEOF(err) {
 		f.size, err = f.file.Size()
 	}
@@ -189,6 +293,20 @@ func (f *judgedFile) open(dir *durability.Dir) (err error) {
 		f.close()
 	}
 	return err
+}
+
+// block reads the file's readers' block.
+func (f *judgedFile) block() (notice, error) {
+	b := make([]byte, frame.BoardBytes)
+	// Behind the end of a file that was truncated the mapping has zeros, too.
+	if _, err := f.file.ReadAt(b, frame.BoardOffset); err != nil && !isEOF(err) {
+		return notice{}, err
+	}
+	word := func(off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
+	return notice{
+		epoch: word(frame.BoardEpoch), next: word(frame.BoardNext), front: LSN(word(frame.BoardFront)),
+		appended: LSN(word(frame.BoardAppended)), durable: LSN(word(frame.BoardDurable)),
+	}, nil
 }
 
 // Head implements recovery.Bytes.

@@ -97,14 +97,14 @@ func runKillWriter(s string) int {
 // was not appended.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 12)
 	seed := newSeed(t)
 	rng := newRand(seed)
 	dir := filepath.Join(t.TempDir(), "log")
 	var lives []wal.LSN // the last record of each
 	lives = append(lives, 0)
 	total, torn := 0, 0
-	for life := 1; life < 4 || time.Now().Before(end); life++ {
+	for i := range rounds(t, 3, 12) {
+		life := i + 1
 		began := lives[life-1]
 		acked := killOne(t, dir, life, rng.IntN(12), began, time.Duration(rng.IntN(40_000))*time.Microsecond)
 		rep, err := wal.Verify(dir)

@@ -40,8 +40,27 @@ func openLog(t testing.TB, dir string, o wal.Options) *wal.Log {
 	return l
 }
 
+// logDir returns a directory for a log or its copy. It is in memory, and on the
+// disk where a budget is set: most tests ask what a log makes of its bytes, and
+// would wait for the disk for nothing. Those that ask for the disk make their own.
+func logDir(t testing.TB) string {
+	t.Helper()
+	if thorough() {
+		return t.TempDir()
+	}
+	return fastDir(t)
+}
+
 // newTestLog opens a new log in a directory of its own.
 func newTestLog(t testing.TB, o wal.Options) (*wal.Log, string) {
+	t.Helper()
+	dir := filepath.Join(logDir(t), "log")
+	return openLog(t, dir, o), dir
+}
+
+// newDiskLog is newTestLog for what only a disk has: pages that are not in the
+// page cache.
+func newDiskLog(t testing.TB, o wal.Options) (*wal.Log, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "log")
 	return openLog(t, dir, o), dir

@@ -38,7 +38,9 @@ var (
 // recycles it. So a verdict that is not clean counts only if block, names and
 // files are the same after the look as before, or if the next look has the very
 // same complaint: what is damaged stays so, while a writer at work leaves
-// another picture each time.
+// another picture each time. A clean one counts if it begins no sooner and ends
+// no sooner than the block says, or if they are the same: bytes that are wiped
+// while they are read hide where the log begins, and what was in it.
 type look struct {
 	o      VerifyOptions
 	all    bool
@@ -107,6 +109,9 @@ func (k *look) once() (rep *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.gone { // and with it may be what the log held, and its writer's word
+		return nil, errAgain
+	}
 	if err = s.holdsLog(k.path); err != nil {
 		return nil, err
 	}
@@ -114,6 +119,7 @@ func (k *look) once() (rep *Report, err error) {
 	if k.limit = math.MaxUint64; s.live && before.epoch != 0 {
 		k.limit = before.appended
 	}
+	settled := s.live || s.unsure != nil // the heads are, before they are judged
 	res, err := k.recover(s)
 	var handed *handError
 	switch {
@@ -130,14 +136,15 @@ func (k *look) once() (rep *Report, err error) {
 	if err == nil && live {
 		excuse(res, before.published(k.o.Device))
 	}
-	if err != nil || res.Verdict != recovery.Clean {
+	if err != nil || res.Verdict != recovery.Clean || live && before.exceeds(res, k.o.Device) ||
+		!settled && now.disturbs(before) { // a writer came between two heads
 		var fault *durability.FaultError
 		if serr := s.shrunk(); serr != nil && !errors.As(err, &fault) {
 			return nil, serr
 		}
 		changed := now.disturbs(before) || s.moved() || now != before && !s.live
 		unknown := s.unsure != nil && k.seen == nil
-		if (changed || unknown) && (!k.again(res, err) || s.gone) {
+		if (changed || unknown) && !k.again(res, err) {
 			k.seen = &now
 			return nil, errAgain
 		}
@@ -160,7 +167,8 @@ func (k *look) again(res *recovery.Result, err error) bool {
 			words += fmt.Sprintln(d.File, d.Offset, d.First, d.Reason)
 		}
 	}
-	same := words == k.complaint && !errors.Is(err, errMoved)
+	clean := err == nil && res.Verdict == recovery.Clean // it was of several moments
+	same := words == k.complaint && !errors.Is(err, errMoved) && !clean
 	k.complaint = words
 	return same
 }

@@ -367,7 +367,7 @@ func TestExtract(t *testing.T) {
 // TestVerifyDevice reads a log around the page cache, every byte of it, and says
 // where it cannot.
 func TestVerifyDevice(t *testing.T) {
-	l, dir := newTestLog(t, small())
+	l, dir := newDiskLog(t, small())
 	appendRecords(t, l, 20, 9000)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,9 @@ package wal_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"hash/maphash"
+	"strconv"
 	"testing"
 	"time"
 
@@ -26,9 +28,16 @@ type machine struct {
 // TestMachine runs random calls against the model.
 func TestMachine(t *testing.T) {
 	t.Parallel()
-	end := deadline(t, 10)
-	for first := true; first || time.Now().Before(end) && !t.Failed(); first = false {
+	seed := newSeed(t)
+	given := flag.Lookup("rapid.seed").Value.String() != "0"
+	for round := range rounds(t, 1, 10) {
+		if !given || round > 0 {
+			must(t, flag.Set("rapid.seed", strconv.FormatUint(seed+uint64(round), 10)))
+		}
 		rapid.Check(t, runMachine)
+		if t.Failed() {
+			return
+		}
 	}
 }
 

@@ -57,6 +57,7 @@ func (l *Log) nameSegment(s *segment) {
 		return
 	}
 	for {
+		last := l.stopped.Err() != nil // the attempt is the one that Close asks for
 		err := l.dir.Rename(tempName(s.ordinal), finalName(s.ordinal), s.file)
 		if err == nil {
 			break
@@ -69,7 +70,7 @@ func (l *Log) nameSegment(s *segment) {
 			_ = l.fail(err)
 			return
 		}
-		if !l.awaitSpace(s, err) {
+		if last || !l.awaitSpace(s, err) {
 			s.nameErr = &noRoomError{err} // which Close says: it is no poison either
 			return
 		}
@@ -143,12 +144,10 @@ func (e *noRoomError) Error() string {
 func (e *noRoomError) Unwrap() error { return e.cause }
 
 // awaitSpace tells syncs why the segment has no name, and waits until another
-// attempt makes sense. It reports false when there is to be none: the log is
-// poisoned, or the one that its end asked for has failed too.
+// attempt makes sense: at once where the log ends, since space may have been freed
+// between this one and Close. It reports false when there is to be none, for the
+// log is poisoned.
 func (l *Log) awaitSpace(s *segment, cause error) bool {
-	if l.stopped.Err() != nil {
-		return false
-	}
 	l.mu.Lock()
 	l.prepare.stuck, l.prepare.full = s, cause
 	l.prepare.refused++

@@ -305,14 +305,18 @@ func TestAllSegmentsMissing(t *testing.T) {
 	s.refused(small(), damage)
 }
 
+// letIn gives a test's directory, and those above it that are the test's, a mode.
+func letIn(t *testing.T, dir string, mode os.FileMode) {
+	t.Helper()
+	for p := dir; p != os.TempDir() && p != "/dev/shm" && p != filepath.Dir(p); p = filepath.Dir(p) {
+		must(t, os.Chmod(p, mode))
+	}
+}
+
 // TestUnreadable takes the permission to read a segment.
 func TestUnreadable(t *testing.T) {
 	s := rotated(t)
-	for p := s.dir; p != filepath.Dir(p) && strings.HasPrefix(p, os.TempDir()+"/"); p = filepath.Dir(p) {
-		if err := os.Chmod(p, 0o777); err != nil { //nolint:gosec // a test's directory
-			t.Fatal(err)
-		}
-	}
+	letIn(t, s.dir, 0o777)
 	for _, name := range s.names() {
 		if err := os.Chmod(filepath.Join(s.dir, name), 0o666); err != nil {
 			t.Fatal(err)
@@ -342,11 +346,7 @@ func TestUnreadable(t *testing.T) {
 // TestVerifyNeedsReadPermissionOnly looks at a log that nobody may write.
 func TestVerifyNeedsReadPermissionOnly(t *testing.T) {
 	s := rotated(t)
-	for p := s.dir; p != filepath.Dir(p) && strings.HasPrefix(p, os.TempDir()+"/"); p = filepath.Dir(p) {
-		if err := os.Chmod(p, 0o755); err != nil { //nolint:gosec // a test's directory
-			t.Fatal(err)
-		}
-	}
+	letIn(t, s.dir, 0o755)
 	asNobody(t, func() {
 		if f, err := os.OpenFile(filepath.Join(s.dir, firstName), os.O_RDWR, 0); err == nil && os.Getuid() == 0 {
 			t.Errorf("the test can write what it should not: %v", f.Close())

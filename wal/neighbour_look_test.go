@@ -136,7 +136,7 @@ func TestTailReplacedUnderAFollower(t *testing.T) {
 	}()
 	select {
 	case err = <-ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the reader looks again and again")
 	}
 	if !errors.Is(err, wal.ErrNotFound) || o.LastLSN() != 5 {

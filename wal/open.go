@@ -2,7 +2,6 @@ package wal
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -230,7 +229,7 @@ func refusal(dir string, err error) error {
 func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	l := op.l
 	if id == (frame.UUID{}) {
-		_, _ = rand.Read(id[:]) // never fails: crypto/rand
+		l.random(id[:])
 	}
 	if err := op.removeAll(); err != nil {
 		return err

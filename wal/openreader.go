@@ -50,6 +50,10 @@ type LogReader struct {
 	kept    map[uint64]*besideSegment
 	clock   uint64
 	trusted bool // a living writer was seen to keep its block up
+
+	// complaint is the damage that the judgement before found, in words, or
+	// nothing.
+	complaint string
 }
 
 var _ source = (*LogReader)(nil)
@@ -157,21 +161,24 @@ func (o *LogReader) Close() error {
 // log cannot be looked at, it is what was last seen.
 func (o *LogReader) bounds(durable bool) (first, last LSN) {
 	wait := patience{o: o}
-	for {
+	for looked := false; ; {
 		o.mu.Lock()
 		p := o.now.Load()
 		if p == nil {
 			o.mu.Unlock()
 			return 0, 0 // closed
 		}
-		n, err := p.notice, error(nil)
+		n, holds, err := p.notice, looked, error(nil)
 		if p.tail != nil {
-			n, err = loadNotice(p.tail.mem)
+			if n, err = loadNotice(p.tail.mem); err == nil {
+				holds, err = o.holds(p, n)
+			}
 		}
 		o.mu.Unlock()
-		if err == nil && p.agrees(n) {
+		if err == nil && holds {
 			return p.bounds(n, durable)
 		}
+		looked = true // a log without a tail has no block that would say more
 		if err = o.refresh(p); errors.Is(err, errUnsettled) {
 			err = wait.more(context.Background())
 		}

@@ -26,6 +26,12 @@ type picture struct {
 	verdict              Verdict
 	damage               []Damage
 	lost                 bool // acknowledged records behind last are lost
+
+	// between says that the files were not what the writer's block said: the writer
+	// was opening the log, or had told of a cut that it had not made yet. What
+	// becomes of it need not show in the tail's block.
+	between bool
+	ahead   segmentHead // of the segment that the tail's block names; zero where it has no stamp
 }
 
 // agrees reports whether the picture still holds when the tail's block says n.
@@ -34,6 +40,36 @@ func (p *picture) agrees(n notice) bool {
 		return n == p.notice
 	}
 	return n.epoch == p.notice.epoch && n.next == p.notice.next
+}
+
+// holds reports whether a picture still holds when the tail's block says n. One
+// of a cut that was only told of holds until the cut shows: a cut at the back
+// removes the tail's file, and a reset stamps the next segment before it removes
+// any.
+func (o *LogReader) holds(p *picture, n notice) (bool, error) {
+	if !p.agrees(n) || !p.between {
+		return p.agrees(n), nil
+	}
+	st, err := p.tail.file.Stat()
+	if err != nil || st.Links == 0 {
+		return false, err
+	}
+	now, err := o.stamped(n.next)
+	return err == nil && now == p.ahead, err
+}
+
+// stamped returns the head of a segment, under whichever name, or zeros where it
+// has no stamp.
+func (o *LogReader) stamped(ordinal uint64) (segmentHead, error) {
+	if ordinal == 0 {
+		return segmentHead{}, nil
+	}
+	f, h, err := o.openHead(entry{name: tempName(ordinal), ordinal: ordinal, temp: true})
+	if err != nil {
+		return segmentHead{}, nil //nolint:nilerr // it is not there, or not stamped
+	}
+	h.name = "" // it may get its final one
+	return h, f.Close()
 }
 
 // bounds returns the first and the last record that may be read.
@@ -158,7 +194,13 @@ func (o *LogReader) lookLive(old *picture) (*picture, error) {
 	}
 	if j.tail == nil || !j.tail.is(&p.tail.segmentHead) {
 		// The writer is still opening it, and will go on where it judges that the
-		// log ends; it is there that it will say so.
+		// log ends; it is there that it will say so. Or it is about to cut it, and
+		// has told so: what lies behind the cut is not to be read any more.
+		if j.last > p.notice.appended && j.tail != nil && p.tail.header.Ordinal < j.tail.header.Ordinal {
+			j.last = p.notice.appended
+			j.durable = min(j.durable, j.last)
+		}
+		j.between = j.tail != nil
 		o.release(p.tail)
 		return j, nil
 	}

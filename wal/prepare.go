@@ -11,6 +11,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // pageSize is the system's, in bytes.
@@ -203,7 +204,7 @@ func (l *Log) fillBytes() int {
 func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*segment, error) {
 	h := frame.Header{
 		UUID: l.uuid, Ordinal: ordinal, SegmentBytes: l.opts.SegmentBytes,
-		Salt: newSalt(), Epoch: l.epochNow(), FillBytes: uint32(fill),
+		Salt: l.newSalt(), Epoch: l.epochNow(), FillBytes: uint32(fill),
 	}
 	name := tempName(ordinal)
 	f, err := l.recycle(ctx, ordinal, fill)
@@ -252,12 +253,21 @@ func (l *Log) epochNow() uint32 {
 }
 
 // newSalt returns a salt. It is never zero.
-func newSalt() uint64 {
+func (l *Log) newSalt() uint64 {
 	var b [8]byte
 	for {
-		_, _ = rand.Read(b[:]) // never fails: crypto/rand
+		l.random(b[:])
 		if v := binary.LittleEndian.Uint64(b[:]); v != 0 {
 			return v
 		}
 	}
+}
+
+// random fills b with random bytes: those of the crash lab, where its tracer has
+// some, so that it can live a life again byte by byte.
+func (l *Log) random(b []byte) {
+	if r, ok := l.opts.Tracer.(seam.Random); ok && r.LabRandom(b) {
+		return
+	}
+	_, _ = rand.Read(b) // never fails: crypto/rand
 }

@@ -78,7 +78,8 @@ func TestBackPressure(t *testing.T) {
 			wg.Go(p.commit)
 			wg.Go(p.cut)
 			most := 0
-			for end := deadline(t, 3); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			end := deadline(t, 3)
+			for ; !p.pressed() || time.Now().Before(end); time.Sleep(time.Millisecond) {
 				most = max(most, descriptorsIn(t, p.dir))
 			}
 			// Whatever waits now is woken by Close.
@@ -101,11 +102,16 @@ func TestBackPressure(t *testing.T) {
 			}
 			t.Logf("%d records, %d rotations, %d waits, %d cuts; %d looks at the directory: up to %d files ahead, %d of them with a temporary name",
 				st.Records, st.Rotations, st.Waits, st.Truncations, p.checked.Load(), p.most.Load(), p.temps.Load())
-			if p.checked.Load() == 0 || st.Waits == 0 || st.Truncations == 0 {
-				t.Errorf("nothing was under pressure")
-			}
 		})
 	}
+}
+
+// pressed reports whether there was enough of everything: appends that waited for
+// a segment, cuts, looks at the directory that count, and segments entered. All
+// who work go on until Close, so that it comes, on any machine.
+func (p *pressure) pressed() bool {
+	st := p.l.Stats()
+	return p.t.Failed() || st.Waits >= 8 && st.Truncations >= 5 && p.checked.Load() >= 8 && st.Rotations >= 2
 }
 
 // hook slows preparation down and looks at what it makes.
@@ -236,10 +242,12 @@ func (p *pressure) commit() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(p.draw(5000))*time.Microsecond)
 		err = p.l.Commit(ctx, p.l.LastLSN())
 		cancel()
+		time.Sleep(time.Duration(p.draw(300)) * time.Microsecond) // where all is durable nothing waits
 	}
 }
 
-// cut cuts at both ends, and resets.
+// cut cuts at both ends, and resets, ever less often: a cut ends the filling of a
+// segment, and where that takes longer than cuts lie apart none is ever filled.
 func (p *pressure) cut() {
 	for err := error(nil); p.goesOn("cut", err, wal.ErrNotFound, wal.ErrTruncated); {
 		first, last := p.l.FirstLSN(), p.l.LastLSN()
@@ -255,7 +263,8 @@ func (p *pressure) cut() {
 		}
 		p.cuts.Add(1)
 		p.wantFewLeftovers()
-		time.Sleep(time.Duration(p.draw(30000)) * time.Microsecond)
+		pause := 1 + min(p.cuts.Load()/20, 20)
+		time.Sleep(time.Duration(pause*int64(p.draw(30000))) * time.Microsecond)
 	}
 }
 

@@ -154,7 +154,7 @@ func TestReadersBelieveNoForgedFrame(t *testing.T) {
 func TestReadersTouchWhatIsResident(t *testing.T) {
 	o := small()
 	o.SegmentBytes = 1 << 20
-	l, dir := newTestLog(t, o)
+	l, dir := newDiskLog(t, o)
 	appendRecords(t, l, 700, 3000)
 	s := takeLive(t, l, dir)
 	p := &populated{}

@@ -113,6 +113,7 @@ func TestForce(t *testing.T) {
 	base := rotated(t)
 	for _, tt := range forceTests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			s := take(t, base.dir)
 			tt.hurt(s)
 			s.forced(t, tt.first, tt.last, tt.lost, tt.saved)

@@ -59,7 +59,7 @@ func TestCommitIsOvertakenByACut(t *testing.T) {
 				if err != nil {
 					t.Errorf("commit: %v", err)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				cancel()
 				t.Errorf("the commit waits for a record that was cut: %v", <-done)
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/seawall-wal/seawall/wal"
@@ -101,7 +102,8 @@ func TestTruncatedAtEverySector(t *testing.T) {
 	}
 }
 
-// zeroSectors zeroes each sector of the segments' used bytes in turn.
+// zeroSectors zeroes each sector of the segments' used bytes in turn. Where it is
+// zero already, nothing would change: one such sector in each block is enough.
 func zeroSectors(w *witnessed, name string, end int64, look func(off int64)) {
 	w.t.Helper()
 	data := w.get(name)
@@ -111,6 +113,10 @@ func zeroSectors(w *witnessed, name string, end int64, look func(off int64)) {
 	}
 	defer f.Close()
 	for off := int64(0); off < end; off += sectorBytes {
+		zero := !slices.ContainsFunc(data[off:off+sectorBytes], func(b byte) bool { return b != 0 })
+		if zero && off%frame.BlockBytes != 0 && !thorough() {
+			continue
+		}
 		if _, err := f.WriteAt(make([]byte, sectorBytes), off); err != nil {
 			w.t.Fatal(err)
 		}
@@ -125,18 +131,20 @@ func zeroSectors(w *witnessed, name string, end int64, look func(off int64)) {
 func TestEverySectorZeroed(t *testing.T) {
 	tests := []struct {
 		name string
-		make func() *specimen
+		make func(t *testing.T) *specimen
 	}{
-		{"one segment, closed", func() *specimen { return varied(t, false).specimen }},
-		{"one segment, not synced", func() *specimen { return varied(t, true).specimen }},
-		{"synced, no checkpoint", func() *specimen { return synced(t, 60, 70) }},
-		{"rotated, closed", func() *specimen { return rotated(t) }},
+		{"one segment, closed", func(t *testing.T) *specimen { return varied(t, false).specimen }},
+		{"one segment, not synced", func(t *testing.T) *specimen { return varied(t, true).specimen }},
+		{"synced, no checkpoint", func(t *testing.T) *specimen { return synced(t, 60, 70) }},
+		{"rotated, closed", func(t *testing.T) *specimen { return rotated(t) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w := study(tt.make())
+			t.Parallel()
+			w := study(tt.make(t))
 			w.t = t
 			then := readDir(t, w.dir)
+			n := 0
 			for _, name := range w.segments() {
 				data := then[name]
 				end := int64(frame.DataOffset)
@@ -156,7 +164,9 @@ func TestEverySectorZeroed(t *testing.T) {
 					if off == 0 && rep.Verdict != wal.Damaged {
 						t.Fatalf("%s: %v, and the header is gone", what, rep.Verdict)
 					}
-					w.openAgrees(what, rep)
+					if n++; n%3 == 1 || off == 0 || thorough() {
+						w.openAgrees(what, rep)
+					}
 				})
 			}
 		})

@@ -317,7 +317,7 @@ func mountMemory(t *testing.T, size int) string {
 		cannotRun(t, fmt.Sprintf("mounting a tmpfs: %v", err))
 	}
 	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
+		if err := unmount(dir); err != nil {
 			t.Errorf("unmount %s: %v", dir, err)
 			_ = unix.Unmount(dir, unix.MNT_DETACH)
 		}
@@ -382,6 +382,9 @@ func TestHolesOnAFullFilesystem(t *testing.T) {
 	if err := l.Sync(); err != nil {
 		t.Fatal(err)
 	}
+	// A segment that finds no space while it is prepared gives its blocks back,
+	// and they would do for the hole.
+	awaitPrepared(t, l, dir)
 	f, err := os.OpenFile(filepath.Join(dir, "0000000000000001.wal"), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)

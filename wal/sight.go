@@ -39,26 +39,49 @@ func openSight(dir *durability.Dir, device bool) (*sight, error) {
 	if err := s.openLock(); err != nil {
 		return s, err
 	}
-	entries, err := listSegments(dir)
-	if err != nil {
-		return s, err
-	}
-	for _, e := range entries {
-		c := &cachedFile{entry: e, dir: dir, touched: s.ask}
-		err := c.open()
-		if errors.Is(err, fs.ErrNotExist) {
-			s.gone = true // removed or recycled since it was listed
-			continue
-		}
+	for range maxHeadReads {
+		gone, err := s.openListed(device)
 		if err != nil {
-			return s, errors.Join(err, c.close())
+			return s, err
 		}
-		s.files = append(s.files, c)
+		if s.gone = gone; !gone {
+			break
+		}
+	}
+	return s, nil
+}
+
+// openListed opens the files that are listed and not open yet, and closes those
+// that are not listed any more. It reports whether one was removed or recycled
+// since it was listed: what is open then is what no listing shows.
+func (s *sight) openListed(device bool) (gone bool, err error) {
+	entries, err := listSegments(s.dir)
+	if err != nil {
+		return false, err
+	}
+	old := make(map[entry]*cachedFile)
+	for _, c := range s.files {
+		old[c.entry] = c
+	}
+	s.files, s.device = nil, nil
+	for _, e := range entries {
+		c := old[e]
+		if delete(old, e); c == nil {
+			c = &cachedFile{entry: e, dir: s.dir, touched: s.ask}
+			if err = errors.Join(err, c.open()); errors.Is(err, fs.ErrNotExist) {
+				gone, err = true, nil
+				continue
+			}
+		}
+		s.files = append(s.files, c) // also one that failed, to be closed
 		if device {
 			s.device = append(s.device, &deviceFile{cachedFile: c, room: &s.room})
 		}
 	}
-	return s, nil
+	for _, c := range old {
+		err = errors.Join(err, c.close())
+	}
+	return gone, err
 }
 
 // openLock opens the lock file. A user who may not read it may look all the
@@ -188,7 +211,7 @@ func (s *sight) faultOf(r recovery.Record, err error) error {
 // removed, renamed or replaced, or others have come.
 func (s *sight) moved() bool {
 	now := s.listing()
-	if s.gone || len(now) != len(s.files) {
+	if len(now) != len(s.files) {
 		return true
 	}
 	for i, c := range s.files {
@@ -289,6 +312,12 @@ func boardOf(b []byte) board {
 
 // disturbs reports whether the log was cut since b was read.
 func (b board) disturbs(before board) bool { return b.epoch != before.epoch || b.front != before.front }
+
+// exceeds reports whether the block that was read before says that the log
+// begins, or ends, behind where it was found to.
+func (b board) exceeds(r *recovery.Result, device bool) bool {
+	return r.Front < b.front || r.Tail.LSN < b.published(device)
+}
 
 // published returns the last record that must be found: the device need not
 // have more than what was synced.

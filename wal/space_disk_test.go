@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/seawall-wal/seawall/wal"
 )
@@ -118,25 +117,7 @@ func wantNoSpace(t *testing.T, err error, names ...string) {
 func prepareAll(t *testing.T, l *wal.Log, dir string) {
 	t.Helper()
 	appendRecords(t, l, 1, fillingRecord)
-	for !prepared(t, l, dir, &faults{}) && l.Stats().Ready != filling().SegmentsAhead {
-		time.Sleep(100 * time.Microsecond)
-	}
-	awaitNames(t, dir)
-}
-
-// awaitNames waits until no segment has its temporary name.
-func awaitNames(t *testing.T, dir string) {
-	t.Helper()
-	for {
-		temps, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(temps) == 0 {
-			return
-		}
-		time.Sleep(100 * time.Microsecond)
-	}
+	awaitReady(t, l, dir, filling().SegmentsAhead)
 }
 
 // goesOn frees space, appends more records to the same log, closes it, and
@@ -190,6 +171,7 @@ func fullByOthers(t *testing.T, v *volume, dir string) string {
 		t.Errorf("%d records went into the prepared segments, want %d", n, room)
 	}
 	wantDurable(t, l)
+	v.cramAll("crumbs of a commit") // which may have given some back
 	if again := appendUntilFull(t, l); again != 0 {
 		t.Errorf("%d records more on a disk that was full", again)
 	}
@@ -225,8 +207,13 @@ func fullAndKilled(t *testing.T, v *volume, dir string) string {
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=1,0,%s", killWriter, dir))
 	out, err := cmd.Output()
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	if err == nil || len(lines) < 3 || !strings.Contains(lines[len(lines)-1], "no space left") {
-		t.Fatalf("the writer ended with %v: %.300s", err, lines[len(lines)-1])
+	words := lines[len(lines)-1]
+	full := strings.Contains(words, "no space left")
+	// A full btrfs at times refuses a store into blocks that the file has: that is a
+	// fault, and no more is acknowledged (C8, C6).
+	full = full || v.fs == "btrfs" && strings.Contains(words, "poisoned") && strings.Contains(words, "its disk is full")
+	if err == nil || len(lines) < 3 || !full {
+		t.Fatalf("the writer ended with %v: %.300s", err, words)
 	}
 	acked, err := strconv.ParseUint(lines[len(lines)-2], 10, 64)
 	if err != nil {
@@ -339,29 +326,6 @@ func fullAtSparseOpen(t *testing.T, v *volume, dir string) string {
 	return fmt.Sprintf("refused %d times, opened with %d KiB, %d records, ErrNoSpace; went on", refused, room>>10, n)
 }
 
-// putSparse writes a file anew in which pages of zeros are holes.
-func putSparse(t *testing.T, path string, data []byte) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err = f.Truncate(int64(len(data))); err != nil {
-		t.Fatal(err)
-	}
-	zeros := string(make([]byte, 4096))
-	for off := 0; off < len(data); off += len(zeros) {
-		p := data[off:min(off+len(zeros), len(data))]
-		if string(p) == zeros {
-			continue
-		}
-		if _, err = f.WriteAt(p, int64(off)); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // fullAtTrim opens a log with intact records behind a hole: it saves them
 // before it trims, and trims nothing where they cannot be saved.
 func fullAtTrim(t *testing.T, v *volume, dir string) string {
@@ -375,10 +339,7 @@ func fullAtTrim(t *testing.T, v *volume, dir string) string {
 		t.Fatal(err)
 	}
 	appendRecords(t, l, last-durable, fillingRecord)
-	for l.Stats().Ready != filling().SegmentsAhead {
-		time.Sleep(100 * time.Microsecond)
-	}
-	awaitNames(t, dir)
+	awaitReady(t, l, dir, filling().SegmentsAhead)
 	s := &specimen{t: t, dir: dir}
 	files := readDir(t, dir)
 	if err = l.Close(); err != nil {
@@ -393,7 +354,7 @@ func fullAtTrim(t *testing.T, v *volume, dir string) string {
 	v.sync()
 
 	refused, room := 0, int64(0)
-	for ; ; room += 16 << 10 {
+	for ; ; room += 64 << 10 {
 		v.fill(room)
 		l, err = wal.Open(dir, filling())
 		if err == nil {

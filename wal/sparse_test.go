@@ -118,3 +118,26 @@ func TestCutEndsACommit(t *testing.T) {
 		}
 	}
 }
+
+// putSparse writes a file anew in which pages of zeros are holes.
+func putSparse(t *testing.T, path string, data []byte) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err = f.Truncate(int64(len(data))); err != nil {
+		t.Fatal(err)
+	}
+	zeros := string(make([]byte, 4096))
+	for off := 0; off < len(data); off += len(zeros) {
+		p := data[off:min(off+len(zeros), len(data))]
+		if string(p) == zeros {
+			continue
+		}
+		if _, err = f.WriteAt(p, int64(off)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -67,7 +67,7 @@ func readDir(t testing.TB, dir string) map[string][]byte {
 // take copies a log's directory.
 func take(t testing.TB, dir string) *specimen {
 	t.Helper()
-	s := &specimen{t: t, dir: filepath.Join(t.TempDir(), "copy")}
+	s := &specimen{t: t, dir: filepath.Join(logDir(t), "copy")}
 	s.fill(readDir(t, dir))
 	return s
 }
@@ -90,7 +90,7 @@ func awaitPrepared(t testing.TB, l *wal.Log, dir string) {
 // awaitReady is awaitPrepared for a log with so many segments ahead.
 func awaitReady(t tester, l *wal.Log, dir string, ahead int) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		ready := l.Stats().Ready
 		temps, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
 		if err != nil {

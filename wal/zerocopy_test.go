@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal"
@@ -191,13 +190,7 @@ func TestZeroCopyHoldsCutsUp(t *testing.T) {
 					t.Fatal(err)
 				}
 				wantHeld(t, "cut behind it", r, 5, size)
-				done := make(chan error, 1)
-				go func() { done <- cut(l) }()
-				select {
-				case err := <-done:
-					t.Fatalf("the cut did not wait: %v", err)
-				case <-time.After(30 * time.Millisecond):
-				}
+				done := startBlocked(t, "awaitUnpinned", func() error { return cut(l) })
 				wantHeld(t, "during the cut", r, 5, size)
 				if r.Next() || !errors.Is(r.Err(), wal.ErrTruncated) {
 					t.Fatalf("next: record %d, %v", r.LSN(), r.Err())

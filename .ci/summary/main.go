@@ -200,6 +200,11 @@ var (
 // says returns the first lines of what a test says of its failure.
 func (t *test) says(n int) []string {
 	var some []string
+	for i := len(t.output) - 1; i >= 0; i-- { // a script says it behind all that it printed
+		if line := strings.TrimSpace(t.output[i]); strings.HasPrefix(line, "FAIL: testdata/") {
+			return []string{clip(line)}
+		}
+	}
 	for i, line := range t.output {
 		if message.MatchString(line) && !seed.MatchString(line) || strings.HasPrefix(line, "panic: ") || t.name == "" {
 			for _, more := range t.output[i:min(i+n, len(t.output))] {

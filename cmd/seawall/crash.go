@@ -146,13 +146,16 @@ func share(n int64, all []campaign.Class) string {
 }
 
 // crashCode returns the exit code of a campaign, and what is to be said: one that
-// has a class without a member has not shown what it is for.
+// has verified nothing, or has a class without a member although it had its turn,
+// has not shown what it is for.
 func crashCode(r *campaign.Result) error {
 	switch {
 	case len(r.Findings) > 0:
 		return &codeError{code: exitTorn}
+	case r.Distinct == 0:
+		return usage("crash %s: nothing was verified; give it more time", r.Campaign)
 	case len(r.Missing) > 0:
-		return usage("crash %s: nothing was checked of: %s; give it more time", r.Campaign, strings.Join(r.Missing, ", "))
+		return usage("crash %s: nothing was checked of: %s", r.Campaign, strings.Join(r.Missing, ", "))
 	}
 	return nil
 }

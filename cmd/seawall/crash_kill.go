@@ -33,7 +33,9 @@ func crashKillCommand(p *process) *cli.Command {
 			"once. The check exits with 0 unless one is missing or something is\n" +
 			"there that may not be:\n\n" +
 			"seawall crash kill --workload './go {dir}' --check './see {dir} {acks}'\n\n" +
-			"A kill counts if a record was appended and the process was at work.",
+			"A kill counts if a record was appended and the process was at work.\n\n" +
+			"With a seed the lives and the steps they are aimed at are the same each\n" +
+			"time. The instants of blind kills are not, nor what they meet.",
 		Action: p.reporting(p.crashKill),
 	}
 }

@@ -31,7 +31,10 @@ func crashModelCommand(p *process) *cli.Command {
 			"by the function of bytes that the log's Open asks, and one in 500 by Open\n" +
 			"on real files too, which then has to append, sync and close.\n\n" +
 			"Where TMPDIR is not set, it works in memory.\n\n" +
-			"A class of states of which none was checked makes it exit with 3.",
+			"With --seed and --states it does the same each time, on any number of\n" +
+			"cores. With a time alone, some lives are left to the clock and to chance.\n\n" +
+			"A class of states that had its turn, and of which none could be made,\n" +
+			"makes it exit with 3. A campaign that was too short for some says so.",
 		Action: p.reporting(p.crashModel),
 	}
 }

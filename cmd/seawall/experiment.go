@@ -35,8 +35,10 @@ func experimentCommand(p *process) *cli.Command {
 			jsonFlag(),
 		},
 		Description: "Each experiment has a hypothesis, measures, shows a table and gives a\n" +
-			"verdict: as expected, differs, or cannot run here, with the reason. It is\n" +
-			"judged on counts of faults, bytes and signals; times are shown only.\n\n" +
+			"verdict: as expected, differs, cannot run here, or, where others spoilt\n" +
+			"each of three measurements, too noisy to tell, with the reason. It is\n" +
+			"judged on counts of faults, bytes and signals; times are shown only. The\n" +
+			"exit code is 1 where something differs, and 0 with the other verdicts.\n\n" +
 			experimentNames(),
 		Action: p.reporting(p.experiment),
 	}
@@ -147,6 +149,7 @@ type experimentReport struct {
 	Expected   int                  `json:"as_expected"`
 	Differing  int                  `json:"differs"`
 	Impossible int                  `json:"cannot_run"`
+	Noisy      int                  `json:"too_noisy"`
 	Results    []*experiment.Result `json:"results"`
 }
 
@@ -160,10 +163,13 @@ func (r *experimentReport) add(result *experiment.Result) {
 		r.Differing++
 	case experiment.CannotRun:
 		r.Impossible++
+	case experiment.TooNoisy:
+		r.Noisy++
 	}
 }
 
-// code returns the exit code for the verdicts, which the report has told.
+// code returns the exit code for the verdicts, which the report has told. What
+// cannot run, or cannot be told, is no failure.
 func (r *experimentReport) code() error {
 	if r.Differing > 0 {
 		return &codeError{code: exitTorn}
@@ -176,8 +182,12 @@ func (r *experimentReport) print(p *process) error {
 	if len(r.Results) == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(p.out, "%s in %s with seed %d: %d as expected, %s, %d cannot run here\n",
-		plural(uint64(len(r.Results)), "experiment"), shellWord(r.Dir), r.Seed, r.Expected, differText(r.Differing), r.Impossible)
+	noisy := ""
+	if r.Noisy > 0 {
+		noisy = fmt.Sprintf(", %d too noisy to tell", r.Noisy)
+	}
+	_, err := fmt.Fprintf(p.out, "%s in %s with seed %d: %d as expected, %s, %d cannot run here%s\n",
+		plural(uint64(len(r.Results)), "experiment"), shellWord(r.Dir), r.Seed, r.Expected, differText(r.Differing), r.Impossible, noisy)
 	return err
 }
 
@@ -219,7 +229,11 @@ func experimentText(r *experiment.Result) string {
 	for _, part := range r.NotRun {
 		t.add("not run", part)
 	}
-	t.add("verdict", string(r.Verdict)+", in "+seconds(r.Seconds))
+	verdict := string(r.Verdict) + ", in " + seconds(r.Seconds)
+	if r.Tries > 1 {
+		verdict += fmt.Sprintf(", measured %d times", r.Tries)
+	}
+	t.add("verdict", verdict)
 	for _, why := range r.Why {
 		t.add("", why)
 	}

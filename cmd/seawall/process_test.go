@@ -20,7 +20,7 @@ import (
 
 // patience bounds every wait of a test. Nothing waits that long unless it is
 // broken.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // small is the flag for small segments, which are soon prepared.
 const small = "--segment-size=64KiB"

@@ -84,6 +84,16 @@ func (r *Run) Add(states, distinct int64) {
 	r.distinct.Add(distinct)
 }
 
+// AddOne counts a distinct state, unless there are as many as there are to be.
+func (r *Run) AddOne() bool {
+	if n := r.distinct.Add(1); r.limits.States > 0 && n > r.limits.States {
+		r.distinct.Add(-1)
+		return false
+	}
+	r.states.Add(1)
+	return true
+}
+
 // Distinct returns how many distinct states were checked so far.
 func (r *Run) Distinct() int64 { return r.distinct.Load() }
 
@@ -105,6 +115,14 @@ func (r *Run) Over() bool {
 		return false
 	}
 	return true
+}
+
+// Stopped returns why the campaign is over, or nothing.
+func (r *Run) Stopped() string {
+	if why := r.over.Load(); why != nil {
+		return *why
+	}
+	return ""
 }
 
 // stop ends the campaign; the first reason counts.

@@ -3,7 +3,9 @@
 package campaign
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -31,6 +33,10 @@ type Result struct {
 	// that are not new by their content, that is a member, too.
 	Classes []Class  `json:"classes,omitempty"`
 	Missing []string `json:"missing,omitempty"`
+
+	// Unreached are those without members that have not had their turn: the
+	// campaign was too short for them.
+	Unreached []string `json:"unreached,omitempty"`
 
 	// Checks say by which way states were checked, where there are several.
 	Checks *Checks `json:"checks,omitempty"`
@@ -97,4 +103,15 @@ func (r *Result) Finish(began time.Time) {
 	if r.Findings == nil {
 		r.Findings = []Finding{} // a list in JSON, not null
 	}
+}
+
+// NotReached says of the classes without a member, once the result is finished,
+// that they have not had their turn.
+func (r *Result) NotReached() {
+	if len(r.Missing) == 0 {
+		return
+	}
+	r.Unreached = append(r.Unreached, r.Missing...)
+	r.Missing = nil
+	r.Notes = append(r.Notes, fmt.Sprintf("%d states are too few to come to: %s", r.Distinct, strings.Join(r.Unreached, ", ")))
 }

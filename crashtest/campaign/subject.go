@@ -71,6 +71,16 @@ type Life struct {
 	// Now returns the newest Note, or Known before the first.
 	Now func() Known
 
+	// Exact says that the life has to be the same each time it is lived: no clock
+	// and no chance may choose in it, nor what the kernel counts. Which of the
+	// workload's goroutines goes on at an operation is up to the campaign then.
+	Exact bool
+
+	// Pause, if set, waits in an exact life until each of the goroutines that the
+	// workload has started waits, be it for its turn at its next operation. It is
+	// for a workload that starts one and does not wait for it.
+	Pause func()
+
 	// Settle, if set, waits until the goroutines that the workload has started
 	// wait for something themselves. What they decide by what they see of the
 	// workload, and not by an operation, cannot be replayed: a workload that lets

@@ -152,7 +152,7 @@ func (g *memoryGroup) enter(pid int) error {
 // remove removes the cgroup. A process that was in it may still be ending.
 func (g *memoryGroup) remove() error {
 	var err error
-	for range 500 {
+	for range 6000 { // a minute
 		if err = os.Remove(g.dir); !errors.Is(err, syscall.EBUSY) {
 			return err
 		}

@@ -40,6 +40,9 @@ type evictRow struct {
 	// written: from the device where it can be asked.
 	WrongPages int64  `json:"wrong_pages"`
 	ReadBack   string `json:"read_back"` // direct, buffered
+
+	// ReclaimedPages is what the kernel reclaimed and moved meanwhile, for all.
+	ReclaimedPages int64 `json:"reclaimed_pages"`
 }
 
 // measureEvict makes each kind of page and calls.
@@ -77,6 +80,7 @@ func evictOne(l *lab, r *evictRow) error {
 		return err
 	}
 	r.Pages = pagesOf(evictBytes)
+	before := reclaimedPages()
 	if r.Mapped {
 		m, merr := l.mapped(f, evictBytes, false)
 		if merr != nil {
@@ -97,6 +101,7 @@ func evictOne(l *lab, r *evictRow) error {
 		return err
 	}
 	r.CachedAfter, r.DirtyAfter, r.Writeback = pc.Cached, pc.Dirty, pc.Writeback
+	r.ReclaimedPages = reclaimedPages() - before
 	return r.readBack(f, want)
 }
 
@@ -138,18 +143,23 @@ func (r *evictRow) readBack(f *durability.File, want []byte) error {
 	return nil
 }
 
-// judge implements measurement.
-func (m *evictMeasured) judge() []string {
+// judge implements measurement. That a dirty page is dropped before the device has
+// it is wrong at any time. A page that another processor works on is not dropped,
+// and the kernel takes pages when memory is short: a few are left to it. Whoever
+// calls sync(2) cleans what should be dirty.
+func (m *evictMeasured) judge() complaints {
 	var c complaints
 	for _, r := range m.Rows {
+		few := fewOf(r.Pages)
 		switch {
 		case r.Mapped:
-			c.unless(r.CachedAfter == r.Pages, "of %d pages (%s) only %d stayed", r.Pages, r.State, r.CachedAfter)
+			c.unlessReclaimed(r.ReclaimedPages, r.CachedAfter >= r.Pages-few, "of %d pages (%s) only %d stayed", r.Pages, r.State, r.CachedAfter)
 		case !r.Dirty:
-			c.unless(r.CachedAfter == 0, "of %d pages (%s) %d stayed", r.Pages, r.State, r.CachedAfter)
+			c.unlessReclaimed(r.ReclaimedPages, r.CachedAfter <= few, "of %d pages (%s) %d stayed", r.Pages, r.State, r.CachedAfter)
 		}
 		if r.Dirty {
-			c.unless(r.DirtyBefore == r.Pages, "only %d of %d written pages (%s) were dirty", r.DirtyBefore, r.Pages, r.State)
+			c.quiet(r.DirtyBefore >= r.Pages-few, "somebody has them written: in %d tries only %d of %d written pages (%s) were dirty",
+				evictTries, r.DirtyBefore, r.Pages, r.State)
 		} else {
 			c.unless(r.DirtyBefore+r.DirtyAfter+r.Writeback == 0, "clean pages (%s) were to be written", r.State)
 		}

@@ -25,7 +25,7 @@ type Experiment struct {
 type measurement interface {
 	// judge says in what the measurement contradicts the hypothesis, in one
 	// sentence each. It looks at nothing else than the measurement.
-	judge() []string
+	judge() complaints
 	table() Table
 }
 
@@ -54,29 +54,51 @@ func Find(name string) (Experiment, bool) {
 	return Experiment{}, false
 }
 
+// maxTries is how often an experiment measures. A measurement whose own controls
+// say that somebody else has spoilt it is made again, in fresh files; one that
+// contradicts the hypothesis, or that bears it out, is the last.
+const maxTries = 3
+
 // Run makes the measurement and judges it. What this machine or this user cannot
-// do is a verdict, CannotRun, and no error. An error means that the experiment
+// do is a verdict, CannotRun, and so is a machine that is too busy, TooNoisy;
+// neither is an error. An error means that the experiment
 // could not be carried out, for want of space for example, or that the context
 // ended; then it is the context's cause. Nothing is left behind in either case.
 func (e Experiment) Run(ctx context.Context, env Env) (r *Result, err error) {
 	if os.Getenv(roleEnv) != "" {
 		return nil, errors.New("experiment: this process is a child of an experiment, and its program does not call BeChild")
 	}
+	begin := time.Now()
+	for try := 1; try <= maxTries; try++ {
+		if r, err = e.try(ctx, env); err != nil {
+			return nil, err
+		}
+		r.Tries, r.Seconds = try, time.Since(begin).Seconds()
+		if r.Verdict != TooNoisy {
+			break
+		}
+	}
+	return r, nil
+}
+
+// try makes one measurement and judges it.
+func (e Experiment) try(ctx context.Context, env Env) (r *Result, err error) {
 	dir, err := os.MkdirTemp(env.Dir, "seawall-"+e.Name+"-")
 	if err != nil {
 		return nil, fmt.Errorf("experiment: no scratch directory: %w", err)
 	}
 	l := &lab{ctx: ctx, dir: dir, seed: env.Seed, random: rand.New(rand.NewPCG(env.Seed, 0))}
 	defer func() { err = errors.Join(err, l.close(), os.RemoveAll(dir)) }()
-	begin := time.Now()
 	m, err := e.measure(ctx, l)
-	took := time.Since(begin)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	r = &Result{Experiment: e, Seed: env.Seed, Seconds: took.Seconds(), NotRun: l.notRun}
+	r = &Result{Experiment: e, Seed: env.Seed, NotRun: l.notRun}
 	var cannot *cannotError
+	var noisy *noisyError
 	switch {
+	case errors.As(err, &noisy):
+		r.Verdict, r.Why = TooNoisy, []string{noisy.why}
 	case errors.As(err, &cannot):
 		r.Verdict, r.Why = CannotRun, []string{cannot.why}
 	case err != nil:
@@ -93,10 +115,8 @@ func verdictOn(m measurement) (Verdict, []string) {
 	if len(m.table().Rows) == 0 {
 		return Differs, []string{"nothing was measured"}
 	}
-	if why := m.judge(); len(why) > 0 {
-		return Differs, why
-	}
-	return AsExpected, nil
+	c := m.judge()
+	return c.verdict()
 }
 
 // cannotError says why this machine or this user cannot run an experiment.
@@ -104,6 +124,12 @@ type cannotError struct{ why string }
 
 // Error implements error.
 func (e *cannotError) Error() string { return "cannot run here: " + e.why }
+
+// noisyError says what came in the way of a measurement.
+type noisyError struct{ why string }
+
+// Error implements error.
+func (e *noisyError) Error() string { return string(TooNoisy) + ": " + e.why }
 
 // cannot returns a cannotError.
 func cannot(format string, args ...any) error {

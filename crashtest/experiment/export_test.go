@@ -4,6 +4,7 @@ package experiment
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -24,6 +25,36 @@ func Judge(name string, measured []byte) (Verdict, []string, error) {
 	}
 	v, why := verdictOn(m)
 	return v, why, nil
+}
+
+// scriptedMeasured is a measurement that comes to what its letter says: e as
+// expected, d differs, n too noisy.
+type scriptedMeasured byte
+
+func (m scriptedMeasured) judge() complaints {
+	var c complaints
+	c.unless(m != 'd', "a contradiction")
+	c.quiet(m != 'n', "a disturbance")
+	return c
+}
+
+func (m scriptedMeasured) table() Table { return Table{Rows: [][]string{{string(m)}}} }
+
+// Scripted returns an experiment that finds one thing after the other: c that it
+// cannot run, N noise that leaves no measurement, and the letters of
+// scriptedMeasured.
+func Scripted(found string) Experiment {
+	return Experiment{Name: "scripted", measure: func(context.Context, *lab) (measurement, error) {
+		letter := found[0]
+		found = found[1:]
+		switch letter {
+		case 'c':
+			return nil, cannot("no such thing")
+		case 'N':
+			return nil, &noisyError{"no room"}
+		}
+		return scriptedMeasured(letter), nil
+	}}
 }
 
 // RoleEnv is the variable that makes a process a child.

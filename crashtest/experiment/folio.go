@@ -5,7 +5,10 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/seawall-wal/seawall/durability"
 )
@@ -39,7 +42,10 @@ type folioRow struct {
 	Least        int64 `json:"least_dirtied_bytes"`
 	// DeviceBytes is what the whole device wrote meanwhile, for each sync. Others
 	// write too: it is shown, not judged. -1 where the device is not known.
-	DeviceBytes int64   `json:"device_bytes"`
+	DeviceBytes int64 `json:"device_bytes"`
+	// FreeBlocks is how many pieces of memory as large as the fill were free before
+	// it, -1 where the kernel does not tell: without them no folio can be so large.
+	FreeBlocks  int64   `json:"free_blocks"`
 	SyncSeconds float64 `json:"sync_seconds"` // median
 }
 
@@ -65,6 +71,7 @@ func folioStore(l *lab, m *folioMeasured, fill int64) (r folioRow, err error) {
 	if err != nil {
 		return r, err
 	}
+	r.FreeBlocks = freeBlocks(fill)
 	if err = f.Allocate(folioFileBytes, durability.AllocateOptions{FillBytes: int(fill)}); err != nil {
 		return r, err
 	}
@@ -118,7 +125,7 @@ func folioOne(m *folioMeasured, f *durability.File, mm *durability.Mapping, off 
 	if err != nil {
 		return 0, 0, err
 	}
-	dirtied = pc.Dirty * pageBytes
+	dirtied = (pc.Dirty + pc.Writeback) * pageBytes // the file was clean: whoever syncs writes the same
 	if pc.Known != durability.Known {
 		m.Method = "bytes dirtied by the thread, by /proc/thread-self/io"
 		dirtied = stored.DirtiedBytes
@@ -127,12 +134,45 @@ func folioOne(m *folioMeasured, f *durability.File, mm *durability.Mapping, off 
 	return dirtied, synced.Seconds, err
 }
 
-// judge implements measurement.
-func (m *folioMeasured) judge() []string {
+// freeBlocks returns how many pieces of memory of n bytes, or larger ones, are
+// free, or -1 where the kernel does not tell.
+func freeBlocks(n int64) int64 {
+	text, err := os.ReadFile("/proc/buddyinfo")
+	if err != nil {
+		return -1
+	}
+	sum := int64(0)
+	for line := range strings.Lines(string(text)) {
+		// Documentation/filesystems/proc.rst: Node 0, zone NAME, then for each order
+		// the number of free blocks of that many pages, as a power of two.
+		fields := strings.Fields(line)
+		for order := 0; order+4 < len(fields); order++ {
+			if count, err := strconv.ParseInt(fields[order+4], 10, 64); err == nil && pageBytes<<order >= n {
+				sum += count
+			}
+		}
+	}
+	return sum
+}
+
+// judge implements measurement. Where memory is in pieces the kernel takes smaller
+// folios, and whoever calls sync(2) between a store and the count cleans it: a
+// single store that dirties as much as it should shows that it can, and no store
+// dirties more.
+func (m *folioMeasured) judge() complaints {
 	var c complaints
 	for _, r := range m.Rows {
-		c.unless(r.DirtiedBytes == r.FillBytes, "filled by writes of %s, a store of %d bytes dirties %s",
-			bytesText(r.FillBytes), folioRecord, bytesText(r.DirtiedBytes))
+		text := fmt.Sprintf("filled by writes of %s, a store of %d bytes dirties", bytesText(r.FillBytes), folioRecord)
+		switch {
+		case r.Most < r.FillBytes && r.FreeBlocks >= 0 && r.FreeBlocks < 2*folioFileBytes/r.FillBytes:
+			c.quiet(false, "%s up to %s: only %d pieces of memory were free that are as large as the fill",
+				text, bytesText(r.Most), r.FreeBlocks)
+		case r.Most != r.FillBytes:
+			c.unless(false, "%s up to %s", text, bytesText(r.Most))
+		default:
+			c.quiet(r.DirtiedBytes == r.FillBytes, "%s %s most of the times, and once %s: somebody else syncs, or memory is in pieces",
+				text, bytesText(r.DirtiedBytes), bytesText(r.Most))
+		}
 	}
 	return c
 }

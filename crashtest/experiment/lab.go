@@ -120,7 +120,10 @@ func (l *lab) coldFile(name string, size int64) (*durability.File, error) {
 
 // chill drops a clean, unmapped file from the page cache. A page that another
 // processor still holds for a moment is asked for again.
-func (l *lab) chill(f *durability.File) error {
+func (l *lab) chill(f *durability.File) error { return chill(l.ctx, f) }
+
+// chill is lab.chill.
+func chill(ctx context.Context, f *durability.File) error {
 	var pages int64
 	for range 100 {
 		if err := f.DropCache(0, 0); err != nil {
@@ -130,7 +133,7 @@ func (l *lab) chill(f *durability.File) error {
 		if pages, err = cachedPages(f, 0, 0); err != nil || pages == 0 {
 			return err
 		}
-		if err := l.pause(10 * time.Millisecond); err != nil {
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -142,10 +145,10 @@ func (l *lab) chill(f *durability.File) error {
 }
 
 // pause waits, or returns early where the context ends.
-func (l *lab) pause(d time.Duration) error {
+func pause(ctx context.Context, d time.Duration) error {
 	select {
-	case <-l.ctx.Done():
-		return l.ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-time.After(d):
 		return nil
 	}

@@ -150,7 +150,7 @@ func (c *sigbusCell) expect() (guarded, unguarded string, lost bool) {
 }
 
 // judge implements measurement.
-func (m *sigbusMeasured) judge() []string {
+func (m *sigbusMeasured) judge() complaints {
 	var c complaints
 	for _, cell := range m.Cells {
 		where := fmt.Sprintf("%s, %s, %s", cell.Cause, cell.Place, cell.Access)

@@ -275,8 +275,11 @@ func mountFailing(s *sigbusStage) error {
 	if err = image.Truncate(pageInImage); err != nil {
 		return errors.Join(err, image.Close())
 	}
-	// Without a journal nothing is written behind our back for some seconds.
-	if out, merr := exec.Command(mkfs, "-q", "-F", "-O", "^has_journal", s.Image).CombinedOutput(); merr != nil {
+	// Whatever is written after the image was truncated makes it longer again, and
+	// what is behind the write a hole that can be read. So there is no journal, and
+	// nothing that the kernel initializes later in the background.
+	options := []string{"-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard", s.Image}
+	if out, merr := exec.Command(mkfs, options...).CombinedOutput(); merr != nil {
 		return errors.Join(fmt.Errorf("mkfs.ext4: %w: %s", merr, out), image.Close())
 	}
 	loop, err := attachLoop(image)
@@ -298,7 +301,16 @@ func mountFailing(s *sigbusStage) error {
 	if _, err = f.WriteAt(bytes.Repeat([]byte("s"), int(sigbusFile())), 0); err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.DropCache(0, 0), f.Close(), d.Close())
+	// Nor is anything dirty by then that somebody's sync(2) would write.
+	if err = errors.Join(f.Sync(), unix.Syncfs(f.Fd())); err != nil {
+		return err
+	}
+	if pc, perr := f.PageCache(0, 0); perr == nil && pc.Known == durability.Known {
+		err = chill(context.Background(), f)
+	} else {
+		err = f.DropCache(0, 0)
+	}
+	return errors.Join(err, f.Close(), d.Close())
 }
 
 // attachLoop attaches a file to a free loop device, which lets go of it when the

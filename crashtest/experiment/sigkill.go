@@ -213,7 +213,7 @@ func sigkillChild(encoded []byte) error {
 }
 
 // judge implements measurement.
-func (m *sigkillMeasured) judge() []string {
+func (m *sigkillMeasured) judge() complaints {
 	var c complaints
 	c.unless(m.Kills > 0, "nothing was killed")
 	for i, w := range m.Ways {

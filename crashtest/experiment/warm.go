@@ -53,6 +53,7 @@ func measureWarm(_ context.Context, l *lab) (measurement, error) {
 		return nil, err
 	}
 	offsets := everyPage(0, warmFileBytes)
+	before := reclaimedPages()
 	for _, p := range []struct {
 		name string
 		m    *durability.Mapping
@@ -66,6 +67,7 @@ func measureWarm(_ context.Context, l *lab) (measurement, error) {
 		if err != nil {
 			return nil, err
 		}
+		u.ReclaimedPages = reclaimedPages() - before // also between the passes
 		w.Passes = append(w.Passes, warmPass{p.name, u})
 	}
 	return w, nil
@@ -100,11 +102,12 @@ func touch(m *durability.Mapping, offsets []int64) error {
 	})
 }
 
-// judge implements measurement. A twentieth of the pages is left to the kernel:
-// it may take pages away between two passes.
-func (w *warmMeasured) judge() []string {
+// judge implements measurement. What the passes have to do cannot get less by what
+// others do: the file was cold, and the counters are the thread's. It gets more
+// where the kernel takes pages away, or moves them.
+func (w *warmMeasured) judge() complaints {
 	var c complaints
-	few := w.Pages / 20
+	few := fewOf(w.Pages)
 	for _, p := range w.Passes {
 		switch p.Name {
 		case "cold":
@@ -113,12 +116,14 @@ func (w *warmMeasured) judge() []string {
 				bytesText(p.ReadBytes), bytesText(w.Pages*pageBytes))
 			continue
 		case "mapped anew":
-			c.unless(p.MinorFaults >= 1 && p.MinorFaults <= w.Pages+few, "a new mapping of %d cached pages took %d minor faults",
-				w.Pages, p.MinorFaults)
+			c.unless(p.MinorFaults >= 1, "a new mapping of %d cached pages took no fault", w.Pages)
+			c.unlessReclaimed(p.ReclaimedPages, p.MinorFaults <= w.Pages+few,
+				"a new mapping of %d cached pages took %d minor faults", w.Pages, p.MinorFaults)
 		default:
-			c.unless(p.MinorFaults <= few, "the pass called %q took %d minor faults", p.Name, p.MinorFaults)
+			c.unlessReclaimed(p.ReclaimedPages, p.MinorFaults <= few, "the pass called %q took %d minor faults", p.Name, p.MinorFaults)
 		}
-		c.unless(p.MajorFaults == 0 && p.ReadBytes == 0, "the pass called %q took %d major faults and read %s",
+		// A single page that comes anew may bring a readahead window: only faults count.
+		c.unlessReclaimed(p.ReclaimedPages, p.MajorFaults <= few/16, "the pass called %q took %d major faults and read %s",
 			p.Name, p.MajorFaults, bytesText(p.ReadBytes))
 	}
 	return c

@@ -17,36 +17,35 @@ const mostLives = 12
 
 // chain is a row of lives on one directory.
 type chain struct {
-	dir   string // the subject's is below
-	rng   *rand.Rand
-	exact bool
+	dir string // the subject's is below
+	rng *rand.Rand
 
 	lives  []Plan
 	known  campaign.Known // when the next life begins
 	killed bool
-	enough bool // the next life begins a fresh one
+	enough bool  // the next life begins a fresh one
+	met    Place // where the last kill was, by what it left
 }
 
 // newChain returns a chain that has not begun. Its choices follow from the seed.
-func newChain(dir string, seed uint64, exact bool) *chain {
-	return &chain{dir: dir, rng: rand.New(rand.NewPCG(seed, 2)), exact: exact, enough: true}
+func newChain(dir string, seed uint64) *chain {
+	return &chain{dir: dir, rng: rand.New(rand.NewPCG(seed, 2)), enough: true}
 }
 
 // subjectDir is the directory that the subject lives in. It is not there when the
 // first life begins.
 func (c *chain) subjectDir() string { return filepath.Join(c.dir, "life") }
 
-// next chooses the next life, with its aim in one of the places.
-func (c *chain) next(aims []Place, anyOp bool) error {
-	if c.enough || len(c.lives) == mostLives || c.rng.IntN(8) == 0 {
+// next chooses the next life, aimed at a place if there is one, again after a
+// miss.
+func (c *chain) next(place Place, anyOp, again bool) error {
+	anew := c.rng.IntN(8) == 0 && place != Recovery
+	if c.enough || len(c.lives) == mostLives || anew {
 		if err := c.begin(); err != nil {
 			return err
 		}
 	}
-	if !c.exact {
-		aims = nil
-	}
-	c.lives = append(c.lives, newPlan(c.rng, aims, anyOp, len(c.lives) == 0))
+	c.lives = append(c.lives, newPlan(c.rng, place, anyOp, again, len(c.lives) == 0))
 	return nil
 }
 

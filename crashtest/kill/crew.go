@@ -18,7 +18,7 @@ import (
 const patience = 20 * time.Second
 
 // aimPatience is the same for the way to an aim, once a life is at work: the
-// subject may not come there at all.
+// subject may not come there at all. The log's lives end by themselves then.
 const aimPatience = time.Second / 2
 
 // crew is the lives that are lived in one process, each of a chain. The first one
@@ -95,7 +95,9 @@ func (c *crew) awaitAim(ctx context.Context, p *process, aim *Aim) error {
 		case what, ok := <-p.told:
 			switch {
 			case ok && what == toldAtWork && b.at(wordState).Load() == stateAtWork:
-				timer.Reset(aimPatience)
+				if _, ends := c.o.Subject.(*logSubject); !ends {
+					timer.Reset(aimPatience)
+				}
 			case !ok:
 				return nil // it has killed itself
 			case what == toldHalt:

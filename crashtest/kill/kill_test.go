@@ -50,7 +50,7 @@ func linesWorkload(early bool) func(*campaign.Life, func(string)) error {
 		}
 		defer f.Close()
 		end := int64(len(old))
-		for n, life := bytes.Count(old, []byte("\n")), 0; life < 2000; n, life = n+1, life+1 {
+		for n, life := bytes.Count(old, []byte("\n")), 0; life < 300; n, life = n+1, life+1 {
 			if early {
 				ack(fmt.Sprint(n))
 			}
@@ -94,16 +94,14 @@ func linesCheck(dir string, acks []string) error {
 func TestLog(t *testing.T) {
 	t.Parallel()
 	seed := newSeed(t)
-	r, err := kill.Run(t.Context(), kill.Options{Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), States: 150, All: true}})
+	r, err := kill.Run(t.Context(), kill.Options{Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), States: int64(times(40, 1000)), All: true}})
 	must(t, err)
 	for _, f := range r.Findings {
 		t.Errorf("%s %s: %s\nseawall crash replay %s", f.Kind, f.Clause, f.Summary, f.Token)
 	}
-	if len(r.Notes) > 0 {
-		cannot(t, r.Notes)
-	}
-	if len(r.Missing) > 0 {
-		t.Errorf("no kill in %v of %v", r.Missing, r.Classes)
+	mustTrace(t, r)
+	if missing := append(r.Missing, r.Unreached...); len(missing) > 0 {
+		t.Errorf("no kill in %v of %v", missing, r.Classes)
 	}
 	if r.Survival.Exact == 0 || r.Survival.Blind == 0 || r.Survival.Survived == 0 || r.Survival.Survived > r.Survival.Unacked {
 		t.Errorf("survival %+v", r.Survival)
@@ -126,7 +124,7 @@ func TestExact(t *testing.T) {
 				if k.Aim == "" || k.Place != place || place == kill.Copy && k.Begun > k.Appended+1 {
 					return // within a batch, a step between two records will do
 				}
-				if met++; met == 4 {
+				if met++; met == int(times(2, 20)) {
 					enough()
 				}
 				if place == kill.Copy && (k.Found <= 0 || k.Found >= k.Of || k.Begun == k.Appended || k.Recovered >= k.Begun) {
@@ -135,9 +133,7 @@ func TestExact(t *testing.T) {
 			},
 		})
 		must(t, err)
-		if len(r.Notes) > 0 {
-			cannot(t, r.Notes)
-		}
+		mustTrace(t, r)
 		if met == 0 || len(r.Findings) > 0 {
 			t.Errorf("%s: %d kills, findings %v", place, met, r.Findings)
 		}
@@ -145,7 +141,8 @@ func TestExact(t *testing.T) {
 	}
 }
 
-// TestPlanted: a campaign finds what is wrong, from any seed.
+// TestPlanted: a campaign finds what is wrong, from each of some seeds; from many,
+// where there is time.
 func TestPlanted(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -154,11 +151,11 @@ func TestPlanted(t *testing.T) {
 		blind   bool
 		kinds   []campaign.Kind
 	}{
-		{"buffering", 100, false, []campaign.Kind{campaign.Lost, campaign.Illegal}},
-		{"halving", 5, false, []campaign.Kind{campaign.Illegal}},
-		{"misjudging", 10, false, []campaign.Kind{campaign.Illegal}},
-		{"lines, acked before they are written", 5, true, []campaign.Kind{campaign.Lost}},
-		{"lines, acked before they are written", 2, false, []campaign.Kind{campaign.Lost}},
+		{"buffering", times(8, 100), false, []campaign.Kind{campaign.Lost, campaign.Illegal}},
+		{"halving", times(2, 5), false, []campaign.Kind{campaign.Illegal}},
+		{"misjudging", times(2, 10), false, []campaign.Kind{campaign.Illegal}},
+		{"lines, acked before they are written", times(2, 5), true, []campaign.Kind{campaign.Lost}},
+		{"lines, acked before they are written", times(1, 2), false, []campaign.Kind{campaign.Lost}},
 	} {
 		t.Run(fmt.Sprintf("%s, blind %t", c.subject, c.blind), func(t *testing.T) {
 			t.Parallel()
@@ -185,7 +182,7 @@ func TestPlanted(t *testing.T) {
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	o := kill.Options{
-		Limits:  campaign.Limits{Seed: newSeed(t), Dir: fastDir(t), States: 150, All: true},
+		Limits:  campaign.Limits{Seed: newSeed(t), Dir: fastDir(t), States: int64(times(40, 150)), All: true},
 		Subject: subjects()["misjudging"],
 	}
 	r, err := kill.Run(t.Context(), o)
@@ -196,7 +193,9 @@ func TestReplay(t *testing.T) {
 		if strings.Contains(f.Summary, "blindly") {
 			continue
 		}
-		aimed++
+		if aimed++; aimed > int(times(5, 100)) {
+			break
+		}
 		again, err := kill.Replay(t.Context(), f.Token, o)
 		must(t, err)
 		if len(again.Findings) != 1 || again.Findings[0].Kind != f.Kind || again.Findings[0].Clause != f.Clause {
@@ -235,11 +234,11 @@ func mustReplay(t *testing.T, o kill.Options, f campaign.Finding) {
 func TestChecked(t *testing.T) {
 	t.Parallel()
 	r, err := kill.Run(t.Context(), kill.Options{
-		Limits:  campaign.Limits{Seed: newSeed(t), Dir: fastDir(t), States: 60},
+		Limits:  campaign.Limits{Seed: newSeed(t), Dir: fastDir(t), States: 60, Cores: 1},
 		Subject: subjects()["lines"],
 	})
 	must(t, err)
-	if len(r.Findings) > 0 || r.Distinct < 60 || r.Survival.Acked == 0 || r.Survival.Exact == 0 {
+	if len(r.Findings) > 0 || r.Distinct != 60 || r.Survival.Acked == 0 || r.Survival.Exact == 0 {
 		t.Errorf("%+v, %+v", r.Result, r.Survival)
 	}
 }

@@ -110,6 +110,8 @@ func (f *logLife) weights() []weighted {
 		{120, f.append}, {15, f.batch}, {8, f.sync}, {3, f.front}, {3, f.back}, {1, f.reset}, {2, f.reopen}, {4, f.burst},
 	}
 	switch f.stage.Aim() {
+	case Copy: // a small record is there after a few instructions
+		f.class = tagClass - uint64(f.rng.IntN(2))
 	case Sync:
 		list[2].weight = 60
 	case Rotation:

@@ -5,6 +5,7 @@ package kill_test
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -36,12 +37,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// newSeed returns a test's seed, from SEAWALL_SEED if that is set, and prints it
-// where the test fails.
+// newSeed returns a test's seed: always the same one, unless SEAWALL_SEED is
+// another, or random. It prints it where the test fails.
 func newSeed(t testing.TB) uint64 {
 	t.Helper()
-	seed := rand.Uint64()
-	if s := os.Getenv("SEAWALL_SEED"); s != "" {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(t.Name()))
+	seed := uint64(h.Sum32())
+	switch s := os.Getenv("SEAWALL_SEED"); s {
+	case "":
+	case "random":
+		seed = uint64(rand.Uint32())
+	default:
 		var err error
 		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
 			t.Fatalf("SEAWALL_SEED: %v", err)
@@ -53,6 +60,17 @@ func newSeed(t testing.TB) uint64 {
 		}
 	})
 	return seed
+}
+
+// thorough reports whether a test is to do all that it can, and how long.
+func thorough() bool { return os.Getenv("SEAWALL_BUDGET") != "" }
+
+// times returns how often a test does a thing: less by default.
+func times(usually, thoroughly uint64) uint64 {
+	if thorough() {
+		return thoroughly
+	}
+	return usually
 }
 
 // fastDir returns a directory in memory, where there is one: SIGKILL leaves the
@@ -126,4 +144,15 @@ func cannot(t testing.TB, why any) {
 		t.Fatalf("must run in CI: %v", why)
 	}
 	t.Skip(why)
+}
+
+// mustTrace ends a test that needs kills within a copy, where ptrace is not
+// permitted.
+func mustTrace(t testing.TB, r *kill.Result) {
+	t.Helper()
+	for _, note := range r.Notes {
+		if strings.HasPrefix(note, "ptrace ") {
+			cannot(t, note)
+		}
+	}
 }

@@ -118,26 +118,31 @@ var steps = map[Place][]struct {
 	},
 }
 
-// newPlan chooses a life, aimed at one of the places, or blind where there is
-// none; at any operation there, if it is not known which there are. The first
-// one of a chain is not aimed at recovery, where there is nothing to recover: it is
-// blind.
-func newPlan(rng *rand.Rand, aims []Place, anyOp, first bool) Plan {
+// newPlan chooses a life, aimed at a place, or blind where there is none; at any
+// operation there, if it is not known which there are, and at one of the first, if
+// the life before has missed it. The first one of a chain is not aimed at recovery,
+// where there is nothing to recover: it is blind.
+func newPlan(rng *rand.Rand, place Place, anyOp, again, first bool) Plan {
 	p := Plan{Seed: rng.Uint64(), Look: rng.IntN(3) > 0}
-	if len(aims) == 0 {
+	if place == "" {
 		p.Wait = time.Duration(rng.Int64N(int64(2 * time.Millisecond)))
 		if rng.IntN(4) == 0 {
 			p.Wait *= 8
 		}
 		return p
 	}
-	place := aims[rng.IntN(len(aims))]
 	if place == Recovery && first {
 		return Plan{Seed: p.Seed, Look: true, Wait: time.Millisecond}
 	}
 	a := &Aim{Place: place, Phase: durability.Before}
 	step := steps[place][rng.IntN(len(steps[place]))]
 	a.Op, a.N = step.op, 1+rng.IntN(step.max)
+	if again {
+		a.Op, a.N = steps[place][0].op, 1
+		if place == Copy || place == Sync {
+			a.N = 3 // a kill counts when a record was appended before
+		}
+	}
 	if anyOp && place != Copy {
 		a.Op = 0
 	}
@@ -156,8 +161,7 @@ type aims struct {
 	mu     sync.Mutex
 	list   []Place
 	misses map[Place]int // -1 for one that was met
-	killed []Place       // those with a kill that counts
-	turn   int
+	turns  map[Place]int // how often each was aimed at
 	keep   bool
 }
 
@@ -168,7 +172,7 @@ const mostMisses = 2
 // newAims returns the places of a subject. The log comes to all of them; another
 // one has to say by its Stage that it cuts or recovers, and is tried otherwise.
 func newAims(o *Options) *aims {
-	a := &aims{list: required, misses: make(map[Place]int)}
+	a := &aims{list: required, misses: make(map[Place]int), turns: make(map[Place]int)}
 	if _, a.keep = o.Subject.(*logSubject); !a.keep {
 		if _, ok := o.Subject.(Placer); !ok {
 			a.list = required[:3]
@@ -180,35 +184,46 @@ func newAims(o *Options) *aims {
 	return a
 }
 
-// choose returns the places to aim at, not to be changed. Every other time those
-// are preferred that have no kill yet, so that a short campaign comes to all.
-func (a *aims) choose() []Place {
+// place returns the place of a crew's aim with that number, or nothing. Recovery
+// is not the first of any: there is nothing to recover yet.
+func (a *aims) place(crew uint64, turn int) Place {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.turn++
-	if len(a.killed) == len(required) || a.turn%2 == 0 {
-		return a.list
+	if len(a.list) == 0 {
+		return ""
 	}
-	missing := slices.DeleteFunc(slices.Clone(a.list), func(p Place) bool { return slices.Contains(a.killed, p) })
-	if len(missing) == 0 {
-		return a.list
+	n := uint64(len(a.list))
+	at := func(turn uint64) Place { return a.list[(2*crew+turn)%n] }
+	if n > 1 && turn < 2 && at(0) == Recovery {
+		return at(uint64(1 - turn))
 	}
-	return missing
+	return at(uint64(turn))
 }
 
-// kill is told the place of a kill that counts.
-func (a *aims) kill(p Place) {
+// has reports whether a place is aimed at still.
+func (a *aims) has(p Place) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if slices.Contains(required, p) && !slices.Contains(a.killed, p) {
-		a.killed = append(a.killed, p)
-	}
+	return slices.Contains(a.list, p)
 }
+
+// hadTurns reports whether each of the places was aimed at often enough that it
+// would have been hit.
+func (a *aims) hadTurns() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !slices.ContainsFunc(a.list, func(p Place) bool { return a.turns[p] < enoughTurns })
+}
+
+// enoughTurns is how often a campaign has aimed at a place when it could not kill
+// there.
+const enoughTurns = 4
 
 // count counts an aim, and returns what there is to say of its place.
 func (a *aims) count(p Place, hit bool) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.turns[p]++
 	switch {
 	case hit:
 		a.misses[p] = -1

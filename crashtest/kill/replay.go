@@ -82,7 +82,7 @@ func (l *lab) relive(ctx context.Context, d details, tries int) error {
 		}
 		var chains []*chain
 		for i := range copies {
-			c := newChain(filepath.Join(l.dir, fmt.Sprintf("%d-%d", n, i)), 0, false)
+			c := newChain(filepath.Join(l.dir, fmt.Sprintf("%d-%d", n, i)), 0)
 			if err := c.begin(); err != nil {
 				return err
 			}

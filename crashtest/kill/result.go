@@ -79,9 +79,13 @@ func newTally(o *Options) *tally {
 	}
 	if _, ok := o.Subject.(*logSubject); ok {
 		t.required = required
-		if o.Blind { // the steps of a rotation are not seen from outside
-			t.required = []Place{Sync, Cut, Recovery}
+		if len(o.Aims) > 0 {
+			t.required = o.Aims
 		}
+	}
+	if o.Blind { // where a kill comes is chance
+		t.required = nil
+		t.note("blind: the instants of the kills differ from run to run, and so do their places")
 	}
 	return t
 }
@@ -152,7 +156,7 @@ func (t *tally) note(s string) {
 }
 
 // result completes a result.
-func (t *tally) result(r *campaign.Result, run *campaign.Run) *Result {
+func (t *tally) result(r *campaign.Result, run *campaign.Run, hadTurns bool) *Result {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, p := range t.required {
@@ -165,6 +169,9 @@ func (t *tally) result(r *campaign.Result, run *campaign.Run) *Result {
 		}
 	}
 	r.Notes = append(r.Notes, t.notes...)
+	if !hadTurns {
+		r.NotReached()
+	}
 	return &Result{Result: r, Survival: t.s}
 }
 

@@ -32,6 +32,7 @@ type lab struct {
 	dir   string // of scratch files
 	aims  *aims
 	found atomic.Bool
+	crews atomic.Uint64 // that were begun
 
 	keepAs string // of a replay: where to leave what shows the finding
 }
@@ -63,7 +64,7 @@ func (l *lab) result() *Result {
 		}
 		_ = d.Close() // nothing was written
 	}
-	return l.tally.result(r, l.run)
+	return l.tally.result(r, l.run, l.aims.hadTurns())
 }
 
 // newLab begins a campaign.
@@ -91,7 +92,7 @@ func (l *lab) work() error {
 		all.Go(func() {
 			defer stop()
 			defer func() { panics[n] = recover() }()
-			errs[n] = l.worker(ctx, n)
+			errs[n] = l.worker(ctx)
 		})
 	}
 	all.Wait()
@@ -122,42 +123,81 @@ func (l *lab) newLiver(chains []*chain) liver {
 	return &crew{o: &l.o, chains: chains, noTrace: func() { l.tally.note(errNoTrace.Error()) }}
 }
 
-// worker lives and kills, until the campaign is over. Two of three of its
-// processes have an aimed life.
-func (l *lab) worker(ctx context.Context, n int) error {
-	rng := rand.New(rand.NewPCG(l.o.Seed, uint64(n)+100))
-	blind, aimed := l.newCrew(rng, n, false), l.newCrew(rng, n, true)
-	for turn := 0; !l.run.Over() && ctx.Err() == nil; turn++ {
-		chains := blind
-		if turn%3 != 0 && !l.o.Blind && !l.o.isProgram() && len(l.aims.choose()) > 0 {
-			chains = aimed
-		}
-		if err := l.round(ctx, chains); err != nil {
+// worker lives one crew after the other, until the campaign is over.
+func (l *lab) worker(ctx context.Context) error {
+	for !l.run.Over() && ctx.Err() == nil {
+		if err := l.crew(ctx, l.crews.Add(1)-1); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// newCrew returns the chains of a crew: in an aimed one, the first one is exact.
-func (l *lab) newCrew(rng *rand.Rand, worker int, aimed bool) []*chain {
+// crewRounds is how many processes a crew lives in, one after the other.
+const crewRounds = 10
+
+// mostTries is how often a place that was missed has its turn again at once.
+const mostTries = 2
+
+// crew lives the crew with that number. What it does follows from the campaign's
+// seed and the number, whoever else is at work: two of three of its processes are
+// aimed, at one place after the other, and each crew begins with other places, so
+// that the first few processes of a campaign come to all. A place that was missed
+// has its turn again at once, at one of its first steps.
+func (l *lab) crew(ctx context.Context, number uint64) error {
+	rng := rand.New(rand.NewPCG(l.o.Seed, number+100))
+	chains := l.newCrew(rng, number)
+	missed := Place("")
+	for round, turn, tries := 0, 0, 0; round < crewRounds && !l.run.Over() && ctx.Err() == nil; round++ {
+		place, again := Place(""), missed != ""
+		switch {
+		case l.o.Blind || l.o.isProgram() || round%3 == 2 && !again:
+		case again:
+			place = missed
+			tries++
+		default:
+			place, tries = l.aims.place(number, turn), 0
+			turn++
+		}
+		hit, err := l.round(ctx, chains, place, again)
+		if err != nil {
+			return err
+		}
+		if missed = ""; !hit && tries < mostTries && l.aims.has(place) {
+			missed = place
+		}
+	}
+	for _, c := range chains {
+		if err := os.RemoveAll(c.dir); err != nil {
+			return fmt.Errorf("kill: %w", err)
+		}
+	}
+	return nil
+}
+
+// newCrew returns the chains of a crew, of which the first may be aimed.
+func (l *lab) newCrew(rng *rand.Rand, number uint64) []*chain {
 	lives := crewLives
 	if l.o.isProgram() {
 		lives = 1
 	}
 	var chains []*chain
 	for i := range lives {
-		dir := filepath.Join(l.dir, fmt.Sprintf("%d-%t-%d", worker, aimed, i))
-		chains = append(chains, newChain(dir, rng.Uint64(), aimed && i == 0))
+		chains = append(chains, newChain(filepath.Join(l.dir, fmt.Sprintf("%d-%d", number, i)), rng.Uint64()))
 	}
 	return chains
 }
 
-// round lives one life of each chain, and verifies it.
-func (l *lab) round(ctx context.Context, chains []*chain) error {
-	for _, c := range chains {
-		if err := c.next(l.aims.choose(), !l.aims.keep); err != nil {
-			return err
+// round lives one life of each chain, the first one aimed at a place if there is
+// one, and verifies them. It reports whether the place was hit.
+func (l *lab) round(ctx context.Context, chains []*chain, place Place, again bool) (hit bool, err error) {
+	for i, c := range chains {
+		aim := place
+		if i > 0 {
+			aim = ""
+		}
+		if err = c.next(aim, !l.aims.keep, again); err != nil {
+			return false, err
 		}
 	}
 	// They die together: the first one's instant is everybody's.
@@ -167,19 +207,20 @@ func (l *lab) round(ctx context.Context, chains []*chain) error {
 	}
 	deaths, err := l.newLiver(chains).live(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if first.Aim != nil {
-		if note := l.aims.count(first.Aim.Place, deaths[0].hit); note != "" {
+		hit = deaths[0].hit
+		if note := l.aims.count(first.Aim.Place, hit); note != "" {
 			l.tally.note(note)
 		}
 	}
 	for i, c := range chains {
-		if _, err := l.judge(c, deaths[i]); err != nil {
-			return err
+		if _, err = l.judge(c, deaths[i]); err != nil {
+			return hit, err
 		}
 	}
-	return nil
+	return hit && chains[0].met == place, nil
 }
 
 // judge verifies one death, counts it, and reports what is found.
@@ -201,9 +242,12 @@ func (l *lab) judge(c *chain, d death) (*campaign.Broken, error) {
 			return nil, err
 		}
 	}
+	if c.met = ""; v.counted {
+		c.met = v.kill.Place
+	}
 	switch {
 	case v.broken != nil:
-		l.run.Add(1, 1)
+		l.run.AddOne()
 		l.tally.place(d.place, d.hit)
 		f, err := c.finding(&l.o, v.broken)
 		if err != nil {
@@ -222,8 +266,9 @@ func (l *lab) judge(c *chain, d death) (*campaign.Broken, error) {
 			l.tally.note("kept what was found in " + kept)
 		}
 	case v.counted:
-		l.run.Add(1, 1)
-		l.aims.kill(v.kill.Place)
+		if !l.run.AddOne() {
+			return nil, nil // another worker's was the last
+		}
 		l.tally.kill(v.kill, countsOf(l.o.Subject, d.before))
 	default:
 		l.tally.uncounted()

@@ -60,24 +60,6 @@ type tally struct {
 	fewest           int64 // operations of the shortest of those
 }
 
-// add adds another tally.
-func (t *tally) add(o *tally) {
-	t.states += o.states
-	t.distinct += o.distinct
-	for i := range t.by {
-		t.by[i] += o.by[i]
-		t.made[i] += o.made[i]
-	}
-	t.pure += o.pure
-	t.real += o.real
-	t.moments += o.moments
-	t.whole += o.whole
-	t.operations += o.operations
-	if o.fewest > 0 && (t.fewest == 0 || o.fewest < t.fewest) {
-		t.fewest = o.fewest
-	}
-}
-
 // into enters the classes into a result.
 func (t *tally) into(r *campaign.Result) {
 	for i, n := range t.by {

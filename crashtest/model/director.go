@@ -33,6 +33,7 @@ type director struct {
 	turns   []uint16       // who made each turn
 	stopped bool           // what comes now is not recorded
 
+	order   *order  // in which turns are made; nil for none
 	script  *script // to follow; nil for none
 	lost    bool    // it could not be followed
 	guarded bool    // somebody looks whether it can be
@@ -54,13 +55,17 @@ const (
 	lookTime = 10 * time.Millisecond
 )
 
-// newDirector returns a director whose first actor is the calling goroutine.
-func newDirector(s *script) *director {
+// newDirector returns a director whose first actor is the calling goroutine. In an
+// exact life the seed has all turns made in one order; there is no script then.
+func newDirector(s *script, exact bool, seed uint64) *director {
 	d := &director{rec: durabilitytest.NewRecorder(), actors: map[string]int{}, script: s}
 	d.turned = sync.NewCond(&d.mu)
 	d.root = goroutine()
 	d.actors[d.root] = 0
 	d.sites = []string{"workload"}
+	if exact {
+		d.order = newOrder(d, seed)
+	}
 	return d
 }
 
@@ -105,7 +110,14 @@ func (d *director) turn(record func()) {
 		actor = d.enter(site())
 		d.actors[id] = actor
 	}
-	d.await(actor)
+	if d.order != nil {
+		d.order.await(actor)
+	} else {
+		d.await(actor)
+	}
+	if d.stopped {
+		return
+	}
 	d.turns = append(d.turns, uint16(actor))
 	record()
 	d.turned.Broadcast()
@@ -184,8 +196,32 @@ func (d *director) guard() {
 	}
 }
 
+// pause implements campaign.Life.Pause. It is for the goroutine of the workload.
+func (d *director) pause() {
+	if d.order != nil {
+		d.order.rest(pausing)
+	}
+}
+
+// LabRandom chooses what is random in the log, in lives that are lived by order.
+func (d *director) LabRandom(b []byte) bool {
+	if d.order == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range b {
+		b[i] = byte(d.order.salts.Uint32())
+	}
+	return true
+}
+
 // settle implements campaign.Life.Settle. It is for the goroutine of the workload.
 func (d *director) settle() {
+	if d.order != nil {
+		d.order.rest(settling)
+		return
+	}
 	const enough = 200 // looks; somebody sleeps, or has much to do
 	for range enough {
 		if d.othersWait() {
@@ -238,6 +274,9 @@ func (d *director) stop() {
 	defer d.mu.Unlock()
 	d.stopped = true
 	d.turned.Broadcast()
+	if d.order != nil {
+		d.order.wanted.Broadcast()
+	}
 }
 
 // shape is a checksum of what the first events did, without their data: that

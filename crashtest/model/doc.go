@@ -8,8 +8,10 @@
 //
 // # Which states
 //
-// A moment lies behind each event of the trace. Where its choices are few, all
-// states of a moment are checked; otherwise these:
+// A moment lies behind each event of the trace. First comes a tour of a few
+// moments, which gives each class of states its turn, then moments all over the
+// life, up to a number of states: a campaign comes to many lives. Where a moment's
+// choices are few, all its states are checked; otherwise these:
 //
 //   - everything that was done, as a kill or a power loss leaves it;
 //   - nothing that was not synced;
@@ -23,15 +25,21 @@
 // Some of the states are recovered for good: the subject goes on, is recorded
 // again, and crashes again while it recovers and behind that, three levels deep.
 //
+// # One seed, one campaign
+//
+// With a number of states and a seed a campaign is the same whenever it is run, on
+// any number of cores, beside whatever else: down to the last state. Its lives are
+// exact ones (campaign.Life.Exact): one goroutine of a life makes turns at a time,
+// and the seed decides whose turn it is. With a budget alone every fourth life is
+// left to clocks and to chance.
+//
 // # Tokens
 //
-// A token holds the seed of each life on the way to a state, and which goroutine
+// A token holds the seed of each life on the way to a state: exact lives are lived
+// again by it. Of a life that was left to chance it holds, too, which goroutine
 // made each turn: a replay has them take the same turns. What a goroutine chooses
-// by the clock, or by what it happens to see, between two turns is in no token;
-// a replay begins anew until it turns out the same. A subject whose workload calls
-// Life.Settle before it takes something away from its goroutines leaves less to
-// chance: of the log's tokens those of calm lives without a clock were replayed
-// at once, 17 of 17, of the others 10 of 18 within 3 s. Options.Keep leaves the
+// there by the clock, or by what it happens to see, between two turns is in no
+// token; a replay begins anew until it turns out the same. Options.Keep leaves the
 // files of a finding in any case.
 //
 // # What it cannot see

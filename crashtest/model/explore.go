@@ -13,15 +13,12 @@ import (
 
 // Bounds of what is checked of one moment.
 const (
-	wholeMoment  = 128 // all states, where they are no more than that
-	singles      = 48  // sectors, and words, by themselves
-	subsets      = 12  // of each kind of subset
-	tornPlaces   = 4   // of a store
-	fewSingles   = 12  // of a moment in a nested life
-	fewSubsets   = 2   // of a moment in a nested life
-	nestedLives  = 40  // that a life has at most
-	deeperLives  = 2   // that a nested life has at most
-	nestedPlaces = 60  // moments of a nested life
+	wholeMoment = 128 // all states, where they are no more than that
+	singles     = 48  // sectors, and words, by themselves
+	subsets     = 12  // of each kind of subset
+	tornPlaces  = 4   // of a store
+	fewSingles  = 12  // of a moment in a nested life
+	fewSubsets  = 2   // of a moment in a nested life
 )
 
 // errOver ends an exploration whose campaign is over.
@@ -32,17 +29,16 @@ type explorer struct {
 	r     *recording
 	judge *judge
 	rng   *rand.Rand
-	tally *tally
-	over  func() bool
 	nest  func(*state) error // lives on from a state; nil where it goes no deeper
+
+	journal *journal
 
 	m       *durabilitytest.Moment
 	known   campaign.Known
 	mark    int
 	at      int
 	changed []int // pieces that are not newest
-	since   int   // states since the campaign was asked whether it is over
-	nested  int
+	nestIn  int   // so many states from here one is lived on from; below 0 never
 	sectors []int // pieces of that kind, by index
 	words   []int
 	names   []int
@@ -58,24 +54,6 @@ type state struct {
 	torn   int
 }
 
-// explore checks states of every moment of a life, or of some.
-func (e *explorer) explore() error {
-	n := e.r.rec.Len()
-	every := 1
-	if e.r.depth > 0 && n > nestedPlaces {
-		every = n / nestedPlaces
-	}
-	for at := 0; at <= n; at++ {
-		if every > 1 && at > e.r.recovered() && e.rng.IntN(every) != 0 {
-			continue
-		}
-		if err := e.moment(at); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // moment checks states of one moment.
 func (e *explorer) moment(at int) error {
 	e.at = at
@@ -86,7 +64,9 @@ func (e *explorer) moment(at int) error {
 	e.m = e.r.rec.Moment(e.r.root, at)
 	e.changed = e.changed[:0]
 	e.sort()
-	e.tally.moments++
+	if err := e.journal.add(entry{kind: entryMoment}); err != nil {
+		return err
+	}
 	// What a crash leaves with nothing missing, and with all of it.
 	if err := e.check(prefixes); err != nil {
 		return err
@@ -95,8 +75,7 @@ func (e *explorer) moment(at int) error {
 		return err
 	}
 	if e.m.States() <= wholeMoment {
-		e.tally.whole++
-		return e.all()
+		return errors.Join(e.journal.add(entry{kind: entryWhole}), e.all())
 	}
 	for _, make := range []func() error{e.one, e.stores, e.subsetsOf} {
 		if err := make(); err != nil {
@@ -158,28 +137,18 @@ func (e *explorer) classOf(c class) class {
 
 // take has a state checked, and lives on from some.
 func (e *explorer) take(s *state) error {
-	e.tally.states++
-	e.tally.made[s.class]++
-	if e.since++; e.since >= 64 {
-		e.since = 0
-		if e.over() {
-			return errOver
-		}
+	key := s.key()
+	fresh, err := e.judge.check(s, key)
+	made := entry{kind: entryKnown, class: s.class}
+	if fresh {
+		made.kind, made.n = entryFresh, key[0]
 	}
-	fresh, err := e.judge.check(s)
-	if err != nil || !fresh {
-		return err
+	if jerr := e.journal.add(made); jerr != nil || err != nil {
+		return errors.Join(err, jerr)
 	}
-	e.tally.distinct++
-	e.tally.by[s.class]++
-	most, odds := nestedLives, 1500 // one state in so many
-	if e.r.depth > 0 {
-		most, odds = deeperLives, 300
-	}
-	if e.nest == nil || e.nested >= most || e.rng.IntN(odds) != 0 {
+	if e.nestIn--; e.nest == nil || e.nestIn != 0 {
 		return nil
 	}
-	e.nested++
 	return e.nest(s)
 }
 
@@ -451,8 +420,10 @@ func (e *explorer) choices() [][2]int {
 func (s *state) step() step {
 	e := s.e
 	st := step{
-		Seed: e.r.seed, At: e.at, Shape: shape(e.r.events[:e.at]), Script: e.r.dir.until(e.r.turns(e.at)),
-		Killed: s.killed, Torn: s.torn,
+		Seed: e.r.seed, At: e.at, Shape: shape(e.r.events[:e.at]), Killed: s.killed, Torn: s.torn,
+	}
+	if !e.r.exact {
+		st.Script = e.r.dir.until(e.r.turns(e.at))
 	}
 	if !s.killed {
 		st.Choices = e.choices()

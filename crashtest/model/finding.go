@@ -5,7 +5,6 @@ package model
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/durability"
@@ -18,6 +17,7 @@ type details struct {
 	Steps   []step `json:"p"`
 	Life    uint64 `json:"l,omitempty"` // the seed of a life that broke a promise by itself
 	Broken  bool   `json:"b,omitempty"` // it did
+	Exact   bool   `json:"x,omitempty"` // the lives are lived by order
 }
 
 // tell shrinks a state that breaks a promise, and tells of it.
@@ -37,7 +37,7 @@ func tell(s *state, b *campaign.Broken) (campaign.Finding, error) {
 	}
 	var err error
 	f.Token, err = campaign.Token("model", details{
-		Subject: e.r.subject.Name(), Steps: append(slices.Clone(e.r.path), s.step()),
+		Subject: e.r.subject.Name(), Steps: append(slices.Clone(e.r.path), s.step()), Exact: e.r.exact,
 	})
 	return f, err
 }
@@ -107,8 +107,13 @@ func eventWords(e *durability.Event) string {
 	return text
 }
 
-// shrinkTime bounds how long a finding is shrunk: what is left then is told.
-const shrinkTime = 3 * time.Second
+// mostAsked bounds the states by which a finding is shrunk, in memory and on real
+// files: what is left then is told. It is no time: what a campaign tells must not
+// depend on how fast it is.
+const (
+	mostAsked     = 4000
+	mostAskedReal = 300
+)
 
 // shrink finds the fewest pieces that must be lost, chooses that state, and
 // tells of them. What is broken may be less than before: a smaller loss.
@@ -118,7 +123,7 @@ func (e *explorer) shrink(b *campaign.Broken) (*campaign.Broken, []string) {
 	for _, c := range e.choices() {
 		items = append(items, item{c[0], c[1]})
 	}
-	really := false
+	really, asked := e.judge.pure == nil, 0
 	choose := func(list []item) *campaign.Broken {
 		e.renewAll()
 		for _, it := range list {
@@ -126,16 +131,15 @@ func (e *explorer) shrink(b *campaign.Broken) (*campaign.Broken, []string) {
 		}
 		return e.judge.again(e.m.Files(), e.known, false, really)
 	}
-	began := time.Now()
 	same := func(list []item) bool {
-		if time.Since(began) > shrinkTime {
+		if asked++; asked > mostAsked || really && asked > mostAskedReal {
 			return false
 		}
 		got := choose(list)
 		return got != nil && got.Kind == b.Kind && got.Clause == b.Clause
 	}
 	if !same(items) { // it shows on real files only
-		really = true
+		really, asked = true, 0
 		if !same(items) {
 			_ = choose(items)
 			return b, []string{"it did not show a second time"}
@@ -215,6 +219,6 @@ func tellLife(r *recording, b *campaign.Broken) (campaign.Finding, error) {
 		f.Summary += "; " + k.String()
 	}
 	var err error
-	f.Token, err = campaign.Token("model", details{Subject: r.subject.Name(), Steps: r.path, Life: r.seed, Broken: true})
+	f.Token, err = campaign.Token("model", details{Subject: r.subject.Name(), Steps: r.path, Life: r.seed, Broken: true, Exact: r.exact})
 	return f, err
 }

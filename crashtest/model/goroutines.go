@@ -13,13 +13,15 @@ import (
 var stacks = sync.Pool{New: func() any { return new([1 << 20]byte) }}
 
 // eachOf calls fn with the number and the state of each goroutine that the one
-// with the number root has started, itself or by others, and of that one.
-func eachOf(root string, fn func(id, state string)) {
+// with the number root has started, itself or by others, and of that one. It keeps
+// their numbers in members: one that has ended is still who has started others.
+// The stack is told of those alone that wait for a mutex.
+func eachOf(root string, members map[string]bool, fn func(id, state, stack string)) {
 	buf := stacks.Get().(*[1 << 20]byte)
 	defer stacks.Put(buf)
 	text := buf[:runtime.Stack(buf[:], true)]
 	parents := map[string]string{}
-	states := map[string]string{}
+	states, stuck := map[string]string{}, map[string]string{}
 	for one := range bytes.SplitSeq(text, []byte("\n\n")) {
 		head, _, _ := strings.Cut(string(one[:min(len(one), 128)]), "\n")
 		number, state, ok := strings.Cut(strings.TrimPrefix(head, "goroutine "), " [")
@@ -27,6 +29,9 @@ func eachOf(root string, fn func(id, state string)) {
 			continue
 		}
 		states[number], _, _ = strings.Cut(strings.TrimSuffix(state, ":"), "]")
+		if strings.Contains(states[number], "Mutex") {
+			stuck[number] = string(one)
+		}
 		const by = " in goroutine "
 		if i := bytes.LastIndex(one, []byte(by)); i >= 0 {
 			parent, _, _ := bytes.Cut(one[i+len(by):], []byte("\n"))
@@ -35,8 +40,9 @@ func eachOf(root string, fn func(id, state string)) {
 	}
 	for id, state := range states {
 		for up, ok := id, true; ok; up, ok = parents[up] {
-			if up == root {
-				fn(id, state)
+			if up == root || members[up] {
+				members[id] = true
+				fn(id, state, stuck[id])
 				break
 			}
 		}
@@ -44,11 +50,13 @@ func eachOf(root string, fn func(id, state string)) {
 }
 
 // waits reports whether a goroutine in that state goes on only when another one
-// has done something. One that waits by select may have a timer.
+// has done something. One that waits by select may have a timer. One that waits
+// for the runtime, as "semacquire" is of who begins a collection while stacks are
+// looked at, is at work.
 func waits(state string) bool {
 	state, _, _ = strings.Cut(state, ",")
 	switch state {
-	case "chan receive", "chan send", "select", "semacquire":
+	case "chan receive", "chan send", "select":
 		return true
 	}
 	return strings.HasPrefix(state, "sync.")
@@ -58,6 +66,28 @@ func waits(state string) bool {
 // waits.
 func (d *director) othersWait() bool {
 	own, all := goroutine(), true
-	eachOf(d.root, func(id, state string) { all = all && (id == own || waits(state)) })
+	eachOf(d.root, map[string]bool{}, func(id, state, _ string) { all = all && (id == own || waits(state)) })
 	return all
+}
+
+// foreign reports whether the mutex that the goroutine with this stack waits for
+// may be held by anybody in the process, since it is a package's of the standard
+// library or of golang.org/x: such as that of all mappings, which unix.Munmap
+// holds during the system call.
+func foreign(stack string) bool {
+	for line := range strings.Lines(stack) {
+		if strings.HasPrefix(line, "goroutine ") || strings.HasPrefix(line, "\t") ||
+			strings.HasPrefix(line, "sync.(*Mutex)") || strings.HasPrefix(line, "sync.(*RWMutex)") ||
+			strings.HasPrefix(line, "sync.(*Cond)") || strings.HasPrefix(line, "internal/sync.") || strings.HasPrefix(line, "sync.runtime_") {
+			continue
+		}
+		dir, name := "", line
+		if i := strings.LastIndex(line[:strings.IndexAny(line+"(", "(")], "/"); i >= 0 {
+			dir, name = line[:i+1], line[i+1:]
+		}
+		name, _, _ = strings.Cut(name, ".")
+		root, _, _ := strings.Cut(dir+name, "/")
+		return root != "main" && !strings.Contains(root, ".") || strings.HasPrefix(dir, "golang.org/x/")
+	}
+	return false
 }

@@ -5,7 +5,7 @@ package model
 import (
 	"fmt"
 	"path/filepath"
-	"sync"
+	"strings"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
@@ -21,31 +21,8 @@ type judge struct {
 	seen    map[durabilitytest.Key]campaign.Found
 	pairs   map[pair]struct{} // that were judged, where pure is nil
 	count   int64
-	real    int64
-	met     *contents
+	journal *journal // nil in a replay
 	found   func(*state, *campaign.Broken) error
-}
-
-// contents are the keys of all contents that a campaign has met. Half a key is
-// enough to count by.
-type contents struct {
-	shards [64]struct {
-		mu   sync.Mutex
-		keys map[uint64]struct{}
-	}
-}
-
-// add enters a key, and reports whether it is new.
-func (c *contents) add(k durabilitytest.Key) bool {
-	s := &c.shards[k[1]%uint64(len(c.shards))]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.keys == nil {
-		s.keys = map[uint64]struct{}{}
-	}
-	n := len(s.keys)
-	s.keys[k[0]] = struct{}{}
-	return len(s.keys) > n
 }
 
 // pair is a content and a mark.
@@ -56,26 +33,17 @@ type pair struct {
 }
 
 // newJudge returns a judge for one life.
-func newJudge(s campaign.Subject, scratch string, every int64, met *contents) *judge {
+func newJudge(s campaign.Subject, scratch string, every int64, to *journal) *judge {
 	j := &judge{
-		subject: s, scratch: scratch, every: every, met: met,
+		subject: s, scratch: scratch, every: every, journal: to,
 		seen: map[durabilitytest.Key]campaign.Found{}, pairs: map[pair]struct{}{},
 	}
 	j.pure, _ = s.(campaign.Pure)
 	return j
 }
 
-// check judges a state, and reports whether its content is new in the campaign.
-func (j *judge) check(s *state) (fresh bool, err error) {
-	key := s.key()
-	if fresh, err = j.judge(s, key); fresh {
-		fresh = j.met.add(key)
-	}
-	return fresh, err
-}
-
-// judge judges a state, and reports whether its content is new in the life.
-func (j *judge) judge(s *state, key durabilitytest.Key) (fresh bool, err error) {
+// check judges a state, and reports whether its content is new in the life.
+func (j *judge) check(s *state, key durabilitytest.Key) (fresh bool, err error) {
 	f, known := j.seen[key]
 	if j.pure == nil {
 		return j.checkReal(s, key, known)
@@ -88,6 +56,9 @@ func (j *judge) judge(s *state, key durabilitytest.Key) (fresh bool, err error) 
 		}
 		j.seen[key] = f
 		j.count++
+		if err = j.journal.add(entry{kind: entryPure}); err != nil {
+			return true, err
+		}
 	}
 	if b := campaign.Judge(f, s.e.known, s.killed); b != nil {
 		return !known, j.found(s, b)
@@ -117,7 +88,9 @@ func (j *judge) checkReal(s *state, key durabilitytest.Key, known bool) (bool, e
 	}
 	j.pairs[p] = struct{}{}
 	j.seen[key] = nil
-	j.real++
+	if err := j.journal.add(entry{kind: entryReal}); err != nil {
+		return !known, err
+	}
 	if b := j.judgeReal(s.content(), s.e.known, s.killed); b != nil {
 		return !known, j.found(s, b)
 	}
@@ -126,7 +99,9 @@ func (j *judge) checkReal(s *state, key durabilitytest.Key, known bool) (bool, e
 
 // compare recovers a state on real files, too.
 func (j *judge) compare(s *state) error {
-	j.real++
+	if err := j.journal.add(entry{kind: entryReal}); err != nil {
+		return err
+	}
 	if b := j.judgeReal(s.content(), s.e.known, s.killed); b != nil {
 		return j.found(s, b)
 	}
@@ -151,9 +126,20 @@ func (j *judge) judgeReal(files durabilitytest.Files, known campaign.Known, kill
 	}
 	f, err := j.subject.Recover(dir)
 	if err != nil {
-		return campaign.AsBroken(err, campaign.Misjudged)
+		return placeless(campaign.AsBroken(err, campaign.Misjudged), dir)
 	}
-	return campaign.Judge(f, known, killed)
+	return placeless(campaign.Judge(f, known, killed), dir)
+}
+
+// placeless returns what is broken without the name of the scratch directory,
+// which is another one each time.
+func placeless(b *campaign.Broken, dir string) *campaign.Broken {
+	if b == nil || !strings.Contains(b.What, dir) {
+		return b
+	}
+	c := *b
+	c.What = strings.ReplaceAll(strings.ReplaceAll(b.What, dir+"/", ""), dir, ".")
+	return &c
 }
 
 // again judges a content anew, and with nothing remembered.

@@ -25,6 +25,7 @@ type recording struct {
 	subject campaign.Subject
 	seed    uint64
 	root    string
+	exact   bool // lived by order
 	dir     *director
 	rec     *durabilitytest.Recorder
 
@@ -50,7 +51,7 @@ type step struct {
 	Seed   uint64  `json:"d"`
 	At     int     `json:"a"`
 	Shape  string  `json:"h"`
-	Script *script `json:"s"`
+	Script *script `json:"s,omitempty"` // of a life that is not exact
 	// Choices are pairs of a piece and its option; the others are newest.
 	Choices [][2]int `json:"c,omitempty"`
 	// Killed says that the process died, with so many bytes of the last store
@@ -65,19 +66,32 @@ type begin struct {
 	known  campaign.Known
 	killed bool
 	path   []step
-	script *script // to follow
+	exact  bool    // it is lived by order
+	script *script // to follow, where it is not
 }
 
 // live lives a life and records it. A *campaign.Broken error is a finding; the
-// recording is there all the same.
-func live(s campaign.Subject, seed uint64, scratch string, b begin) (*recording, error) {
+// recording is there all the same. It is lived by a goroutine of its own: so that
+// those that it has started are told from others.
+func live(s campaign.Subject, seed uint64, scratch string, b begin) (r *recording, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r, err = liveHere(s, seed, scratch, b)
+	}()
+	<-done
+	return r, err
+}
+
+func liveHere(s campaign.Subject, seed uint64, scratch string, b begin) (*recording, error) {
 	root, err := os.MkdirTemp(scratch, "life-")
 	if err != nil {
 		return nil, err
 	}
-	d := newDirector(b.script)
+	d := newDirector(b.script, b.exact, seed)
+	defer d.stop() // its guard, too
 	r := &recording{
-		subject: s, seed: seed, root: root, dir: d, rec: d.rec, depth: len(b.path), path: b.path,
+		subject: s, seed: seed, root: root, exact: b.exact, dir: d, rec: d.rec, depth: len(b.path), path: b.path,
 		first: b.known, killed: b.killed, marks: []mark{{known: b.known}},
 	}
 	if b.files != nil {
@@ -91,6 +105,7 @@ func live(s campaign.Subject, seed uint64, scratch string, b begin) (*recording,
 	l := &campaign.Life{
 		Dir: root, Seed: seed, Rand: rand.New(rand.NewPCG(seed, 0x11fe)), Tracer: d,
 		Known: b.known, Killed: b.killed, Note: r.note, Now: r.now, Settle: d.settle,
+		Exact: b.exact, Pause: d.pause,
 	}
 	err = s.Workload(l)
 	d.stop()

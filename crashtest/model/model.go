@@ -48,18 +48,17 @@ type lab struct {
 	subjects []campaign.Subject
 	opts     Options
 	scratch  string
-	met      contents
-
-	mu    sync.Mutex
-	notes []string
-	tally tally
-	next  uint64
-	err   error
+	keepIn   string
+	ledger   *ledger
 }
 
 // Run checks lives of the subjects until its limits, and returns what it did;
 // also with an error, which says why the campaign could not go on. The lives'
 // seeds follow from Limits.Seed; the subjects take turns.
+//
+// With a number of states, the campaign is the same for a seed whenever and
+// wherever it is run, down to the last state: its lives are exact ones. With a
+// budget alone every fourth life is not, so that clocks and chance come in too.
 func Run(ctx context.Context, subjects []campaign.Subject, o Options) (*campaign.Result, error) {
 	if len(subjects) == 0 {
 		return nil, errors.New("model: no subject")
@@ -74,86 +73,77 @@ func Run(ctx context.Context, subjects []campaign.Subject, o Options) (*campaign
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{run: campaign.Begin(ctx, o.Limits), subjects: subjects, opts: o, scratch: scratch}
+	l := &lab{
+		run: campaign.Begin(ctx, o.Limits), subjects: subjects, opts: o, scratch: scratch, keepIn: filepath.Dir(scratch), ledger: newLedger(),
+	}
 	var work sync.WaitGroup
 	for range l.run.Cores() {
 		work.Go(l.work)
 	}
 	work.Wait()
-	if err := os.RemoveAll(scratch); err != nil {
-		l.err = errors.Join(l.err, err)
+	l.enterRest()
+	err = l.ledger.err
+	if rerr := os.RemoveAll(scratch); rerr != nil {
+		err = errors.Join(err, rerr)
 	}
-	return l.result(), l.err
+	return l.result(), err
 }
 
 // work lives lives until the campaign is over.
 func (l *lab) work() {
-	for !l.run.Over() {
-		l.mu.Lock()
-		n, failed := l.next, l.err != nil
-		l.next++
-		l.mu.Unlock()
-		if failed {
-			return
-		}
-		s := l.subjects[int(n%uint64(len(l.subjects)))]
-		err := l.life(s, lifeSeed(l.opts.Seed, n), begin{})
+	for j := l.begin(); j != nil; j = l.begin() {
+		s := l.subjects[int(j.life%uint64(len(l.subjects)))]
+		err := l.life(j, s, lifeSeed(l.opts.Seed, j.life), begin{exact: l.opts.States > 0 || j.life%freeLives != freeLives-1})
 		if err != nil && !errors.Is(err, errOver) {
-			l.mu.Lock()
-			l.err = errors.Join(l.err, err)
-			l.mu.Unlock()
+			_ = j.add(entry{kind: entryFailed, err: err}) // it is told below
+		}
+		if l.enter(j, true) != nil {
 			return
 		}
 	}
 }
+
+// freeLives is of how many lives one is not lived by order, where no number of
+// states says that the campaign is to be the same again.
+const freeLives = 4
 
 // lifeSeed returns the seed of the n-th life.
 func lifeSeed(seed, n uint64) uint64 { return rand.New(rand.NewPCG(seed, n)).Uint64() >> 1 }
 
 // life lives a life and checks its crash states.
-func (l *lab) life(s campaign.Subject, seed uint64, b begin) error {
-	l.run.Live()
+func (l *lab) life(j *journal, s campaign.Subject, seed uint64, b begin) error {
 	r, err := live(s, seed, l.scratch, b)
 	if r == nil {
 		return err
 	}
 	defer remove(r.root)
+	if jerr := j.add(entry{kind: entryLife, depth: r.depth, n: uint64(len(r.events))}); jerr != nil {
+		return jerr
+	}
 	if err != nil {
-		f, terr := tellLife(r, campaign.AsBroken(err, campaign.Stuck))
-		return l.broken(f, terr, func(to string) error { return os.CopyFS(to, os.DirFS(r.root)) })
+		f, terr := tellLife(r, placeless(campaign.AsBroken(err, campaign.Stuck), r.root))
+		return l.broken(j, f, terr, func(to string) error { return os.CopyFS(to, os.DirFS(r.root)) })
 	}
 	scratch, err := os.MkdirTemp(l.scratch, "judge-")
 	if err != nil {
 		return err
 	}
 	defer remove(scratch)
-	j := newJudge(s, scratch, l.opts.Real, &l.met)
-	j.found = func(s *state, b *campaign.Broken) error {
+	rng := rand.New(rand.NewPCG(seed, 0xe3))
+	jg := newJudge(s, scratch, l.opts.Real, j)
+	jg.count = rng.Int64N(l.opts.Real)
+	jg.found = func(s *state, b *campaign.Broken) error {
 		f, terr := tell(s, b)
-		if terr = l.broken(f, terr, func(to string) error { return s.content().WriteTo(to) }); terr != nil {
+		if terr = l.broken(j, f, terr, func(to string) error { return s.content().WriteTo(to) }); terr != nil {
 			return terr
 		}
 		return errNextLife
 	}
-	t := tally{}
-	if r.depth == 0 {
-		t.operations = int64(len(r.events))
-		t.fewest = t.operations
-	}
-	over := l.over(&t)
-	e := &explorer{
-		r: r, judge: j, rng: rand.New(rand.NewPCG(seed, 0xe3)), tally: &t, over: over,
-	}
+	e := &explorer{r: r, judge: jg, rng: rng, journal: j, nestIn: -1}
 	if r.depth+1 < l.opts.Depth {
-		e.nest = func(st *state) error { return l.nest(st, seed) }
+		e.nest = func(st *state) error { return l.nest(j, st, seed) }
 	}
-	err = e.explore()
-	over() // what it has not been told yet
-	t.pure, t.real = j.count, j.real
-	l.mu.Lock()
-	l.tally.add(&t)
-	l.mu.Unlock()
-	if errors.Is(err, errNextLife) {
+	if err = e.explore(); errors.Is(err, errNextLife) {
 		return nil
 	}
 	return err
@@ -164,47 +154,26 @@ func (l *lab) life(s campaign.Subject, seed uint64, b begin) error {
 var errNextLife = errors.New("model: found")
 
 // broken tells of a finding, and keeps the files that show it.
-func (l *lab) broken(f campaign.Finding, err error, write func(to string) error) error {
+func (l *lab) broken(j *journal, f campaign.Finding, err error, write func(to string) error) error {
 	if err != nil {
 		return err
 	}
-	l.run.Found(f)
-	if !l.opts.Keep {
-		return nil
-	}
-	to, err := os.MkdirTemp(filepath.Dir(l.scratch), "seawall-model-found-")
-	if err == nil {
-		err = write(filepath.Join(to, "state"))
-	}
+	kept, err := l.keep(write)
 	if err != nil {
 		return fmt.Errorf("model: keep what was found: %w", err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.notes = append(l.notes, "kept what was found in "+to)
-	return nil
-}
-
-// over returns what brings the campaign's counts up to date with a tally, and
-// says whether it is over.
-func (l *lab) over(t *tally) func() bool {
-	var states, distinct int64
-	return func() bool {
-		l.run.Add(t.states-states, t.distinct-distinct)
-		states, distinct = t.states, t.distinct
-		return l.run.Over()
-	}
+	return j.add(entry{kind: entryFinding, found: &found{f, kept}})
 }
 
 // nest lives on from a state.
-func (l *lab) nest(s *state, seed uint64) error {
+func (l *lab) nest(j *journal, s *state, seed uint64) error {
 	files := durabilitytest.Files{}
 	for name, content := range s.content() {
 		files[name] = append([]byte(nil), content...)
 	}
 	st := s.step()
-	return l.life(s.e.r.subject, nestedSeed(seed, &st), begin{
-		files: files, known: campaign.After(s.e.known, s.killed), killed: s.killed, path: append(s.e.r.path[:len(s.e.r.path):len(s.e.r.path)], st),
+	return l.life(j, s.e.r.subject, nestedSeed(seed, &st), begin{
+		exact: s.e.r.exact, files: files, known: campaign.After(s.e.known, s.killed), killed: s.killed, path: append(s.e.r.path[:len(s.e.r.path):len(s.e.r.path)], st),
 	})
 }
 
@@ -222,15 +191,22 @@ func (l *lab) result() *campaign.Result {
 		}
 		_ = d.Close() // nothing was written
 	}
-	l.tally.into(r)
+	t := &l.ledger.tally
+	t.into(r)
 	r.Finish(l.run.Began())
-	t := &l.tally
-	r.Notes = append(r.Notes, l.notes...)
+	r.Notes = append(r.Notes, l.ledger.notes...)
 	if r.Lives > 0 && t.fewest < MinOperations && t.fewest > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("the shortest life had %d events only; %d give more states", t.fewest, MinOperations))
 	}
 	if t.distinct > 0 && 2*t.by[prefixes] > t.distinct {
 		r.Missing = append(r.Missing, "states that are no plain prefixes: fewer than half")
 	}
+	if l.ledger.plans < enoughPlans {
+		r.NotReached()
+	}
 	return r
 }
+
+// enoughPlans is in how many lives each class has had its turn when a campaign
+// that has no state of one could not make any.
+const enoughPlans = 3

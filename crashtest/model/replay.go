@@ -93,7 +93,7 @@ type player struct {
 
 // play lives the lives.
 func (p *player) play() (*campaign.Finding, error) {
-	b := begin{}
+	b := begin{exact: p.d.Exact}
 	for i := range p.d.Steps {
 		st := &p.d.Steps[i]
 		s, broken, err := p.crash(st, b, i == len(p.d.Steps)-1 && !p.d.Broken)
@@ -107,7 +107,7 @@ func (p *player) play() (*campaign.Finding, error) {
 		for name, content := range s.content() {
 			files[name] = append([]byte(nil), content...)
 		}
-		b = begin{files: files, known: campaign.After(s.e.known, s.killed), killed: s.killed, path: p.d.Steps[:i+1]}
+		b = begin{exact: p.d.Exact, files: files, known: campaign.After(s.e.known, s.killed), killed: s.killed, path: p.d.Steps[:i+1]}
 	}
 	if !p.d.Broken {
 		return nil, ErrNotFound
@@ -120,7 +120,7 @@ func (p *player) play() (*campaign.Finding, error) {
 	if err == nil {
 		return nil, ErrNotFound
 	}
-	f, terr := tellLife(r, campaign.AsBroken(err, campaign.Stuck))
+	f, terr := tellLife(r, placeless(campaign.AsBroken(err, campaign.Stuck), r.root))
 	return &f, terr
 }
 
@@ -134,7 +134,7 @@ func (p *player) crash(st *step, b begin, last bool) (*state, *campaign.Finding,
 	if len(r.events) < st.At || shape(r.events[:st.At]) != st.Shape {
 		return nil, nil, errors.Join(ErrDiverged, r.discard())
 	}
-	e := &explorer{r: r, judge: newJudge(p.subject, p.scratch, 0, &contents{}), at: st.At}
+	e := &explorer{r: r, judge: newJudge(p.subject, p.scratch, 0, nil), at: st.At}
 	e.known, e.mark = r.known(st.At)
 	s := &state{e: e, killed: st.Killed, torn: st.Torn}
 	if st.Killed {

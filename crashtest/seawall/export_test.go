@@ -4,6 +4,7 @@ package seawall
 
 import (
 	"math/rand/v2"
+	"sync"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/durability"
@@ -26,10 +27,20 @@ func Live(dir string, seed uint64, tracer durability.Tracer) (*Lived, error) {
 		logs = append(logs, l)
 		return l, err
 	}}
+	var mu sync.Mutex // the log's goroutines acknowledge, too
 	var known campaign.Known
 	w := s.work(&campaign.Life{
 		Dir: dir, Seed: seed, Rand: rand.New(rand.NewPCG(seed, 0x11fe)), Tracer: tracer,
-		Note: func(k campaign.Known) { known = k }, Now: func() campaign.Known { return known },
+		Note: func(k campaign.Known) {
+			mu.Lock()
+			defer mu.Unlock()
+			known = k
+		},
+		Now: func() campaign.Known {
+			mu.Lock()
+			defer mu.Unlock()
+			return known
+		},
 	})
 	err := w.live()
 	lived := &Lived{Options: w.opts, Calm: w.calm, Did: w.did}

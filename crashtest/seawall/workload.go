@@ -87,7 +87,10 @@ func (w *work) set(change func(*Mark)) {
 // live lives the life.
 func (w *work) live() error {
 	w.opts = options(w.rng)
-	if w.calm = w.rng.IntN(4) > 0; w.calm {
+	if w.life.Exact && w.opts.Sync != wal.SyncEach && w.opts.Sync != wal.SyncManual {
+		w.opts.Sync = wal.SyncEvery(time.Hour) // no clock moves
+	}
+	if w.calm = w.rng.IntN(4) > 0; w.calm || w.life.Exact {
 		// By itself the log chooses by the syncs that it has seen when it happens to
 		// prepare a segment.
 		w.opts.FillBytes = []int{4 << 10, 16 << 10, 64 << 10}[w.rng.IntN(3)]
@@ -104,12 +107,21 @@ func (w *work) live() error {
 		return err
 	}
 	for i := 0; i < n || !w.rotated && w.life.Known == nil; i++ {
+		w.pause()
 		if err := w.step(); err != nil {
 			return errors.Join(err, w.log.Close())
 		}
 		w.rotated = w.rotated || w.log.Stats().Rotations > 0
 	}
+	w.pause()
 	return w.end()
+}
+
+// pause lets what goes on in the background come to its next operation.
+func (w *work) pause() {
+	if w.life.Pause != nil {
+		w.life.Pause()
+	}
 }
 
 // settle lets what goes on in the background finish, in calm lives.
@@ -200,6 +212,7 @@ func (w *work) beside() error {
 		}
 		synced <- err
 	}()
+	w.pause()
 	var err error
 	for n := 1 + w.rng.IntN(4); n > 0 && err == nil; n-- {
 		err = w.append(w.size())

@@ -21,3 +21,8 @@ type Judgement struct {
 // first segment on, as Verify does; else as Open does. visit is called with the
 // records from where the judgement begins. Package wal sets it.
 var Judge func(files map[string][]byte, all bool, visit func(lsn uint64, payload []byte) error) (Judgement, error)
+
+// Random is a tracer that chooses what is random in a log: of its own, so that
+// the lab can live a life again byte by byte. LabRandom fills b, or returns false
+// where chance is to choose.
+type Random interface{ LabRandom(b []byte) bool }

@@ -1,0 +1,127 @@
+//go:build linux
+
+package model_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/model"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
+)
+
+// scratch returns a directory in memory, where there is one.
+func scratch(t *testing.T) string {
+	t.Helper()
+	base := "/dev/shm"
+	if st, err := os.Stat(base); err != nil || !st.IsDir() {
+		base = ""
+	}
+	dir, err := os.MkdirTemp(base, "seawall-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// conditions are those in which the same has to come out, by name.
+var conditions = []struct {
+	name        string
+	procs, busy int
+}{
+	{"on two processors", 2, 0},
+	{"on one", 1, 0},
+	{"beside another process", 2, 1},
+	{"on four, beside another process", 4, 1},
+}
+
+// under calls fn under a condition, which is the process's.
+func under(t *testing.T, procs, busy int, fn func()) {
+	t.Helper()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
+	for range busy {
+		other := exec.Command("/bin/sh", "-c", "while :; do :; done")
+		other.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := other.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			_ = other.Process.Kill()
+			_ = other.Wait() // it was killed
+		}()
+	}
+	fn()
+}
+
+// TestExactLives lives lives of the log again and again, two at a time: each is
+// the same to the byte, and to the turn.
+func TestExactLives(t *testing.T) {
+	const seeds = 1
+	dir := scratch(t)
+	want := map[uint64]string{}
+	var mu sync.Mutex
+	for _, c := range conditions {
+		under(t, c.procs, c.busy, func() {
+			var lives sync.WaitGroup
+			for half := range uint64(2) {
+				lives.Go(func() {
+					for seed := half * seeds; seed < (half+1)*seeds; seed++ {
+						sum, err := model.Lived(&seawall.Log{}, seed, dir)
+						mu.Lock()
+						if _, ok := want[seed]; !ok {
+							want[seed] = sum
+						}
+						if err != nil || sum != want[seed] {
+							t.Errorf("%s, seed %d: %s, and was %s before: %v", c.name, seed, sum, want[seed], err)
+						}
+						mu.Unlock()
+					}
+				})
+			}
+			lives.Wait()
+		})
+	}
+}
+
+// TestExactCampaign runs one campaign on any number of cores, idle and busy ones:
+// it tells the same, but for its speed.
+func TestExactCampaign(t *testing.T) {
+	var want string
+	for i, c := range conditions {
+		under(t, c.procs, c.busy, func() {
+			r, err := model.Run(t.Context(), seawall.Subjects(), model.Options{
+				Limits: campaign.Limits{Seed: 7, States: 250, Cores: []int{1, 2, 2, 4}[i]},
+			})
+			if err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			r.Seconds, r.Cores, r.Rate = 0, 0, 0
+			text, err := json.MarshalIndent(r, "", " ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want == "" {
+				want = string(text)
+			}
+			if diff := cmp.Diff(want, string(text)); diff != "" {
+				t.Errorf("%s:\n%s", c.name, diff)
+			}
+			if r.Distinct != 250 || r.Stopped != "states" {
+				t.Errorf("%s: %d states, %s", c.name, r.Distinct, r.Stopped)
+			}
+		})
+	}
+}

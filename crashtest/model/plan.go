@@ -1,0 +1,132 @@
+//go:build linux
+
+package model
+
+import (
+	"math/rand/v2"
+	"slices"
+
+	"github.com/seawall-wal/seawall/durability"
+)
+
+// What is looked at in one life. A campaign of a modest number of states comes to
+// several lives, and in each of them to all classes: states are made of moments all
+// over a life, not of one after the other from its beginning.
+const (
+	lifeStates = 4000 // of new content, until the next life is begun
+	rounds     = 24   // in each of which one moment of so many is looked at
+
+	firstNested = 20   // states of the tour, at most, until one is lived on from
+	nextNested  = 3000 // states from one that is lived on from to the next
+	deepNested  = 20   // the same in a nested life
+	nestedEach  = 10   // moments of a recovery, and as many behind it
+)
+
+// explore checks states of a life. First comes a tour, by which each class of
+// states has its turn, also those of crashes of recoveries; then the rounds.
+func (e *explorer) explore() error {
+	if e.r.depth > 0 {
+		return e.nested()
+	}
+	seen := map[int]bool{}
+	visit := func(at int) error {
+		if seen[at] {
+			return nil
+		}
+		seen[at] = true
+		return e.moment(at)
+	}
+	tour := e.tour()
+	for i, at := range tour {
+		if i == len(tour)*3/4 { // what shows without a nested life is told without one
+			e.nestIn = 1 + e.rng.IntN(firstNested)
+		}
+		if err := visit(at); err != nil {
+			return err
+		}
+	}
+	if err := e.journal.add(entry{kind: entryPlanned}); err != nil {
+		return err
+	}
+	for _, round := range e.rng.Perm(rounds) {
+		for at := round; at <= len(e.r.events); at += rounds {
+			if e.nestIn <= 0 {
+				e.nestIn = nextNested/2 + e.rng.IntN(nextNested)
+			}
+			if err := visit(at); err != nil {
+				return err
+			}
+			if e.journal.states >= lifeStates {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// nested checks states of a life that began with a crash: some of its recovery, of
+// which one is lived on from, and some behind it.
+func (e *explorer) nested() error {
+	e.nestIn = 1 + e.rng.IntN(deepNested)
+	n, recovered := len(e.r.events), e.r.recovered()
+	for _, part := range [][]int{upTo(0, recovered), upTo(recovered+1, n)} {
+		for _, at := range pick(e.rng, part, nestedEach) {
+			if err := e.moment(at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tour returns moments of which states of every class can be made, where the life
+// has any: in large stores, behind many stores that no sync has covered, and with
+// changes of names and sizes that are not durable.
+func (e *explorer) tour() []int {
+	var stores, syncs, names, sizes []int
+	for i := range e.r.events {
+		ev, at := &e.r.events[i], i+1
+		switch ev.Op {
+		case durability.OpStore:
+			if len(ev.Data)+len(ev.Data2) >= 1024 {
+				stores = append(stores, at)
+			}
+		case durability.OpMsync, durability.OpDatasync, durability.OpSync:
+			if ev.Phase == durability.Before {
+				syncs = append(syncs, at)
+			}
+		case durability.OpWrite, durability.OpAllocate:
+			sizes = append(sizes, at)
+		default:
+			names = append(names, at)
+		}
+	}
+	all := upTo(0, len(e.r.events))
+	var tour []int
+	for _, list := range [][]int{stores, syncs, names, sizes, all} {
+		tour = append(tour, pick(e.rng, list, 4)...)
+	}
+	slices.Sort(tour)
+	return tour
+}
+
+// upTo returns the numbers from first to last.
+func upTo(first, last int) (list []int) {
+	for i := first; i <= last; i++ {
+		list = append(list, i)
+	}
+	return list
+}
+
+// pick returns so many of a list, in its order; all, where they are no more.
+func pick(rng *rand.Rand, list []int, n int) []int {
+	if len(list) <= n {
+		return list
+	}
+	some := make([]int, 0, n)
+	for _, i := range rng.Perm(len(list))[:n] {
+		some = append(some, list[i])
+	}
+	slices.Sort(some)
+	return some
+}
