@@ -221,6 +221,44 @@ func (f *life) dieThenLosePower(or *oracle, at int) {
 	}
 }
 
+// TestNamesThatComeLate lets the appender run ahead of the goroutine that gives
+// segments their names, by as many segments as there may be, and kills the process
+// at each event of the renames that follow: what Open then names itself must not
+// become durable before the names in front of it.
+func TestNamesThatComeLate(t *testing.T) {
+	t.Parallel()
+	f := newLife(t, withMin(wal.Options{SegmentsAhead: 1}), newRand(newSeed(t)))
+	f.open()
+	f.append(10)
+	late := make(chan struct{})
+	remove := durabilitytest.InjectDir(f.root, func(c *durabilitytest.Call) error {
+		if c.Phase == durability.Before && c.Op == durability.OpRename {
+			<-late
+		}
+		return nil
+	})
+	defer remove()
+	f.fill(14, 9000)
+	first := f.rec.Len()
+	close(late)
+	f.sync()
+	f.stop()
+	or, renames := newOracle(t, f.opts), 0
+	for at := first; at <= f.rec.Len(); at++ {
+		events := f.rec.Events()[:at]
+		if e := events[at-1]; e.Op == durability.OpRename && e.Phase == durability.After {
+			renames++
+		}
+		if atRest(events) {
+			f.dieThenLosePower(or, at)
+		}
+	}
+	if renames < 2 {
+		t.Fatalf("%d names came late", renames)
+	}
+	or.report(fmt.Sprintf("%d names, %d events behind the first", renames, f.rec.Len()-first))
+}
+
 // TestFrontOutlivesLeftovers cuts all that a log holds from its front while an
 // appender goes on into the next segment, whose stamp knows the old front. Then
 // one process after the other opens the log and is killed: the front was

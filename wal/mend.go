@@ -16,7 +16,7 @@ import (
 //     that was judged, and the device to keep it. All that is judged legal is
 //     durable then.
 //  2. A segment that the log reached under its temporary name gets its final
-//     one, and the directory is synced: what Open returns lies under names
+//     one, each durable before the next: what Open returns lies under names
 //     that are durable.
 //  3. What lies behind the tail is cut (trim).
 //  4. The tail names the log's front and its last cut, durably (nameFront).
@@ -106,22 +106,27 @@ func (op *opening) reconcile() error {
 }
 
 // adopt gives the segments of the log that have their temporary name their
-// final one. The directory is synced in any case: a name that the last writer
-// did not sync is relied on from here on.
+// final one, in order. Each name is durable before the next is given, and the
+// names that the last writer gave, perhaps without a sync, before the first: a
+// filesystem may make a later name durable without an earlier one, and a gap in
+// the names is a missing segment.
 func (op *opening) adopt() error {
 	l := op.l
+	if err := l.dir.Sync(); err != nil {
+		return err
+	}
 	for i, d := range op.files {
 		st := op.res.Segments[i].State
 		if !d.temp || st != recovery.StateFull && st != recovery.StateActive && st != recovery.StateUnread {
 			continue
 		}
 		// It was synced before its head was read.
-		if err := l.dir.Rename(d.name, finalName(d.ordinal), d.file); err != nil {
+		if err := errors.Join(l.dir.Rename(d.name, finalName(d.ordinal), d.file), l.dir.Sync()); err != nil {
 			return err
 		}
 		d.name, d.temp = finalName(d.ordinal), false
 	}
-	return l.dir.Sync()
+	return nil
 }
 
 // mapFile maps a file for writing, with real blocks behind it.

@@ -175,9 +175,12 @@ func scriptKeys(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// scriptFlip flips a bit of a text in a segment, where the text occurs last: the
+// end of a frame header may be the text's first character, with the rest of it at
+// the beginning of the payload.
 func scriptFlip(ts *testscript.TestScript, _ bool, args []string) {
 	data := []byte(ts.ReadFile(args[0]))
-	at := bytes.Index(data, []byte(args[1]))
+	at := bytes.LastIndex(data, []byte(args[1]))
 	if at < 0 {
 		ts.Fatalf("%s does not hold %q", args[0], args[1])
 	}
