@@ -21,6 +21,10 @@ type AllocateOptions struct {
 	// page, so that their folios stay small; rounded up to pages.
 	Head int64
 
+	// End is where FillHoles ends, in bytes from the file's start; 0, and all that
+	// is larger than the file, is its end. Others do not look at it.
+	End int64
+
 	// Cancel, if it is not nil, is asked before each write: true ends the call
 	// with an error that matches context.Canceled.
 	Cancel func() bool
@@ -108,6 +112,9 @@ func (f *File) FillHoles(o AllocateOptions) (filled int64, err error) {
 	size, err := f.Size()
 	if err != nil {
 		return 0, err
+	}
+	if o.End > 0 {
+		size = min(size, o.End)
 	}
 	for at := int64(0); at < size; {
 		hole, err := f.seek(at, unix.SEEK_HOLE, size)

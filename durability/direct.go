@@ -56,7 +56,19 @@ type direct struct {
 	align  int64  // of offsets and lengths
 	memory int64  // of buffers
 	reason string // why there is none
-	buffer []byte // aligned, of directBytes
+}
+
+// directBuffers are aligned buffers of directBytes. They are shared: most files
+// are read once, when they are opened, and stay open for long.
+var directBuffers sync.Pool
+
+// directBuffer returns a buffer with that alignment.
+func directBuffer(align int64) *[]byte {
+	if b, ok := directBuffers.Get().(*[]byte); ok && addressOf(*b)&(uintptr(align)-1) == 0 {
+		return b
+	}
+	b := alignedBuffer(directBytes, align)
+	return &b
 }
 
 // ReadDirect reads from the device instead of the page cache where the
@@ -194,7 +206,7 @@ func (d *direct) refuse(reason string) {
 func (d *direct) close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tried, d.buffer = true, nil
+	d.tried = true
 	if d.fd < 0 {
 		return nil
 	}
@@ -206,14 +218,13 @@ func (d *direct) close() error {
 // readAligned reads p by aligned spans into an aligned buffer. The end of the
 // file is where a span comes back short.
 func (d *direct) readAligned(p []byte, off int64) (n int, err error) {
-	if d.buffer == nil {
-		d.buffer = alignedBuffer(directBytes, max(d.memory, d.align))
-	}
+	buffer := directBuffer(max(d.memory, d.align))
+	defer directBuffers.Put(buffer)
 	for n < len(p) {
 		at := off + int64(n)
 		from := at - at%d.align
-		span := min(ceil(at+int64(len(p)-n), d.align)-from, int64(len(d.buffer)))
-		got, err := unix.Pread(d.fd, d.buffer[:span], from)
+		span := min(ceil(at+int64(len(p)-n), d.align)-from, int64(len(*buffer)))
+		got, err := unix.Pread(d.fd, (*buffer)[:span], from)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -224,7 +235,7 @@ func (d *direct) readAligned(p []byte, off int64) (n int, err error) {
 		if got <= skip {
 			return n, io.EOF
 		}
-		m, err := copyGuarded(p[n:], d.buffer[skip:got])
+		m, err := copyGuarded(p[n:], (*buffer)[skip:got])
 		n += m
 		if err != nil {
 			return n, err
@@ -246,9 +257,12 @@ func copyGuarded(dst, src []byte) (n int, err error) {
 // collector does not move it.
 func alignedBuffer(n int, align int64) []byte {
 	b := make([]byte, n+int(align))
-	skip := -int64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (align - 1)
+	skip := -int64(addressOf(b)) & (align - 1)
 	return b[skip : skip+int64(n)]
 }
+
+// addressOf returns where a slice's bytes lie.
+func addressOf(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
 
 // ceil rounds n up to a multiple of unit.
 func ceil(n, unit int64) int64 { return (n + unit - 1) / unit * unit }

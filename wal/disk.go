@@ -19,7 +19,8 @@ type diskFile struct {
 	dir    *durability.Dir
 	file   *durability.File
 	size   int64
-	head   []byte
+	span   int64 // bytes of it that are the segment's; set by Load
+	head   *keptHead
 	data   []byte // what was loaded; read as far as Touch asked
 	read   int64  // bytes that were read
 	mode   durability.ReadMode
@@ -46,7 +47,7 @@ func (d *diskFile) open() error {
 // Head implements recovery.Bytes.
 func (d *diskFile) Head() ([]byte, error) {
 	if d.head != nil {
-		return d.head, nil
+		return d.head.bytes(), nil
 	}
 	// What the stamp of a segment on its way says decides whether the file is
 	// read at all, or removed.
@@ -55,8 +56,12 @@ func (d *diskFile) Head() ([]byte, error) {
 			return nil, err
 		}
 	}
-	d.head = make([]byte, min(d.size, frame.DataOffset))
-	return d.head, d.readAt(d.head, 0)
+	head := make([]byte, min(d.size, frame.DataOffset))
+	if err := d.readAt(head, 0); err != nil {
+		return nil, err
+	}
+	d.head = keepHead(head)
+	return head, nil
 }
 
 // refresh takes the head from what was loaded, and reports whether it is
@@ -66,17 +71,17 @@ func (d *diskFile) refresh() (bool, error) {
 	if !d.loaded {
 		return false, nil
 	}
-	if err := d.Touch(0, int64(len(d.head))); err != nil {
+	if err := d.Touch(0, int64(d.head.size)); err != nil {
 		return false, err
 	}
-	now := d.data[:len(d.head)]
-	other := !bytes.Equal(now, d.head)
-	d.head = bytes.Clone(now)
+	now := d.data[:d.head.size]
+	other := !bytes.Equal(now, d.head.bytes())
+	d.head = keepHead(now)
 	return other, nil
 }
 
 // Load implements recovery.Bytes. It makes the file durable before any of its
-// frames is looked at.
+// frames is looked at. What somebody put behind the segment's end is not loaded.
 func (d *diskFile) Load() ([]byte, error) {
 	if d.loaded {
 		return d.data, nil
@@ -84,12 +89,25 @@ func (d *diskFile) Load() ([]byte, error) {
 	if err := d.file.Sync(); err != nil {
 		return nil, err
 	}
-	var err error
-	if d.data, err = newRoom(d.file, d.size); err != nil {
+	head, err := d.Head()
+	if err != nil {
+		return nil, err
+	}
+	d.span = segmentSpan(head, d.size)
+	if d.data, err = newRoom(d.file, d.span); err != nil {
 		return nil, err
 	}
 	d.loaded, d.dropped = true, false // what was dirty can be dropped now
 	return d.data, nil
+}
+
+// segmentSpan returns how many bytes of a file are the segment's, by its header.
+// Where that is lost they are no more than a segment may have.
+func segmentSpan(head []byte, size int64) int64 {
+	if h, err := frame.DecodeHeader(head); err == nil {
+		return min(size, h.SegmentBytes)
+	}
+	return min(size, frame.MaxSegmentBytes)
 }
 
 // Touch implements recovery.Bytes.
@@ -146,13 +164,35 @@ func (d *diskFile) dropCache() error {
 	if err != nil {
 		return err
 	}
-	resident, err := mem.Resident(0, d.size)
-	for _, in := range resident {
-		if in {
-			d.stays += int64(pageSize)
+	err = eachResident(mem, d.size, func(_, n int64) error {
+		d.stays += n
+		return nil
+	})
+	return errors.Join(err, mem.Unmap())
+}
+
+// residentChunk is how many bytes of a file the kernel is asked about at once.
+const residentChunk = 1 << 30
+
+// eachResident calls fn with each page of a mapping's first bytes that is in
+// memory, by its offset and how much of it lies within them.
+func eachResident(mem *durability.Mapping, size int64, fn func(off, n int64) error) error {
+	for from := int64(0); from < size; from += residentChunk {
+		resident, err := mem.Resident(from, min(residentChunk, size-from))
+		if err != nil {
+			return err
+		}
+		for i, in := range resident {
+			off := from + int64(i)*int64(pageSize)
+			if !in {
+				continue
+			}
+			if err := fn(off, min(int64(pageSize), size-off)); err != nil {
+				return err
+			}
 		}
 	}
-	return errors.Join(err, mem.Unmap())
+	return nil
 }
 
 // reconcile makes the page cache hold what the device holds, where it holds
@@ -162,17 +202,17 @@ func (d *diskFile) dropCache() error {
 // loaded this is about the head, by which it was judged. It returns how many
 // bytes differed.
 func (d *diskFile) reconcile() (int64, error) {
-	device := d.head
+	device := d.head.bytes()
 	if d.loaded {
-		if err := d.Touch(0, d.size); err != nil {
+		if err := d.Touch(0, d.span); err != nil {
 			return 0, err
 		}
-		device = d.data[:d.size]
+		device = d.data[:d.span]
 	}
 	if len(device) == 0 {
 		return 0, nil
 	}
-	mem, err := d.file.Map(d.size, false)
+	mem, err := d.file.Map(int64(len(device)), false)
 	if err != nil {
 		return 0, err
 	}
@@ -187,40 +227,29 @@ func (d *diskFile) reconcile() (int64, error) {
 // writeWhere writes each page of what the device holds where the page cache
 // holds another.
 func (d *diskFile) writeWhere(mem *durability.Mapping, device []byte) (differ int64, err error) {
-	resident, err := mem.Resident(0, int64(len(device)))
-	if err != nil {
-		return 0, err
-	}
-	page := int64(pageSize)
-	cached := make([]byte, page)
-	for i, in := range resident {
-		off := int64(i) * page
-		p := device[off:min(off+page, int64(len(device)))]
-		if !in {
-			continue
+	cached := make([]byte, pageSize)
+	err = eachResident(mem, int64(len(device)), func(off, n int64) error {
+		p := device[off : off+n]
+		if err := mem.Load(off, cached[:n]); err != nil || bytes.Equal(cached[:n], p) {
+			return err
 		}
-		if err = mem.Load(off, cached[:len(p)]); err != nil {
-			return differ, err
-		}
-		if bytes.Equal(cached[:len(p)], p) {
-			continue
-		}
-		differ += int64(len(p))
-		if _, err = d.file.WriteAt(p, off); err != nil {
-			return differ, err
-		}
-	}
-	return differ, nil
+		differ += n
+		_, err := d.file.WriteAt(p, off)
+		return err
+	})
+	return differ, err
 }
 
-// makeReal gives the file blocks where a sparse copy left holes, so that no
+// makeReal gives the segment blocks where a sparse copy left holes, so that no
 // store into the mapping has to find some.
 func (d *diskFile) makeReal() error {
 	st, err := d.file.Stat()
 	if err != nil || st.Blocks*512 >= d.size {
 		return err
 	}
-	n, err := d.file.FillHoles(durability.AllocateOptions{FillBytes: defaultFillBytes, Head: frame.DataOffset})
+	n, err := d.file.FillHoles(durability.AllocateOptions{
+		FillBytes: defaultFillBytes, Head: frame.DataOffset, End: segmentSpan(d.head.bytes(), d.size),
+	})
 	if err != nil || n == 0 {
 		return err
 	}
@@ -246,7 +275,7 @@ type cachedFile struct {
 	dir     *durability.Dir
 	file    *durability.File
 	size    int64
-	head    []byte
+	head    *keptHead
 	mem     *durability.Mapping
 	read    int64
 	touched func() // called with each Touch
@@ -272,11 +301,18 @@ func (c *cachedFile) open() error {
 }
 
 // Head implements recovery.Bytes.
-func (c *cachedFile) Head() (_ []byte, err error) {
-	if c.head == nil {
-		c.head, err = c.readHead()
+func (c *cachedFile) Head() ([]byte, error) { return c.headBy(c.readHead) }
+
+// headBy returns the head, which read reads where it was not read yet.
+func (c *cachedFile) headBy(read func() ([]byte, error)) ([]byte, error) {
+	if c.head != nil {
+		return c.head.bytes(), nil
 	}
-	return c.head, err
+	head, err := read()
+	if err == nil {
+		c.head = keepHead(head)
+	}
+	return head, err
 }
 
 // readHead reads the head as it is now.
@@ -341,12 +377,7 @@ type deviceFile struct {
 var _ recovery.Bytes = (*deviceFile)(nil)
 
 // Head implements recovery.Bytes.
-func (d *deviceFile) Head() (_ []byte, err error) {
-	if d.head == nil {
-		d.head, err = d.readHead()
-	}
-	return d.head, err
-}
+func (d *deviceFile) Head() ([]byte, error) { return d.headBy(d.readHead) }
 
 // readHead reads the head as it is now.
 func (d *deviceFile) readHead() ([]byte, error) {

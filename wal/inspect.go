@@ -196,7 +196,7 @@ func (x *inspecting) survey() (err error) {
 		noteAllMissing(x.res)
 	}
 	for _, h := range x.heads {
-		x.board = x.board.later(boardIn(h.head))
+		x.board = x.board.later(boardIn(h.head.bytes()))
 	}
 	return nil
 }

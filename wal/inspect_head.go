@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
@@ -14,7 +15,8 @@ import (
 // what is in memory already.
 type headFile struct {
 	*cachedFile
-	resident []bool // by page; nil where the kernel does not say
+	says   bool   // the kernel says which pages are in memory
+	headIn []bool // the head's pages that were in memory, before anything was read
 }
 
 var _ recovery.Bytes = (*headFile)(nil)
@@ -27,7 +29,7 @@ var errHeadsOnly = errors.New("wal: only heads are read")
 // not there is not dirty, and leaves no page behind.
 func (h *headFile) Head() ([]byte, error) {
 	if h.head != nil {
-		return h.head, nil
+		return h.head.bytes(), nil
 	}
 	// Where it has to go through the cache after all, no more than this is
 	// brought in.
@@ -36,18 +38,18 @@ func (h *headFile) Head() ([]byte, error) {
 	if err := h.read(head, 0); err != nil {
 		return nil, err
 	}
-	h.head = head
-	return h.head, nil
+	h.head = keepHead(head)
+	return head, nil
 }
 
-// read reads all of p.
+// read reads all of p, which is of the head.
 func (h *headFile) read(p []byte, at int64) error {
 	for off, to := at, at+int64(len(p)); off < to; {
 		page := int64(pageSize)
 		end := min((off/page+1)*page, to)
 		var err error
 		n := 0
-		if h.isIn(off) {
+		if i := off / page; !h.says || i >= int64(len(h.headIn)) || h.headIn[i] { // or behind its end
 			n, err = h.file.ReadAt(p[off-at:end-at], off)
 		} else {
 			n, _, err = h.file.ReadDirect(p[off-at:end-at], off)
@@ -81,11 +83,6 @@ func boardIn(head []byte) board {
 	return boardOf(head[frame.BoardOffset:])
 }
 
-// isIn reports whether the page at off was in memory, or may have been.
-func (h *headFile) isIn(off int64) bool {
-	return h.resident == nil || h.resident[off/int64(pageSize)]
-}
-
 // Load implements recovery.Bytes.
 func (h *headFile) Load() ([]byte, error) { return nil, errHeadsOnly }
 
@@ -98,12 +95,13 @@ func (h *headFile) Unload() {}
 // witness returns the newest valid slot, or zeros.
 func (h *headFile) witness() frame.Slot {
 	var newest frame.Slot
-	hd, err := frame.DecodeHeader(h.head)
-	if err != nil || len(h.head) < frame.DataOffset {
+	head := h.head.bytes()
+	hd, err := frame.DecodeHeader(head)
+	if err != nil || len(head) < frame.DataOffset {
 		return newest
 	}
 	for i := range frame.Slots {
-		slot, err := frame.DecodeSlot(h.head[frame.SlotOffset+i*frame.BlockBytes:], hd.Seed())
+		slot, err := frame.DecodeSlot(head[frame.SlotOffset+i*frame.BlockBytes:], hd.Seed())
 		if err == nil && slot.Counter > newest.Counter {
 			newest = slot
 		}
@@ -130,7 +128,9 @@ func (x *inspecting) follow() error {
 		}
 		t, ok := x.heads[i].trail(in.DurableLSN)
 		if ok {
-			t.follow(s.Last)
+			if err := t.follow(s.Last); err != nil {
+				return err
+			}
 		}
 		if t.lsn == s.Last {
 			info.Used, info.UsedKnown = t.off, true
@@ -156,17 +156,21 @@ type trail struct {
 	buf     frame.Buffer
 	durable LSN
 	from    int64 // where the first frame behind the durable ones begins, or 0
+	mem     *durability.Mapping
+	in      []bool // the pages from inFrom on that are in memory
+	inFrom  int64
 }
 
 // trail returns the start of a walk: the newest witness that is not behind the
 // durable LSN, or the first frame. There is none where the head does not tell.
 func (h *headFile) trail(durable LSN) (*trail, bool) {
 	t := &trail{h: h, durable: durable}
-	hd, err := frame.DecodeHeader(h.head)
-	if err != nil || h.resident == nil || len(h.head) < frame.DataOffset {
+	head := h.head.bytes()
+	hd, err := frame.DecodeHeader(head)
+	if err != nil || !h.says || len(head) < frame.DataOffset {
 		return t, false
 	}
-	st, link, err := frame.DecodeStamp(h.head[frame.StampOffset:], &hd)
+	st, link, err := frame.DecodeStamp(head[frame.StampOffset:], &hd)
 	if err != nil {
 		return t, false
 	}
@@ -181,23 +185,57 @@ func (h *headFile) trail(durable LSN) (*trail, bool) {
 
 // follow goes on behind the record with that LSN and the marks behind it, as far
 // as the headers are in memory.
-func (t *trail) follow(last LSN) {
-	data := t.h.mem.Bytes()
+func (t *trail) follow(last LSN) (err error) {
+	if t.mem, err = t.h.file.Map(t.h.size, false); err != nil {
+		return err
+	}
+	// What is read of it brings nothing else in.
+	if err = t.mem.Advise(durability.AdviceRandom, 0, t.h.size); err == nil {
+		err = durability.Guard(func() error { return t.walk(last) })
+	}
+	return errors.Join(err, t.mem.Unmap())
+}
+
+// walk is follow with the file mapped.
+func (t *trail) walk(last LSN) error {
+	data := t.mem.Bytes()
 	for {
 		if t.lsn >= t.durable && t.from == 0 {
 			t.from = t.off
 		}
 		end := t.off + frame.HeaderBytes
-		if end > t.h.size || !t.h.isIn(t.off) || !t.h.isIn(end-1) {
-			return
+		if end > t.h.size {
+			return nil
+		}
+		if in, err := t.isIn(t.off, end); err != nil || !in {
+			return err
 		}
 		f, err := frame.Decode(data[t.off:], t.lsn)
 		if err != nil || f.Epoch < t.epoch || !t.buf.Linked(data[t.off:], &f, t.seed, t.link, t.off) {
-			return
+			return nil
 		}
 		if f.Kind == frame.KindRecord && t.lsn == last {
-			return
+			return nil
 		}
 		t.place = place{off: t.off + f.Size(), link: f.Link, lsn: f.LSN, epoch: f.Epoch}
 	}
+}
+
+// isIn reports whether all pages of a range are in memory. The kernel is asked
+// about many at once.
+func (t *trail) isIn(from, to int64) (bool, error) {
+	page := int64(pageSize)
+	if to > t.inFrom+int64(len(t.in))*page {
+		var err error
+		t.inFrom = from / page * page
+		if t.in, err = t.mem.Resident(t.inFrom, min(populateBytes, t.h.size-t.inFrom)); err != nil {
+			return false, err
+		}
+	}
+	for off := from; off < to; off = (off/page + 1) * page {
+		if !t.in[(off-t.inFrom)/page] {
+			return false, nil
+		}
+	}
+	return true, nil
 }

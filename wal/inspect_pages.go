@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
 )
 
 // PageCount counts VM pages of PageBytes bytes.
@@ -107,68 +108,63 @@ func (h *headFile) lookAtPages(cell int64, info *SegmentInspected) error {
 	if pc.Known == durability.Unknown || pc.Known == durability.Unsupported && !mayAsk(h.file) {
 		count.Residency = durability.Unknown
 	}
+	h.says = count.Residency == durability.Known
 	if h.size > 0 {
-		if h.mem, err = h.file.Map(h.size, false); err != nil {
-			return err
-		}
-		if count.Residency == durability.Known {
-			if h.resident, err = h.mem.Resident(0, h.size); err != nil {
-				return err
-			}
-		}
-	}
-	if h.mem != nil {
-		// What is read of it brings nothing else in.
-		if err := h.mem.Advise(durability.AdviceRandom, 0, h.size); err != nil {
-			return err
-		}
-	}
-	for off := int64(0); off < h.size; off += cell {
-		n := min(cell, h.size-off)
-		state, err := h.cell(off, n, pc, &count)
+		mem, err := h.file.Map(h.size, false)
 		if err != nil {
 			return err
 		}
-		info.Map += PageMap(state)
+		if h.says {
+			h.headIn, err = mem.Resident(0, min(h.size, frame.DataOffset))
+		}
+		if err == nil {
+			err = h.lookAtCells(mem, cell, pc, &count, info)
+		}
+		if err = errors.Join(err, mem.Unmap()); err != nil {
+			return err
+		}
 	}
 	count.settle()
 	info.Pages = count
 	return nil
 }
 
+// lookAtCells counts the pages of each run, and draws the map of them.
+func (h *headFile) lookAtCells(mem *durability.Mapping, cell int64, pc durability.PageCache, count *PageCount, info *SegmentInspected) error {
+	cells := make([]byte, 0, (h.size+cell-1)/cell)
+	for off := int64(0); off < h.size; off += cell {
+		state, err := h.cell(mem, off, min(cell, h.size-off), pc, count)
+		if err != nil {
+			return err
+		}
+		cells = append(cells, byte(state))
+	}
+	info.Map = PageMap(cells)
+	return nil
+}
+
 // cell returns the state of a run of pages, and counts them. pc is what the
 // kernel says of the whole file.
-func (h *headFile) cell(off, n int64, pc durability.PageCache, count *PageCount) (PageState, error) {
-	state := PagesUnknown
-	if h.resident != nil {
-		page := int64(pageSize)
-		run := h.resident[off/page : (off+n+page-1)/page]
-		in := int64(0)
-		for _, r := range run {
-			if r {
-				in++
-			}
-		}
-		count.Resident += in
-		switch in {
-		case 0:
-			state = PagesAbsent
-		case int64(len(run)):
-			state = PagesResident
-		default:
-			state = PagesPartly
-		}
+func (h *headFile) cell(mem *durability.Mapping, off, n int64, pc durability.PageCache, count *PageCount) (PageState, error) {
+	if !h.says {
+		return PagesUnknown, nil
 	}
-	if pc.Known != durability.Known || pc.Dirty+pc.Writeback == 0 {
-		return state, nil
+	if pc.Known != durability.Known { // no cachestat(2)
+		in, err := residentPages(mem, off, n)
+		count.Resident += in
+		return residencyOf(in, n), err
+	}
+	if pc.Cached == 0 && pc.Dirty+pc.Writeback == 0 {
+		return PagesAbsent, nil
 	}
 	c, err := h.file.PageCache(off, n)
 	if err != nil {
 		return 0, err
 	}
 	if c.Known != durability.Known {
-		return state, errors.New("wal: the kernel knows of the whole file, and not of a part of it")
+		return 0, errors.New("wal: the kernel knows of the whole file, and not of a part of it")
 	}
+	count.Resident += c.Cached
 	count.Dirty += c.Dirty
 	count.Writeback += c.Writeback
 	switch {
@@ -177,5 +173,34 @@ func (h *headFile) cell(off, n int64, pc durability.PageCache, count *PageCount)
 	case c.Writeback > 0:
 		return PagesWriteback, nil
 	}
-	return state, nil
+	return residencyOf(c.Cached, n), nil
+}
+
+// residencyOf returns the state of a run of n bytes of which so many pages are in
+// memory.
+func residencyOf(in, n int64) PageState {
+	switch {
+	case in == 0:
+		return PagesAbsent
+	case in >= (n+int64(pageSize)-1)/int64(pageSize):
+		return PagesResident
+	}
+	return PagesPartly
+}
+
+// residentPages counts the pages of a range that are in memory. The range begins
+// with a page.
+func residentPages(mem *durability.Mapping, off, n int64) (in int64, err error) {
+	for end := off + n; off < end; off += residentChunk {
+		pages, err := mem.Resident(off, min(residentChunk, end-off))
+		if err != nil {
+			return 0, err
+		}
+		for _, p := range pages {
+			if p {
+				in++
+			}
+		}
+	}
+	return in, nil
 }

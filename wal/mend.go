@@ -76,7 +76,7 @@ func (op *opening) nameFront(s *segment, tail *diskFile) error {
 	if !slices.ContainsFunc(op.res.Segments, leftover) || l.witness.valid {
 		return nil
 	}
-	st, _, err := frame.DecodeStamp(tail.head[frame.StampOffset:], &s.header)
+	st, _, err := frame.DecodeStamp(tail.head.bytes()[frame.StampOffset:], &s.header)
 	if err == nil && st.Epoch == l.epoch && st.Front == l.FirstLSN() {
 		return nil
 	}
@@ -163,7 +163,7 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 		}
 	}
 	slices.SortFunc(l.store.list, func(a, b *stored) int { return int(a.ordinal) - int(b.ordinal) })
-	st, first, err := frame.DecodeStamp(tail.head[frame.StampOffset:], &s.header)
+	st, first, err := frame.DecodeStamp(tail.head.bytes()[frame.StampOffset:], &s.header)
 	if err == nil {
 		s.first, s.previous = st.First, st.Previous
 		s.start = place{off: frame.DataOffset, link: first, lsn: st.First - 1, epoch: st.Epoch}
@@ -173,7 +173,7 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 	l.at = place{off: t.Offset, link: t.Link, lsn: t.LSN, epoch: t.Epoch}
 	base := op.indexTail(s, tail)
 	var slot frame.Slot
-	if l.witness, slot = readWitness(s, tail.head); slot.Counter != 0 {
+	if l.witness, slot = readWitness(s, tail.head.bytes()); slot.Counter != 0 {
 		l.witness.at = place{off: int64(slot.Tail), link: slot.Link, lsn: slot.Watermark, epoch: t.Epoch}
 		l.witness.valid = slot.Epoch == op.res.Epoch && slot.Front == l.FirstLSN()
 	}
@@ -264,7 +264,7 @@ func (op *opening) keepPrepared() error {
 		if d.file == nil || op.res.Segments[i].State != recovery.StatePrepared {
 			continue
 		}
-		h, err := frame.DecodeHeader(d.head)
+		h, err := frame.DecodeHeader(d.head.bytes())
 		if err != nil || h.SegmentBytes != l.opts.SegmentBytes ||
 			len(drop) > 0 || len(l.ready) >= l.opts.SegmentsAhead {
 			drop = append(drop, d)

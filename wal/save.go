@@ -62,8 +62,8 @@ func (op *opening) worthSaving(i int) (bool, error) {
 		if _, err := d.Load(); err != nil {
 			return false, err
 		}
-		err := d.Touch(0, d.size)
-		return recovery.LastNonzero(d.data[min(d.size, frame.StampOffset):]) > 0, err
+		err := d.Touch(0, d.span)
+		return recovery.LastNonzero(d.data[min(d.span, frame.StampOffset):]) > 0, err
 	default:
 		return true, nil
 	}
@@ -106,7 +106,7 @@ func (op *opening) lostDir() (*durability.Dir, string, error) {
 	return d, rel, err
 }
 
-// saveFile copies one file, as the device holds it.
+// saveFile copies the segment in one file, as the device holds it.
 func (op *opening) saveFile(dir *durability.Dir, d *diskFile) error {
 	f, err := dir.Create(d.name, op.l.opts.FileMode)
 	if errors.Is(err, fs.ErrExist) {
@@ -116,13 +116,13 @@ func (op *opening) saveFile(dir *durability.Dir, d *diskFile) error {
 		return err
 	}
 	if _, err = d.Load(); err == nil {
-		err = d.Touch(0, d.size)
+		err = d.Touch(0, d.span)
 	}
 	if err == nil {
-		err = f.Truncate(d.size)
+		err = f.Truncate(d.span)
 	}
-	for off := int64(0); off < d.size && err == nil; off += saveChunk {
-		p := d.data[off:min(off+saveChunk, d.size)]
+	for off := int64(0); off < d.span && err == nil; off += saveChunk {
+		p := d.data[off:min(off+saveChunk, d.span)]
 		if n := recovery.LastNonzero(p); n > 0 {
 			_, err = f.WriteAt(p[:n], off)
 		}

@@ -155,9 +155,10 @@ func (s *sight) settleHeads() error {
 			if err != nil {
 				return err
 			}
-			n := min(len(head), len(c.head), frame.BoardOffset)
-			same = same && len(head) == len(c.head) && bytes.Equal(head[:n], c.head[:n])
-			c.head = head
+			was := c.head.bytes()
+			n := min(len(head), len(was), frame.BoardOffset)
+			same = same && len(head) == len(was) && bytes.Equal(head[:n], was[:n])
+			c.head = keepHead(head)
 		}
 		if same {
 			return nil

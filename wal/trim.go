@@ -73,7 +73,7 @@ func (op *opening) removeBehind(tail *diskFile) error {
 // zeroBehind zeroes what is not zero behind the tail. Page cache and device
 // hold the same by now, so that what was read from the device tells where.
 func (op *opening) zeroBehind(s *segment, tail *diskFile) error {
-	if err := tail.Touch(0, tail.size); err != nil {
+	if err := tail.Touch(0, tail.span); err != nil {
 		return err
 	}
 	if s.start.off == 0 {
@@ -172,7 +172,7 @@ func (op *opening) startOver() error {
 	}
 	op.l.epoch = res.Epoch + 1
 	for _, d := range op.files {
-		if h, err := frame.DecodeHeader(d.head); err == nil {
+		if h, err := frame.DecodeHeader(d.head.bytes()); err == nil {
 			op.l.opts.SegmentBytes = h.SegmentBytes
 		}
 	}

@@ -1,0 +1,183 @@
+package wal_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// The tests of the table of memory in the package's documentation. They run
+// alone, since they look at the heap of the whole process.
+
+// liveHeap returns the bytes of the heap that are in use.
+func liveHeap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // empties the pools
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// allocated returns how many bytes do allocates.
+func allocated(do func()) int64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	do()
+	runtime.ReadMemStats(&after)
+	return int64(after.TotalAlloc - before.TotalAlloc)
+}
+
+// TestReopenedLogKeepsLittle opens logs that exist: what was needed to read them
+// is given back.
+func TestReopenedLogKeepsLittle(t *testing.T) {
+	const logs, limit = 20, 128 << 10
+	dirs := make([]string, logs)
+	for i := range dirs {
+		dirs[i] = filepath.Join(t.TempDir(), "log")
+		l, err := wal.Open(dirs[i], wal.Options{SegmentBytes: 1 << 20})
+		must(t, err)
+		must(t, moreOf(l, 10, 100))
+		must(t, l.Close())
+	}
+	before := liveHeap()
+	for _, dir := range dirs {
+		l, err := wal.Open(dir, wal.Options{SegmentBytes: 1 << 20})
+		must(t, err)
+		defer l.Close()
+	}
+	if each := (liveHeap() - before) / logs; each > limit {
+		t.Errorf("an open log keeps %d bytes, more than %d", each, limit)
+	}
+}
+
+// TestManySegmentsOpen opens a log of many segments, and looks at the heap when
+// all of their heads have been read.
+func TestManySegmentsOpen(t *testing.T) {
+	const segments = 200
+	dir := filepath.Join(t.TempDir(), "log")
+	l, err := wal.Open(dir, small())
+	must(t, err)
+	must(t, moreOf(l, segments*4, 9000))
+	must(t, l.Close())
+	for _, tt := range []struct {
+		what  string
+		limit int64 // of bytes a segment
+		do    func() int64
+	}{
+		{"what Open keeps while it judges", 8 << 10, func() (most int64) {
+			before := liveHeap()
+			defer durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
+				if c.Phase == durability.Before && c.Op == durability.OpSyncDir {
+					most = max(most, liveHeap()-before)
+				}
+				return nil
+			})()
+			l = openLog(t, dir, small())
+			return most
+		}},
+		{"what an open log keeps", 4 << 10, func() int64 {
+			before := liveHeap()
+			must(t, l.Close())
+			return before - liveHeap()
+		}},
+		{"what Open and Close allocate", 160 << 10, func() int64 {
+			return allocated(func() {
+				l, err := wal.Open(dir, small())
+				must(t, err)
+				must(t, l.Close())
+			})
+		}},
+		{"what Verify allocates", 96 << 10, func() int64 {
+			return allocated(func() {
+				rep, err := wal.Verify(dir)
+				must(t, err)
+				if rep.Verdict != wal.Clean {
+					t.Errorf("%v: %+v", rep.Verdict, rep.Damage)
+				}
+			})
+		}},
+	} {
+		got := tt.do()
+		t.Logf("%s: %d bytes a segment", tt.what, got/segments)
+		if got > tt.limit*segments {
+			t.Errorf("%s: %d bytes a segment, more than %d", tt.what, got/segments, tt.limit)
+		}
+	}
+}
+
+// extended returns a log whose only file has that size: somebody extended it
+// behind the segment's end.
+func extended(t *testing.T, size int64) (dir, file string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "log")
+	l, err := wal.Open(dir, small())
+	must(t, err)
+	must(t, moreOf(l, 3, 100))
+	must(t, l.Close())
+	file = filepath.Join(dir, fmt.Sprintf("%016x.wal", 1))
+	must(t, os.Truncate(file, size))
+	return dir, file
+}
+
+// TestOpenExtendedFile opens a log whose segment's file was made longer: no more
+// than the segment is read, or given blocks, and what was put behind it stays.
+func TestOpenExtendedFile(t *testing.T) {
+	const size = 6 << 30
+	dir, file := extended(t, size)
+	read := int64(0)
+	remove := durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
+		if c.Phase == durability.Before && c.Op == durabilitytest.OpReadDirect {
+			read += c.Length
+		}
+		return nil
+	})
+	defer remove()
+	l := openLog(t, dir, small())
+	remove()
+	if read == 0 || read > 4*wal.MinSegmentBytes {
+		t.Errorf("Open read %d bytes of a segment of %d", read, int64(wal.MinSegmentBytes))
+	}
+	must(t, moreOf(l, 20, 9000))
+	must(t, l.Sync())
+	var st unix.Stat_t
+	must(t, unix.Stat(file, &st))
+	if st.Size != size || st.Blocks*512 > 4*wal.MinSegmentBytes {
+		t.Errorf("the file has %d bytes, %d of them with blocks", st.Size, st.Blocks*512)
+	}
+}
+
+// TestInspectExtendedFile looks at a file of 1 TiB.
+func TestInspectExtendedFile(t *testing.T) {
+	dir, _ := extended(t, 1<<40)
+	var in *wal.Inspection
+	n := allocated(func() {
+		var err error
+		in, err = wal.Inspect(dir)
+		must(t, err)
+	})
+	if n > 8<<20 {
+		t.Errorf("Inspect allocates %d bytes", n)
+	}
+	if in.LastLSN != 3 || in.Pages.Pages != 1<<40/int64(os.Getpagesize()) {
+		t.Errorf("LSN %d, %d pages", in.LastLSN, in.Pages.Pages)
+	}
+}
+
+// TestInspectShortFile looks at files that end within the head.
+func TestInspectShortFile(t *testing.T) {
+	for _, size := range []int64{0, 100, 4096, 5000, 12288, 20480} {
+		dir, _ := extended(t, size)
+		in, err := wal.Inspect(dir)
+		if err != nil || len(in.Damage) == 0 {
+			t.Errorf("cut to %d bytes: %+v, %v", size, in, err)
+		}
+	}
+}
