@@ -46,7 +46,7 @@ const (
 )
 
 // direct is the second descriptor of a File, with O_DIRECT, opened at the first
-// ReadDirect and kept until Close. A descriptor of its own is needed: the flag
+// ReadDirect and kept until EndDirect or Close. A descriptor of its own is needed: the flag
 // belongs to the open file description, and would hold for all that is read and
 // written through it meanwhile.
 type direct struct {
@@ -105,6 +105,21 @@ func (f *File) DirectReason() string {
 	f.direct.mu.Lock()
 	defer f.direct.mu.Unlock()
 	return f.direct.reason
+}
+
+// EndDirect closes the descriptor that ReadDirect reads through, if there is one.
+// The next ReadDirect opens it again. Of many files that stay open, each would
+// need two descriptors otherwise.
+func (f *File) EndDirect() error {
+	d := &f.direct
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fd < 0 {
+		return nil
+	}
+	fd := d.fd
+	d.fd, d.tried = -1, false
+	return pathError("close", f.Path(), unix.Close(fd))
 }
 
 // read reads p around the page cache, or through it where that cannot be.

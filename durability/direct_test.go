@@ -113,6 +113,31 @@ func TestReadDirectSurvivesRename(t *testing.T) {
 	}
 }
 
+// TestEndDirect gives the second descriptor back, as often as there is one.
+func TestEndDirect(t *testing.T) {
+	t.Parallel()
+	f, content, _ := randomFile(t, 8192)
+	must(t, f.EndDirect())
+	for round := range 3 {
+		p := make([]byte, 8192)
+		_, how, err := f.ReadDirect(p, 0)
+		must(t, err)
+		want := 1
+		if how == durability.ModeDirect {
+			want = 2
+		}
+		if n := len(descriptors(t, f.Path())); !bytes.Equal(p, content) || n != want {
+			t.Errorf("round %d: %v, %d descriptors, want %d", round, how, n, want)
+		}
+		must(t, f.EndDirect())
+		if n := len(descriptors(t, f.Path())); n != 1 {
+			t.Errorf("round %d: %d descriptors left, want the file's own", round, n)
+		}
+	}
+	must(t, f.Close())
+	must(t, f.EndDirect())
+}
+
 // TestReadHooks alters what is read, as a bit flip of the device would.
 func TestReadHooks(t *testing.T) {
 	t.Parallel()

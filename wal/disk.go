@@ -57,7 +57,7 @@ func (d *diskFile) Head() ([]byte, error) {
 		}
 	}
 	head := make([]byte, min(d.size, frame.DataOffset))
-	if err := d.readAt(head, 0); err != nil {
+	if err := errors.Join(d.readAt(head, 0), d.file.EndDirect()); err != nil {
 		return nil, err
 	}
 	d.head = keepHead(head)
@@ -217,7 +217,7 @@ func (d *diskFile) reconcile() (int64, error) {
 		return 0, err
 	}
 	differ, err := d.writeWhere(mem, device)
-	err = errors.Join(err, mem.Unmap())
+	err = errors.Join(err, mem.Unmap(), d.file.EndDirect())
 	if err == nil && differ > 0 {
 		err = d.file.Sync()
 	}
@@ -382,13 +382,12 @@ func (d *deviceFile) Head() ([]byte, error) { return d.headBy(d.readHead) }
 // readHead reads the head as it is now.
 func (d *deviceFile) readHead() ([]byte, error) {
 	head := make([]byte, min(d.size, frame.DataOffset))
-	return head, d.readAt(head, 0)
+	return head, errors.Join(d.readAt(head, 0), d.file.EndDirect())
 }
 
-// Load implements recovery.Bytes. No segment is larger than the limit, however
-// long its file is.
+// Load implements recovery.Bytes.
 func (d *deviceFile) Load() ([]byte, error) {
-	n := min(d.size, frame.MaxSegmentBytes)
+	n := segmentSpan(d.head.bytes(), d.size)
 	if int64(cap(*d.room)) < n {
 		freeRoom(*d.room)
 		var err error
@@ -408,7 +407,10 @@ func (d *deviceFile) Touch(from, to int64) error {
 }
 
 // Unload implements recovery.Bytes.
-func (d *deviceFile) Unload() { d.data = nil }
+func (d *deviceFile) Unload() {
+	d.data = nil
+	_ = d.file.EndDirect() // read-only
+}
 
 // readAt reads all of p.
 func (d *deviceFile) readAt(p []byte, off int64) error {

@@ -35,7 +35,7 @@ func (h *headFile) Head() ([]byte, error) {
 	// brought in.
 	_ = unix.Fadvise(h.file.Fd(), 0, 0, unix.FADV_RANDOM) // a hint
 	head := make([]byte, min(h.size, frame.DataOffset))
-	if err := h.read(head, 0); err != nil {
+	if err := errors.Join(h.read(head, 0), h.file.EndDirect()); err != nil {
 		return nil, err
 	}
 	h.head = keepHead(head)
@@ -68,7 +68,8 @@ func (h *headFile) read(p []byte, at int64) error {
 // board is cachedFile.board that brings no page in.
 func (h *headFile) board() board {
 	head := make([]byte, frame.BoardOffset+frame.BoardBytes)
-	if h.read(head[frame.StampOffset:], frame.StampOffset) != nil {
+	err := h.read(head[frame.StampOffset:], frame.StampOffset)
+	if errors.Join(err, h.file.EndDirect()) != nil {
 		return board{}
 	}
 	return boardIn(head)

@@ -77,6 +77,9 @@ func TestManySegmentsOpen(t *testing.T) {
 			defer durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
 				if c.Phase == durability.Before && c.Op == durability.OpSyncDir {
 					most = max(most, liveHeap()-before)
+					if n := descriptorsIn(t, dir); n > segments+20 {
+						t.Errorf("Open has %d descriptors for %d segments", n, segments)
+					}
 				}
 				return nil
 			})()
