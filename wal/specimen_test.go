@@ -33,10 +33,27 @@ const (
 )
 
 // readDir returns the contents of all files below a directory, by their names
-// relative to it. Symbolic links are read as what they say,
-// named pipes as nothing.
+// relative to it. Symbolic links are read as what they say, named pipes as
+// nothing. An open log may give a segment its name meanwhile, in the background:
+// then the directory is read anew.
 func readDir(t testing.TB, dir string) map[string][]byte {
 	t.Helper()
+	for end := time.Now().Add(patience); ; {
+		files, err := readFiles(dir)
+		if errors.Is(err, os.ErrNotExist) && time.Now().Before(end) {
+			if _, gone := os.Stat(dir); gone == nil {
+				continue
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+}
+
+// readFiles is readDir once.
+func readFiles(dir string) (map[string][]byte, error) {
 	files := make(map[string][]byte)
 	err := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -58,10 +75,7 @@ func readDir(t testing.TB, dir string) map[string][]byte {
 		files[rel], err = os.ReadFile(p)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
+	return files, err
 }
 
 // take copies a log's directory.

@@ -189,6 +189,11 @@ func (v *volume) fill(room int64) {
 	}
 }
 
+// staysFull reports whether a disk that was filled has room for nothing until
+// something is removed. An xfs gives back later, in the background, what it
+// allocated behind the ends of files, and a btrfs keeps some blocks for itself.
+func (v *volume) staysFull() bool { return v.fs != "xfs" && v.fs != "btrfs" }
+
 // cramAll writes into files until a commit of the filesystem leaves no room for a
 // page. What it holds back while a file is written, for blocks that are not
 // allocated yet and behind the file's end, it gives up when the file is synced and
