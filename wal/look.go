@@ -47,6 +47,7 @@ type look struct {
 	from   LSN
 	visit  func(*sight, recovery.Record) error
 	behind func(*sight, recovery.Record) error
+	plan   bool // the report says what a forced repair would give up
 
 	path     string
 	dir      *durability.Dir
@@ -236,6 +237,9 @@ func (k *look) report(s *sight, res *recovery.Result, live bool) (*Report, error
 	}
 	rep := newReport(k.path, res)
 	rep.Live = live
+	if k.plan {
+		rep.giveUp(res)
+	}
 	if k.behind != nil && res.Verdict != recovery.Clean {
 		if err := k.extract(s, res, rep); err != nil {
 			return nil, err

@@ -26,7 +26,7 @@ func (op *opening) mend() error {
 	if err := op.reconcile(); err != nil {
 		return err
 	}
-	if op.beyondMending() {
+	if beyondMending(op.res) {
 		return op.startOver()
 	}
 	if err := op.adopt(); err != nil {

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/seawall-wal/seawall/durability"
@@ -12,6 +13,10 @@ type RepairOptions struct {
 	// Force cuts the log at damage: acknowledged records behind it are given
 	// up. Without it, damage is a *CorruptError and nothing is changed.
 	Force bool
+	// DryRun changes nothing: the report says what a repair would find, where it
+	// would cut the log (LastLSN), and which acknowledged records it would give up
+	// (Lost). The error is the one that the repair would return because of that.
+	DryRun bool
 	// Logger and Tracer are those of Options.
 	Logger *slog.Logger
 	Tracer durability.Tracer
@@ -28,12 +33,19 @@ func Repair(dir string, o RepairOptions) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	rep, err := Verify(dir)
+	k := look{all: true, plan: o.DryRun && o.Force}
+	rep, err := k.run(dir)
 	if err != nil {
 		return nil, err
 	}
 	if rep.Verdict == Damaged && !o.Force {
 		return rep, newCorruptError(dir, rep.Damage)
+	}
+	if o.DryRun && rep.Live {
+		return rep, fmt.Errorf("%w: %s", ErrLocked, dir)
+	}
+	if o.DryRun {
+		return rep, nil
 	}
 	// Open looks no farther back than it has to; what Verify found may lie before.
 	l, err := openDir(dir, opts, repairMode{force: o.Force, save: true, idle: true, from: max(1, rep.LastLSN)})

@@ -52,7 +52,7 @@ func (op *opening) trim(s *segment, tail *diskFile) error {
 	}
 	op.rep.Trimmed = true
 	op.rep.LastLSN = l.LastLSN()
-	op.noteLost()
+	op.rep.giveUp(op.res)
 	return nil
 }
 
@@ -127,33 +127,47 @@ func (op *opening) clear(tail *diskFile) error {
 	return nil
 }
 
-// noteLost reports which acknowledged records a forced cut gave up.
-func (op *opening) noteLost() {
-	last, res := op.l.LastLSN(), op.res
+// giveUp notes which acknowledged records a forced cut at the tail gives up.
+func (rep *Report) giveUp(res *recovery.Result) {
 	if res.Verdict != recovery.Damaged {
 		return
 	}
-	if res.First > res.Front {
-		op.rep.Lost = append(op.rep.Lost, Range{res.Front, res.First - 1})
-		op.rep.FirstLSN = res.First
+	if beyondMending(res) {
+		if last := lastKnown(res); last >= res.Front {
+			rep.Lost = append(rep.Lost, Range{res.Front, last})
+		}
+		return
 	}
-	if res.Watermark > last {
-		op.rep.Lost = append(op.rep.Lost, Range{last + 1, res.Watermark})
+	if res.First > res.Front {
+		rep.Lost = append(rep.Lost, Range{res.Front, res.First - 1})
+		rep.FirstLSN = res.First
+	}
+	if res.Watermark > rep.LastLSN {
+		rep.Lost = append(rep.Lost, Range{rep.LastLSN + 1, res.Watermark})
 	}
 	var behind []Range
-	for _, b := range op.rep.Behind {
+	for _, b := range rep.Behind {
 		if b.Last > res.Watermark {
 			behind = append(behind, Range{max(b.First, res.Watermark+1), b.Last})
 		}
 	}
-	op.rep.Behind = behind
+	rep.Behind = behind
 }
 
 // beyondMending reports whether no segment is left that the log could go on
 // in: a forced repair then starts over.
-func (op *opening) beyondMending() bool {
-	t := op.res.Tail.File
-	return t < 0 || op.res.Segments[t].State == recovery.StateDamaged
+func beyondMending(res *recovery.Result) bool {
+	t := res.Tail.File
+	return t < 0 || res.Segments[t].State == recovery.StateDamaged
+}
+
+// lastKnown returns the highest LSN that anything on the disk speaks of.
+func lastKnown(res *recovery.Result) LSN {
+	last := max(res.Watermark, res.Tail.LSN)
+	for _, r := range res.Behind {
+		last = max(last, r.Last)
+	}
+	return last
 }
 
 // startOver makes an empty log with the same identity behind the highest LSN
@@ -163,13 +177,8 @@ func (op *opening) startOver() error {
 	if err := op.save(); err != nil {
 		return fmt.Errorf("wal: save the segments before they are removed: %w", err)
 	}
-	last := max(res.Watermark, res.Tail.LSN)
-	for _, r := range res.Behind {
-		last = max(last, r.Last)
-	}
-	if last >= res.Front {
-		op.rep.Lost = append(op.rep.Lost, Range{res.Front, last})
-	}
+	last := lastKnown(res)
+	op.rep.giveUp(res)
 	op.l.epoch = res.Epoch + 1
 	for _, d := range op.files {
 		if h, err := frame.DecodeHeader(d.head.bytes()); err == nil {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -74,11 +75,20 @@ func usage(format string, args ...any) error {
 	return &codeError{code: exitFailed, err: fmt.Errorf(format, args...)}
 }
 
+// invalidValue is cli's complaint about the value of a flag.
+var invalidValue = regexp.MustCompile(`^invalid value "(.*)" for flag -(\S+): (.*)$`)
+
 // usageError puts cli's complaint about a flag into words, and says where help
 // is.
 func usageError(c *cli.Context, err error, _ bool) error {
 	const undefined = "flag provided but not defined: "
 	text := err.Error()
+	if m := invalidValue.FindStringSubmatch(text); m != nil {
+		text = fmt.Sprintf("--%s: %s", m[2], m[3])
+		if m[3] == "parse error" { // of package flag, about times and booleans
+			text = fmt.Sprintf("--%s %s: it is a time like 10s or 1m30s", m[2], m[1])
+		}
+	}
 	if name, ok := strings.CutPrefix(text, undefined); ok {
 		name = strings.TrimLeft(name, "-")
 		text = fmt.Sprintf("%s has no flag --%s", c.Command.Name, name)

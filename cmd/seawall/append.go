@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func appendCommand(p *process) *cli.Command {
 				Name: "sync", Value: "100ms", DefaultText: "100ms",
 				Usage: "sync `WHEN`: each, manual or DURATION",
 			},
-			&cli.IntFlag{Name: "batch", Value: 1, Usage: "make up to `N` records one atomic unit"},
+			numberFlag("batch", "make up to `N` records one atomic unit", 1, "1"),
 			&cli.BoolFlag{Name: "ack", DisableDefaultText: true, Usage: "print a line once records are durable"},
 			&cli.StringFlag{
 				Name:  "keep",
@@ -109,7 +110,7 @@ func (p *process) append(c *cli.Context) (reporter, error) {
 
 // newAppending reads the arguments.
 func newAppending(c *cli.Context) (*appending, error) {
-	a := &appending{split: c.String("split"), file: c.String("file"), batch: c.Int("batch"), ack: c.Bool("ack")}
+	a := &appending{split: c.String("split"), file: c.String("file"), ack: c.Bool("ack")}
 	var err error
 	if a.dir, err = oneDir(c); err != nil {
 		return nil, err
@@ -128,9 +129,10 @@ func newAppending(c *cli.Context) (*appending, error) {
 			return nil, usage("--keep: %w", err)
 		}
 	}
-	switch {
-	case a.batch < 1:
-		return nil, usage("--batch %d: it is at least 1", a.batch)
+	batch := numberOf(c, "batch")
+	switch a.batch = int(min(batch, math.MaxInt)); { // more fit into no segment
+	case batch < 1:
+		return nil, usage("--batch %d: it is at least 1", batch)
 	case c.IsSet("file") && a.file == "":
 		return nil, usage("--file: the file's name is empty")
 	case a.file != "" && c.IsSet("split"):

@@ -4,9 +4,9 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -55,7 +55,7 @@ func noCampaign(c *cli.Context) error {
 func limitFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.DurationFlag{Name: "budget", DefaultText: crashBudget.String() + " without --states", Usage: "go on for a `TIME`"},
-		&cli.Int64Flag{Name: "states", DefaultText: "no limit", Usage: "check `N` states, each one crash"},
+		numberFlag("states", "check `N` states, each one crash", 0, "no limit"),
 		&cli.StringFlag{Name: "seed", DefaultText: "at random", Usage: "choose as the campaign did that printed `N`"},
 		dirFlag(),
 		jsonFlag(),
@@ -82,14 +82,14 @@ func scratchOf(c *cli.Context) (string, error) {
 // called; life is what it calls one life.
 func (p *process) limitsOf(c *cli.Context, life string) (l campaign.Limits, done func(), err error) {
 	done = func() {}
-	l = campaign.Limits{Seed: uint64(rand.Uint32()), Budget: c.Duration("budget"), States: c.Int64("states")}
+	l = campaign.Limits{Seed: uint64(rand.Uint32()), Budget: c.Duration("budget"), States: int64(min(numberOf(c, "states"), math.MaxInt64))}
 	if c.Args().Present() {
 		return l, done, usage("crash %s: it takes no arguments, only flags: %q", c.Command.Name, c.Args().Slice())
 	}
 	switch {
 	case l.Budget < 0 || c.IsSet("budget") && l.Budget == 0:
 		return l, done, usage("--budget %s: it must be above zero", l.Budget)
-	case l.States < 0 || c.IsSet("states") && l.States == 0:
+	case c.IsSet("states") && l.States == 0:
 		return l, done, usage("--states %d: it must be above zero", l.States)
 	case !c.IsSet("budget") && !c.IsSet("states"):
 		l.Budget = crashBudget
@@ -98,7 +98,7 @@ func (p *process) limitsOf(c *cli.Context, life string) (l campaign.Limits, done
 		return l, done, err
 	}
 	if text := c.String("seed"); text != "" {
-		if l.Seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+		if l.Seed, err = parseNumber(text); err != nil {
 			return l, done, usage("--seed %s: it is a number that a campaign has printed", text)
 		}
 	}

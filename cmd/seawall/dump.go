@@ -31,8 +31,8 @@ func dumpCommand(p *process) *cli.Command {
 		Usage:     "write records to stdout",
 		ArgsUsage: "DIR",
 		Flags: []cli.Flag{
-			&cli.Uint64Flag{Name: "from", DefaultText: "the first", Usage: "the first record, by its `LSN`"},
-			&cli.Uint64Flag{Name: "to", DefaultText: "the last", Usage: "the last record, by its `LSN`"},
+			numberFlag("from", "the first record, by its `LSN`", 0, "the first"),
+			numberFlag("to", "the last record, by its `LSN`", 0, "the last"),
 			&cli.StringFlag{Name: "format", Value: "raw", DefaultText: "raw", Usage: "write as `FORMAT`: raw, hex or json"},
 			&cli.StringFlag{
 				Name: "split", Value: splitLines, DefaultText: splitLines,
@@ -150,7 +150,7 @@ type dumping struct {
 // newDumping reads the flags.
 func newDumping(p *process, c *cli.Context) (*dumping, error) {
 	d := &dumping{
-		from: wal.LSN(c.Uint64("from")), to: wal.LSN(c.Uint64("to")),
+		from: wal.LSN(numberOf(c, "from")), to: wal.LSN(numberOf(c, "to")),
 		out: bufio.NewWriterSize(p.out, dumpBuffer),
 	}
 	format, split := c.String("format"), c.String("split")

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -109,7 +108,7 @@ func (p *process) runExperiments(c *cli.Context, names []string) (reporter, erro
 		env.Dir = os.TempDir()
 	}
 	if text := c.String("seed"); text != "" {
-		if env.Seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+		if env.Seed, err = parseNumber(text); err != nil {
 			return nil, usage("--seed %s: it is a number that a run has printed", text)
 		}
 	}

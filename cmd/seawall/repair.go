@@ -19,13 +19,15 @@ func repairCommand(p *process) *cli.Command {
 		Name:      "repair",
 		Usage:     "trim a torn tail; with --force cut at damage",
 		ArgsUsage: "DIR",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "force", DisableDefaultText: true, Usage: "cut the log at damage: records are lost"},
 			jsonFlag(),
-		},
+		}, cutFlags()...),
 		Description: "A clean log is left alone. What is removed is saved first, in DIR/lost,\n" +
 			"and the records that are lost are told as ranges of LSNs. Exit code 0:\n" +
-			"the log is clean now. 2: it is damaged, and nothing was changed.",
+			"the log is clean now. 2: it is damaged, and nothing was changed. At a\n" +
+			"terminal --force says what will be lost, and asks. --dry-run exits as\n" +
+			"the repair would.",
 		Action: p.reporting(p.repair),
 	}
 }
@@ -38,12 +40,18 @@ func (p *process) repair(c *cli.Context) (reporter, error) {
 		return nil, err
 	}
 	begin := time.Now()
-	rep, err := wal.Repair(dir, wal.RepairOptions{Force: c.Bool("force")})
+	o := wal.RepairOptions{Force: c.Bool("force"), DryRun: c.Bool("dry-run")}
+	if o.Force && !o.DryRun {
+		if err := p.confirmRepair(c, dir); err != nil {
+			return nil, err
+		}
+	}
+	rep, err := wal.Repair(dir, o)
 	if rep == nil {
 		return nil, err
 	}
 	r := &repairReport{
-		Dir: dir, Verdict: rep.Verdict, FirstLSN: rep.FirstLSN, LastLSN: rep.LastLSN,
+		Dir: dir, DryRun: o.DryRun, force: o.Force, Verdict: rep.Verdict, FirstLSN: rep.FirstLSN, LastLSN: rep.LastLSN,
 		DurableLSN: rep.DurableLSN, TornBytes: rep.TornBytes, Damage: rep.Damage,
 		Trimmed: rep.Trimmed, Lost: rep.Lost, Behind: rep.Behind, Saved: rep.Saved,
 		Warnings: rep.Warnings, Seconds: time.Since(begin).Seconds(),
@@ -64,10 +72,30 @@ func (p *process) repair(c *cli.Context) (reporter, error) {
 	return r, err
 }
 
+// confirmRepair asks before acknowledged records are given up.
+func (p *process) confirmRepair(c *cli.Context, dir string) error {
+	if c.Bool("yes") || !isTerminal(p.in) || !isTerminal(p.err) {
+		return nil
+	}
+	rep, err := wal.Repair(dir, wal.RepairOptions{Force: true, DryRun: true})
+	if err != nil || rep.Verdict != wal.Damaged {
+		return err
+	}
+	words := fmt.Sprintf("%s: this cuts the log behind LSN %d, and gives up", dir, rep.LastLSN)
+	for _, l := range rep.Lost {
+		words += fmt.Sprintf("\n%s: acknowledged records", goneText(l))
+	}
+	if len(rep.Lost) == 0 {
+		words += "\nan unknown number of records"
+	}
+	return p.confirm(c, words+"\nwhat is removed is saved in "+filepath.Join(dir, "lost"))
+}
+
 // repairReport is what repair says.
 type repairReport struct {
 	outcome
 	Dir        string       `json:"dir"`
+	DryRun     bool         `json:"dry_run,omitempty"`
 	Verdict    wal.Verdict  `json:"verdict"` // before the repair
 	Trimmed    bool         `json:"trimmed"`
 	FirstLSN   wal.LSN      `json:"first_lsn"`
@@ -80,6 +108,7 @@ type repairReport struct {
 	Damage     []wal.Damage `json:"damage"`
 	Warnings   []string     `json:"warnings,omitempty"`
 	Seconds    float64      `json:"seconds"`
+	force      bool
 }
 
 // print writes the report to stdout.
@@ -88,7 +117,11 @@ func (r *repairReport) print(p *process) error {
 	t.add("found", verdictWords(r.Verdict))
 	t.damage(r.Damage)
 	t.behind(r.Verdict, r.TornBytes, r.Behind)
+	lost := "lost"
 	switch {
+	case r.DryRun && (r.Verdict == wal.Torn || r.Verdict == wal.Damaged && r.force):
+		t.add("to do", fmt.Sprintf("cut behind LSN %d", r.LastLSN))
+		lost = "to lose"
 	case r.Trimmed:
 		t.add("done", fmt.Sprintf("cut behind LSN %d", r.LastLSN))
 	case r.Verdict == wal.Clean:
@@ -97,7 +130,7 @@ func (r *repairReport) print(p *process) error {
 		t.add("done", "nothing was changed")
 	}
 	for _, l := range r.Lost {
-		t.add("lost", lsnText(l.First, l.Last)+": acknowledged records")
+		t.add(lost, lsnText(l.First, l.Last)+": acknowledged records")
 	}
 	for _, s := range r.Saved {
 		t.add("saved", filepath.Join(r.Dir, s))

@@ -25,7 +25,7 @@ func tailCommand(p *process) *cli.Command {
 		Usage:     "write the last records, and follow a log",
 		ArgsUsage: "DIR",
 		Flags: []cli.Flag{
-			&cli.Uint64Flag{Name: "count", Aliases: []string{"n"}, Value: tailCount, DefaultText: "10", Usage: "the last `N` records"},
+			numberFlag("count", "the last `N` records", tailCount, "10", "n"),
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, DisableDefaultText: true, Usage: "and then each further one, as it is appended"},
 			&cli.BoolFlag{Name: "durable", DisableDefaultText: true, Usage: "only what power loss cannot take"},
 			&cli.StringFlag{Name: "format", Value: "raw", DefaultText: "raw", Usage: "write as `FORMAT`: raw, hex or json"},
@@ -74,7 +74,7 @@ func (p *process) tail(c *cli.Context) error {
 		defer unwatch()
 		ctx = read
 	}
-	err = t.run(ctx, c.Uint64("count"))
+	err = t.run(ctx, numberOf(c, "count"))
 	verdict := o.Verdict()
 	if cerr := o.Close(); err == nil {
 		err = cerr
