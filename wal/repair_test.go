@@ -136,6 +136,11 @@ func (s *specimen) forced(t *testing.T, first, last wal.LSN, lost string, saved 
 		t.Fatalf("repair without force: %+v, %v", rep, err)
 	}
 	unchanged(t, "repair without force", s.dir, before)
+	plan, err := wal.Repair(s.dir, wal.RepairOptions{Force: true, DryRun: true})
+	if err != nil || plan.FirstLSN != first || plan.LastLSN != last || fmt.Sprint(plan.Lost) != lost || plan.Trimmed || plan.Saved != nil {
+		t.Errorf("a dry run: %+v, %v", plan, err)
+	}
+	unchanged(t, "a dry run", s.dir, before)
 	rep, err = wal.Repair(s.dir, wal.RepairOptions{Force: true})
 	if err != nil {
 		t.Fatalf("repair: %v", err)
@@ -173,7 +178,12 @@ func TestRepairTorn(t *testing.T) {
 			s := take(t, base.dir)
 			s.flip(thirdName, frame.DataOffset+2*10024+100) // record 11
 			before := readDir(t, s.dir)
-			rep, err := wal.Repair(s.dir, wal.RepairOptions{Force: force})
+			rep, err := wal.Repair(s.dir, wal.RepairOptions{Force: force, DryRun: true})
+			if err != nil || rep.Verdict != wal.Torn || rep.Trimmed || rep.LastLSN != 10 || len(rep.Lost) != 0 {
+				t.Fatalf("a dry run: %+v, %v", rep, err)
+			}
+			unchanged(t, "a dry run", s.dir, before)
+			rep, err = wal.Repair(s.dir, wal.RepairOptions{Force: force})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -220,8 +230,10 @@ func TestRepairClean(t *testing.T) {
 	l := openLog(t, s.dir, small())
 	appendRecords(t, l, 1, 10000)
 	for _, force := range []bool{false, true} {
-		if _, err := wal.Repair(s.dir, wal.RepairOptions{Force: force}); !errors.Is(err, wal.ErrLocked) {
-			t.Fatalf("repair of a log in use: %v, want ErrLocked", err)
+		for _, dry := range []bool{false, true} {
+			if _, err := wal.Repair(s.dir, wal.RepairOptions{Force: force, DryRun: dry}); !errors.Is(err, wal.ErrLocked) {
+				t.Fatalf("repair of a log in use: %v, want ErrLocked", err)
+			}
 		}
 	}
 	wantRecords(t, l, 1, 15, 10000)

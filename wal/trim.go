@@ -133,9 +133,11 @@ func (rep *Report) giveUp(res *recovery.Result) {
 		return
 	}
 	if beyondMending(res) {
-		if last := lastKnown(res); last >= res.Front {
+		last := lastKnown(res)
+		if last >= res.Front {
 			rep.Lost = append(rep.Lost, Range{res.Front, last})
 		}
+		rep.FirstLSN, rep.LastLSN = last+1, last
 		return
 	}
 	if res.First > res.Front {
@@ -193,6 +195,6 @@ func (op *opening) startOver() error {
 		return err
 	}
 	op.rep.Trimmed = true
-	op.rep.FirstLSN, op.rep.LastLSN, op.rep.DurableLSN = last+1, last, last
+	op.rep.DurableLSN = last
 	return nil
 }

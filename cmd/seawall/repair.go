@@ -82,6 +82,9 @@ func (p *process) confirmRepair(c *cli.Context, dir string) error {
 		return err
 	}
 	words := fmt.Sprintf("%s: this cuts the log behind LSN %d, and gives up", dir, rep.LastLSN)
+	if rep.FirstLSN > rep.LastLSN {
+		words = fmt.Sprintf("%s: this leaves no record in the log, and gives up", dir)
+	}
 	for _, l := range rep.Lost {
 		words += fmt.Sprintf("\n%s: acknowledged records", goneText(l))
 	}
