@@ -58,15 +58,15 @@ linter:
 	fi; \
 	ln -sf "$$cache/golangci-lint" $(BIN)/golangci-lint
 
-# Only the tests that need root need these packages. The race detector needs a
-# C compiler.
+# The tests that need root need these packages, and those of the completion the
+# shells. The race detector needs a C compiler.
 .PHONY: packages
 packages:
 	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0; \
 	missing=; \
 	while read -r program package; do \
 	    PATH=$$PATH:/usr/sbin:/sbin command -v "$$program" >/dev/null || missing+=" $$package"; \
-	done <<< $$'mkfs.xfs xfsprogs\nmkfs.btrfs btrfs-progs\nmkfs.ext4 e2fsprogs\nstrace strace\nrsync rsync\ntar tar\ngcc gcc libc6-dev'; \
+	done <<< $$'mkfs.xfs xfsprogs\nmkfs.btrfs btrfs-progs\nmkfs.ext4 e2fsprogs\nstrace strace\nrsync rsync\ntar tar\nzsh zsh\nfish fish\ngcc gcc libc6-dev'; \
 	[ -n "$$missing" ] || exit 0; \
 	echo "installing$$missing"; \
 	export DEBIAN_FRONTEND=noninteractive; \

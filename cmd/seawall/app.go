@@ -31,7 +31,6 @@ func newApp(p *process) *cli.App {
 			inspectCommand(p), experimentCommand(p), crashCommand(p), completionCommand(p), manCommand(p),
 		},
 		CustomAppHelpTemplate: appHelp,
-		EnableBashCompletion:  true,
 		Reader:                p.in,
 		Writer:                p.out,
 		ErrWriter:             p.err,
@@ -49,7 +48,6 @@ func setUp(commands []*cli.Command) {
 		c.CustomHelpTemplate = commandHelp
 		c.HideHelpCommand = true // a directory may be called help
 		c.OnUsageError = usageError
-		c.BashComplete = completeCommand(c)
 		setUp(c.Subcommands)
 	}
 }

@@ -9,15 +9,12 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// completionFlag is what the shells' completion scripts put last.
-const completionFlag = "--generate-bash-completion"
-
 // arrange puts the arguments into the order that cli reads: the subcommand,
 // its flags with their values, then the rest. cli stops reading flags at the
 // first argument that is none, and people type `seawall append DIR --sync each`
 // and `seawall --json verify DIR`. What follows `--` is left as it is.
 func arrange(app *cli.App, args []string) []string {
-	if len(args) < 2 || args[len(args)-1] == completionFlag {
+	if len(args) < 2 {
 		return args
 	}
 	at := findCommand(app, args)

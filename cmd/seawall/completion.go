@@ -3,49 +3,35 @@
 package main
 
 import (
-	"fmt"
 	"io"
-	"os"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
-
-	"github.com/seawall-wal/seawall/crashtest/experiment"
 )
 
 // shells are those that there is a completion script for.
 var shells = []string{"bash", "zsh", "fish"}
 
-// flagValues are what completes a flag's value.
-var flagValues = map[string][]string{
-	"--sync":   {"each", "manual", "100ms"},
-	"--split":  splitNames,
-	"--format": {"raw", "hex", "json"},
-}
+// completeWord is the first argument with which the scripts ask for the words that
+// may come next. The arguments behind it are what was typed, the last one as far as
+// it was; nothing of them is run.
+const completeWord = "__complete"
 
-// bashCompletion asks the command itself for the words, as cli offers it with
-// its hidden flag. What was typed is handed on as it is, never evaluated: the
-// words may hold $(...).
-const bashCompletion = `# bash completion for seawall: seawall completion bash
+// The scripts hand on what was typed as it is, and never evaluate it: the words may
+// hold $(...). Where there is no word, the shell offers files.
+const (
+	bashCompletion = `# bash completion for seawall: seawall completion bash
 _seawall() {
-    local cur=${COMP_WORDS[COMP_CWORD]}
-    local -a words=("${COMP_WORDS[@]:1:COMP_CWORD-1}")
-    [[ $cur == -* ]] && words+=("$cur")
-    local IFS=$'\n'
-    COMPREPLY=($(compgen -W "$(seawall "${words[@]}" --generate-bash-completion 2>/dev/null)" -- "$cur"))
+    mapfile -t COMPREPLY < <(seawall ` + completeWord + ` "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
 complete -o bashdefault -o default -F _seawall seawall
 `
 
-// zshCompletion does the same.
-const zshCompletion = `#compdef seawall
+	zshCompletion = `#compdef seawall
 # zsh completion for seawall: seawall completion zsh
 _seawall() {
-    local cur=${words[CURRENT]}
-    local -a typed=("${(@)words[2,CURRENT-1]}") found
-    [[ $cur == -* ]] && typed+=("$cur")
-    found=("${(@f)$(seawall "${typed[@]}" --generate-bash-completion 2>/dev/null)}")
+    local -a found
+    found=("${(@f)$(seawall ` + completeWord + ` "${(@)words[2,CURRENT]}" 2>/dev/null)}")
     if [[ -n ${found[1]} ]]; then
         compadd -- "${found[@]}"
     else
@@ -58,6 +44,21 @@ else
     compdef _seawall seawall
 fi
 `
+
+	fishCompletion = `# fish completion for seawall: seawall completion fish
+function __seawall_complete
+    set -l typed (commandline -opc)
+    set -l current (commandline -ct)
+    set -l found (seawall ` + completeWord + ` $typed[2..-1] "$current" 2>/dev/null)
+    if test (count $found) -gt 0
+        printf '%s\n' $found
+    else
+        __fish_complete_path "$current"
+    end
+end
+complete -c seawall -f -a '(__seawall_complete)'
+`
+)
 
 // completionCommand returns `seawall completion`.
 func completionCommand(p *process) *cli.Command {
@@ -85,10 +86,7 @@ func (p *process) completion(c *cli.Context) error {
 	case "zsh":
 		script = zshCompletion
 	case "fish":
-		var err error
-		if script, err = c.App.ToFishCompletion(); err != nil {
-			return err
-		}
+		script = fishCompletion
 	default:
 		return usage("completion: there is none for %s; there is for %s", shell, strings.Join(shells, ", "))
 	}
@@ -103,36 +101,11 @@ func (p *process) page(text string) error {
 	return nil
 }
 
-// completeCommand returns what writes the words that may follow in a
-// subcommand's arguments: a flag's values, its flags, and otherwise nothing,
-// which the shells take for a file.
-func completeCommand(cmd *cli.Command) cli.BashCompleteFunc {
-	flags := cli.DefaultCompleteWithFlags(cmd)
-	return func(c *cli.Context) {
-		if len(os.Args) < 2 {
-			return
-		}
-		before := os.Args[len(os.Args)-2]
-		values := flagValues[before]
-		switch {
-		case len(cmd.Subcommands) > 0 && before == cmd.Name:
-			for _, sub := range cmd.Subcommands {
-				values = append(values, sub.Name)
-			}
-		case cmd.Name == "completion" && before == cmd.Name:
-			values = shells
-		case cmd.Name == "experiment" && before == cmd.Name:
-			values = experimentVerbs
-		case cmd.Name == "experiment" && slices.Contains(os.Args, "run") && !strings.HasPrefix(before, "-"):
-			for _, e := range experiment.All() {
-				values = append(values, e.Name)
-			}
-		}
-		for _, v := range values {
-			_, _ = fmt.Fprintln(c.App.Writer, v)
-		}
-		if len(values) == 0 && strings.HasPrefix(before, "-") {
-			flags(c)
-		}
+// complete writes the words that may come next, a line each.
+func (p *process) complete(app *cli.App, words []string) error {
+	var text strings.Builder
+	for _, w := range completions(app, words) {
+		text.WriteString(w + "\n")
 	}
+	return p.page(text.String())
 }

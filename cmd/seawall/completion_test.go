@@ -40,11 +40,21 @@ func TestCompletionBash(t *testing.T) {
 		t.Skip("bash is not here")
 	}
 	for _, c := range []struct{ line, want string }{
-		{"seawall ", "append verify repair truncate dump tail inspect experiment crash completion man help h"},
+		{"seawall ", "append verify repair truncate dump tail inspect experiment crash completion man"},
+		{"seawall -", "--help --version"},
 		{"seawall a", "append"},
 		{"seawall append --s", "--split --sync --segment-size"},
 		{"seawall append --sync ", "each manual 100ms"},
 		{"seawall append --sync e", "each"},
+		{"seawall append --sync = e", "each"}, // as bash takes --sync=e apart
+		{"seawall append --sync =", "each manual 100ms"},
+		{"seawall append --sync=m", "--sync=manual"},
+		{"seawall dump --", "--from --to --format --split --match --extract --help"},
+		{"seawall dump log --", "--from --to --format --split --match --extract --help"},
+		{"seawall dump -- --f", ""},
+		{"seawall --json ver", "verify"},
+		{"seawall crash --states 5 k", "kill"},
+		{"seawall nothing --", ""},
 		{"seawall append --sync each --split ", "lines nul len32"},
 		{"seawall append log --ba", "--batch"},
 		{"seawall dump --format ", "raw hex json"},
@@ -75,5 +85,33 @@ func TestCompletionEvaluatesNothing(t *testing.T) {
 	completions(t, "seawall", "append", "$(touch "+trap+")", "`touch "+trap+"`", "--s$(touch "+trap+")")
 	if _, err := os.Stat(trap); err == nil {
 		t.Error("a word of the command line was evaluated")
+	}
+}
+
+// TestCompletionRunsNothing asks for completions where a command that was run
+// would leave files, and gives the flag of an older way to ask to each command.
+func TestCompletionRunsNothing(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, words := range [][]string{
+		{"append", "--"}, {"append", "log", ""}, {"append", "log", "--sync", ""}, {"crash", "kill", "--"}, {"repair", "log", "--"}, {},
+	} {
+		output(t, append([]string{"__complete"}, words...)...)
+	}
+	const old = "--generate-bash-completion"
+	for _, words := range [][]string{{old}, {"append", old}, {"append", "log", old}, {"crash", "model", "--states", "5", old}} {
+		if _, code := output(t, words...); code != 3 {
+			t.Errorf("seawall %q: exit code %d, want 3", words, code)
+		}
+	}
+	wantNoFiles(t, dir)
+}
+
+// wantNoFiles fails where a directory holds a file.
+func wantNoFiles(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) > 0 {
+		t.Errorf("files were made: %v, %v", entries, err)
 	}
 }

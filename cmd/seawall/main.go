@@ -60,6 +60,9 @@ func (p *process) runApp(app *cli.App, args []string) (code int) {
 			code = p.finish(newInternalError(v))
 		}
 	}()
+	if len(args) > 1 && args[1] == completeWord {
+		return p.finish(p.complete(app, args[2:]))
+	}
 	p.json = asksForJSON(args)
 	if err := startPoller(); err != nil {
 		return p.finish(err)
