@@ -96,25 +96,39 @@ type tailing struct {
 	log     *wal.LogReader
 	durable bool
 	follows bool
+	last    wal.LSN       // where it ends that does not follow
 	writes  atomic.Uint64 // to stdout; odd while one is on its way
 }
 
 // errNobodyReads is why a context ends whose output nobody reads any more.
 var errNobodyReads = errors.New("nobody reads the output any more")
 
-// run writes the last n records, and further ones as long as it follows.
-func (t *tailing) run(ctx context.Context, n uint64) error {
-	last := t.log.LastLSN()
+// newest returns the first and the last of the log's last n records as of now.
+func (t *tailing) newest(n uint64) (from, last wal.LSN) {
+	from = t.log.FirstLSN() // the first of the two: a writer raises both
+	last = t.log.LastLSN()
 	if t.durable {
 		last = t.log.DurableLSN()
 	}
-	from := t.log.FirstLSN()
 	if n == 0 || uint64(last) > n && last-wal.LSN(n)+1 > from {
 		from = last + 1 - wal.LSN(n)
 	}
+	return from, last
+}
+
+// run writes the last n records, and further ones as long as it follows. Where it
+// does not, it ends with the one that was the last when it began, whatever a
+// writer appends meanwhile; it begins anew where that writer had truncated all of
+// them before one was written.
+func (t *tailing) run(ctx context.Context, n uint64) error {
+	from, last := t.newest(n)
 	for {
+		t.last = last
 		next, err := t.copy(ctx, from)
 		switch {
+		case errors.Is(err, wal.ErrTruncated) && !t.follows && next == from:
+			from, last = t.newest(n)
+			continue
 		case errors.Is(err, wal.ErrTruncated):
 			from = t.goOn(next)
 			continue
@@ -149,7 +163,7 @@ func (t *tailing) copy(ctx context.Context, next wal.LSN) (wal.LSN, error) {
 		r = r.Durable()
 	}
 	defer func() { _ = r.Close() }()
-	for {
+	for t.follows || next <= t.last {
 		ok := r.Next()
 		if !ok && r.Err() == nil {
 			// All that there is goes out before it waits.
@@ -174,6 +188,7 @@ func (t *tailing) copy(ctx context.Context, next wal.LSN) (wal.LSN, error) {
 			return next, errors.Join(err, t.flush())
 		}
 	}
+	return next, t.flush()
 }
 
 // flush writes what is in the buffer.

@@ -5,11 +5,15 @@ package main_test
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	seawall "github.com/seawall-wal/seawall/cmd/seawall"
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
 )
 
@@ -129,5 +133,78 @@ func TestTailBlocked(t *testing.T) {
 	tail.signal(syscall.SIGINT)
 	if code := tail.wait(); code != 130 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestTailBesideWriter runs tail while a writer appends at each of its steps, and
+// truncates at some of them all but the newest records: it gives records that
+// were the newest ones at one moment, no fewer and no more.
+func TestTailBesideWriter(t *testing.T) {
+	for _, truncates := range []bool{false, true} {
+		dir := filepath.Join(t.TempDir(), "log")
+		l, err := wal.Open(dir, wal.Options{SegmentBytes: wal.MinSegmentBytes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		more := func(n int) {
+			for range n {
+				if _, err := l.Append([]byte(fmt.Sprintf("%060d", l.LastLSN()+1))); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		more(400)
+		awaitNames(t, l, dir) // from here on nothing happens in the background
+		steps, within := 0, false
+		remove := durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
+			// Only those that are the reader's: the writer may be at a sync still.
+			if c.Phase != durability.Before || c.Op != durabilitytest.OpRead && c.Op != durabilitytest.OpPopulate {
+				return nil
+			}
+			if within || steps > 60 {
+				return nil
+			}
+			within = true
+			more(3)
+			if steps++; truncates && steps%4 == 2 {
+				if err := l.TruncateFront(l.LastLSN() - 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			within = false
+			return nil
+		})
+		in, out, stderr := files(t, "")
+		code := seawall.Run(in, out, stderr, "tail", "-n", "300", dir)
+		remove()
+		if err = l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Fields(content(t, out))
+		if code != 0 || steps < 5 || len(lines) == 0 || len(lines) > 300 || !truncates && len(lines) != 300 {
+			t.Errorf("truncates %v: exit code %d after %d steps, %d records: %s", truncates, code, steps, len(lines), content(t, stderr))
+		}
+		for i, line := range lines {
+			if n, err := strconv.Atoi(line); err != nil || i > 0 && lines[i-1] != fmt.Sprintf("%060d", n-1) {
+				t.Errorf("record %q", line)
+			}
+		}
+	}
+}
+
+// awaitNames waits until the segments that a log prepares have their names.
+func awaitNames(t *testing.T, l *wal.Log, dir string) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
+		temps, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(temps) == 0 && l.Stats().Ready == wal.DefaultSegmentsAhead {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not prepared: %+v, %q", l.Stats(), temps)
+		}
 	}
 }
