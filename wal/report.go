@@ -4,8 +4,7 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// Verdict is the outcome of a judgement. Its numbers are the exit codes of
-// `seawall verify`.
+// Verdict is the outcome of a judgement.
 type Verdict int
 
 const (

@@ -146,7 +146,7 @@ acked=$(last_ack)
 say "Killed. It had acknowledged LSN $acked."
 
 step "3. Verify: is anything lost?"
-say "A torn tail (exit code 1) would be legal here, damage (2) would not."
+say "A torn tail (exit code 1) would be legal here, damage (4) would not."
 run verify "$log"
 [ "$code" -le 1 ] || die "after a kill the log must be clean or torn, not exit code $code"
 
@@ -184,7 +184,7 @@ say "The record with the text" "    $text" "is changed at byte $offset of ${segm
 
 step "6. Verify again: damage must be seen, and told from a torn tail"
 run verify "$log"
-[ "$code" = 2 ] || die "verify must exit with 2 for damage, not $code"
+[ "$code" = 4 ] || die "verify must exit with 4 for damage, not $code"
 case $(cat "$scratch/out") in
     *[Dd]amaged*) ;;
     *) die "verify does not say that the log is damaged" ;;

@@ -62,7 +62,7 @@ const dumpText = `--format  raw: the inverse of append with the same --split. le
 
 Records come in the order of their LSNs. A torn log gives all of its
 records, and exit code 1; a damaged one those before the damage, and
-exit code 2. With --to, what lies behind that record is not looked at. A
+exit code 4. With --to, what lies behind that record is not looked at. A
 reader that has enough, as head has, ends the command quietly, with exit
 code 0.
 

@@ -19,9 +19,9 @@ import (
 const (
 	exitOK         = 0
 	exitTorn       = 1
-	exitDamaged    = 2
+	exitInternal   = 2 // what Go's runtime exits with, where it cannot begin
 	exitFailed     = 3
-	exitInternal   = 4
+	exitDamaged    = 4
 	exitInterrupt  = 128 + int(syscall.SIGINT)
 	exitTerminated = 128 + int(syscall.SIGTERM)
 )
@@ -35,10 +35,10 @@ var exitMeanings = []struct {
 	{exitTorn, "torn: a crash left a tail; nothing acknowledged is lost"},
 	{exitTorn, "experiment: something differs from what the log relies on"},
 	{exitTorn, "crash: something is found, with a token that shows it again"},
-	{exitDamaged, "damaged: acknowledged records are lost or altered"},
+	{exitInternal, "internal error: a bug in seawall, or no memory to run in"},
 	{exitFailed, "could not: usage, permission, no log, no space, I/O"},
 	{exitFailed, "crash: a place or a class of crashes of which none was checked"},
-	{exitInternal, "internal error: a bug in seawall"},
+	{exitDamaged, "damaged: acknowledged records are lost or altered"},
 	{exitInterrupt, "SIGINT; append has made durable what was read"},
 	{exitTerminated, "SIGTERM; append has made durable what was read"},
 }

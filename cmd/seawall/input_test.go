@@ -117,8 +117,8 @@ func TestInputPanic(t *testing.T) {
 	}
 	ch := in.Chunks()
 	c, _ := next(t, ch)
-	if got := seawall.ExitCode(c.Err); got != 4 {
-		t.Errorf("%v: exit code %d, want 4", c.Err, got)
+	if got := seawall.ExitCode(c.Err); got != 2 {
+		t.Errorf("%v: exit code %d, want 2", c.Err, got)
 	}
 	if c, ok := next(t, ch); ok {
 		t.Errorf("%+v behind the end", c)

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -30,9 +29,6 @@ import (
 func main() {
 	experiment.BeChild()
 	kill.BeChild()
-	// An unrecovered panic, a fatal error of the runtime and SIGQUIT exit with
-	// 2, which is the code for damage. With this they abort (134) instead.
-	debug.SetTraceback("crash")
 	// A write to a pipe that nobody reads is then an error of that write, and
 	// not the end of the process: append still makes durable what it has read.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)

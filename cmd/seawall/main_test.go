@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -46,7 +47,7 @@ func content(t *testing.T, f *os.File) string {
 	return string(b)
 }
 
-// TestPanic: a panic is an internal error: one line, exit code 4, and the JSON
+// TestPanic: a panic is an internal error: one line, exit code 2, and the JSON
 // object if that was asked for.
 func TestPanic(t *testing.T) {
 	panicking := &cli.Command{
@@ -59,8 +60,8 @@ func TestPanic(t *testing.T) {
 	}
 	for _, args := range [][]string{{"panicking"}, {"panicking", "--json"}} {
 		in, out, stderr := files(t, "")
-		if code := seawall.RunWith(in, out, stderr, panicking, args...); code != 4 {
-			t.Errorf("exit code %d, want 4", code)
+		if code := seawall.RunWith(in, out, stderr, panicking, args...); code != 2 {
+			t.Errorf("exit code %d, want 2", code)
 		}
 		said := content(t, stderr)
 		if !strings.HasPrefix(said, "seawall: internal error: runtime error: index out of range [0] with length 0 (main_test.go:") ||
@@ -73,14 +74,33 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// TestAbort: what the runtime ends the process for does not look like damage.
+// TestAbort: what the runtime ends the process for is an internal error, and does
+// not look like damage.
 func TestAbort(t *testing.T) {
 	r := start(t, "append", filepath.Join(t.TempDir(), "log"), "--ack", "--sync", "each", small)
 	r.write("one\n")
 	r.ack()
 	r.signal(syscall.SIGQUIT)
-	if code := r.wait(); code != -int(syscall.SIGABRT) && code != 128+int(syscall.SIGABRT) {
-		t.Errorf("exit code %d after SIGQUIT, want an abort", code)
+	if code := r.wait(); code != 2 {
+		t.Errorf("exit code %d after SIGQUIT, want 2", code)
+	}
+}
+
+// TestRuntimeCannotBegin: where there is too little memory for Go's runtime,
+// verify of a clean log does not exit as if it were damaged.
+func TestRuntimeCannotBegin(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	in, out, stderr := files(t, "one\n")
+	if code := seawall.Run(in, out, stderr, "append", dir, small); code != 0 {
+		t.Fatal(content(t, stderr))
+	}
+	for _, kib := range []string{"20000", "100000", "200000", "300000", "unlimited"} {
+		cmd := exec.Command("sh", "-c", "ulimit -v "+kib+" && exec seawall verify "+dir)
+		text, _ := cmd.CombinedOutput()
+		code := cmd.ProcessState.ExitCode()
+		if code == 1 || code == 4 || kib == "unlimited" && code != 0 {
+			t.Errorf("within %s KiB: exit code %d: %s", kib, code, text)
+		}
 	}
 }
 

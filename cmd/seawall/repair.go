@@ -25,7 +25,7 @@ func repairCommand(p *process) *cli.Command {
 		}, cutFlags()...),
 		Description: "A clean log is left alone. What is removed is saved first, in DIR/lost,\n" +
 			"and the records that are lost are told as ranges of LSNs. Exit code 0:\n" +
-			"the log is clean now. 2: it is damaged, and nothing was changed. At a\n" +
+			"the log is clean now. 4: it is damaged, and nothing was changed. At a\n" +
 			"terminal --force says what will be lost, and asks. --dry-run exits as\n" +
 			"the repair would.",
 		Action: p.reporting(p.repair),

@@ -188,7 +188,11 @@ func (t *tailing) copy(ctx context.Context, next wal.LSN) (wal.LSN, error) {
 			return next, errors.Join(err, t.flush())
 		}
 	}
-	return next, t.flush()
+	var err error
+	if t.log.Verdict() == wal.Damaged && !r.Next() {
+		err = r.Err() // where the damage is
+	}
+	return next, errors.Join(err, t.flush())
 }
 
 // flush writes what is in the buffer.

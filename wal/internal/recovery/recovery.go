@@ -86,7 +86,7 @@ type Record struct {
 // Verdict is the outcome of a judgement.
 type Verdict int
 
-// The verdicts. Their numbers are the exit codes of the command.
+// The verdicts.
 const (
 	// Clean says that nothing lies behind the last record.
 	Clean Verdict = iota
