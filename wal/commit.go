@@ -54,7 +54,7 @@ func (l *Log) commit(ctx context.Context, lsn LSN, cuts uint64) error {
 		if p := l.poison.Load(); p != nil {
 			return p
 		}
-		if lsn <= l.DurableLSN() || cuts != l.cutCount.Load() {
+		if lsn <= l.settled() || cuts != l.cutCount.Load() {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
@@ -66,6 +66,7 @@ func (l *Log) commit(ctx context.Context, lsn LSN, cuts uint64) error {
 			// Close ends the rounds behind its checkpoint, which may have come since
 			// the look above: a record that it made durable was not refused.
 			if lsn <= l.DurableLSN() || cuts != l.cutCount.Load() {
+				l.awaitTold()
 				return nil
 			}
 			if p := l.poison.Load(); p != nil {
@@ -86,6 +87,25 @@ func (l *Log) commit(ctx context.Context, lsn LSN, cuts uint64) error {
 		case <-done:
 			return ctx.Err()
 		}
+	}
+}
+
+// settled returns the last LSN that is durable and that OnDurable was told of, so
+// that whoever finds a record durable by itself returns no sooner than those who
+// waited for it.
+func (l *Log) settled() LSN {
+	if l.opts.OnDurable == nil {
+		return l.DurableLSN()
+	}
+	return min(LSN(l.told.Load()), l.DurableLSN()) // a cut lowers one after the other
+}
+
+// awaitTold waits until OnDurable was told of what is durable: the sync that does
+// it holds the lock.
+func (l *Log) awaitTold() {
+	if l.opts.OnDurable != nil {
+		l.syncMu.Lock()
+		l.syncMu.Unlock() //nolint:staticcheck // only waits
 	}
 }
 

@@ -111,6 +111,49 @@ func TestOnDurable(t *testing.T) {
 	}
 }
 
+// TestCommitBesideOnDurable commits a record that a sync has made durable while
+// OnDurable is told of it: Commit returns no sooner than OnDurable does. So does the
+// Commit of a record that was durable when the log was opened: at once.
+func TestCommitBesideOnDurable(t *testing.T) {
+	t.Parallel()
+	o := small()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var told atomic.Bool
+	o.OnDurable = func(wal.LSN) {
+		close(entered)
+		<-leave
+		told.Store(true)
+	}
+	l, dir := newTestLog(t, o)
+	appendRecords(t, l, 1, 10)
+	synced := make(chan error, 1)
+	go func() { synced <- l.Sync() }()
+	<-entered
+	if l.DurableLSN() != 1 {
+		t.Fatalf("durable %d", l.DurableLSN())
+	}
+	committed := make(chan error, 1)
+	go func() {
+		err := l.Commit(context.Background(), 1)
+		if !told.Load() {
+			err = errors.Join(err, errors.New("Commit returned before OnDurable did"))
+		}
+		committed <- err
+	}()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := l.Commit(ctx, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("a Commit that waits for OnDurable, cancelled: %v", err)
+	}
+	close(leave)
+	must(t, <-committed)
+	must(t, <-synced)
+	must(t, l.Close())
+	o.OnDurable = func(lsn wal.LSN) { t.Errorf("told of %d", lsn) }
+	l = openLog(t, dir, o)
+	must(t, l.Commit(context.Background(), 1))
+}
+
 // TestSyncEvery makes records durable without being asked.
 func TestSyncEvery(t *testing.T) {
 	durable := make(chan wal.LSN, 1000)

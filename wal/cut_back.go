@@ -219,7 +219,7 @@ func (c *backCut) tell() error {
 	l, t := c.l, &c.l.store
 	t.mu.Lock()
 	l.appended.Store(uint64(c.lsn))
-	l.durable.Store(uint64(c.lsn))
+	l.setDurable(c.lsn)
 	t.cut(c.epoch, c.lsn)
 	keep := 0
 	for keep < len(t.list) && t.list[keep].ordinal <= c.seg.ordinal {

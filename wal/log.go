@@ -56,6 +56,7 @@ type Log struct {
 	cutCount atomic.Uint64 // cuts at the back that have ended; set under mu
 	appended atomic.Uint64 // the last LSN that readers may read
 	durable  atomic.Uint64 // the last LSN that power loss cannot take
+	told     atomic.Uint64 // the last one that OnDurable was told of, where there is one
 	front    atomic.Uint64
 	unsynced atomic.Bool // something was appended since the last sync began
 	poison   atomic.Pointer[poisonError]
@@ -90,6 +91,12 @@ func (l *Log) LastLSN() LSN { return LSN(l.appended.Load()) }
 
 // DurableLSN returns the last LSN that survives power loss.
 func (l *Log) DurableLSN() LSN { return LSN(l.durable.Load()) }
+
+// setDurable sets the durable LSN where no sync raises it, and nobody is told.
+func (l *Log) setDurable(lsn LSN) {
+	l.told.Store(uint64(lsn))
+	l.durable.Store(uint64(lsn))
+}
 
 // MaxRecordBytes returns the size of the largest record that Append takes, in
 // bytes. A batch may be as large, less 32 bytes a record.

@@ -178,7 +178,7 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 		l.witness.valid = slot.Epoch == op.res.Epoch && slot.Front == l.FirstLSN()
 	}
 	l.appended.Store(uint64(t.LSN))
-	l.durable.Store(uint64(t.LSN))
+	l.setDurable(t.LSN)
 	l.store.add(s)
 	l.store.list[len(l.store.list)-1].base = base
 	if s.start.off != 0 { // where there is no stamp yet, settle's adds its start

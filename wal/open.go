@@ -237,7 +237,7 @@ func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	l.uuid, l.epoch = id, max(l.epoch, 1)
 	l.front.Store(uint64(first))
 	l.at.lsn = first - 1
-	l.durable.Store(uint64(first - 1))
+	l.setDurable(first - 1)
 	s, err := l.makeSegment(l.stopped, 1, l.fillBytes())
 	if err != nil {
 		return err

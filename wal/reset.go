@@ -140,7 +140,7 @@ func (l *Log) tellReset(next LSN, epoch uint32) ([]*stored, error) {
 	t := &l.store
 	t.mu.Lock()
 	l.appended.Store(uint64(next - 1))
-	l.durable.Store(uint64(next - 1))
+	l.setDurable(next - 1)
 	l.front.Store(uint64(next))
 	t.cut(epoch, 0)
 	gone := t.take(0, len(t.list))

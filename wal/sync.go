@@ -273,6 +273,7 @@ func (l *Log) acknowledge(snap *snapshot) {
 		l.store.retire(s)
 	}
 	if l.opts.OnDurable != nil {
+		defer l.told.Store(uint64(snap.lsn)) // also where it panics
 		l.opts.OnDurable(snap.lsn)
 	}
 }
