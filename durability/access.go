@@ -23,10 +23,27 @@ func (m *Mapping) Store(off int64, a, b []byte) (err error) {
 		m.traceStore(off, n, a, b)
 	}
 	defer caught(debug.SetPanicOnFault(true), "store", &err)
-	dst := m.store[off : off+n]
-	copy(dst, a)
-	copy(dst[len(a):], b)
+	if off&(pageBytes-1)+n <= pageBytes {
+		dst := m.store[off : off+n]
+		copy(dst, a)
+		copy(dst[len(a):], b)
+		return nil
+	}
+	m.copyPages(off, a)
+	m.copyPages(off+int64(len(a)), b)
 	return nil
+}
+
+// copyPages copies p into the mapping, page by page, so that no instruction stores
+// into two pages. One that does needs both writable at once, and on a full btrfs the
+// fault of each write-protects the other again: the store neither succeeds nor
+// fails (measured, Linux 6.18).
+func (m *Mapping) copyPages(off int64, p []byte) {
+	for len(p) > 0 {
+		n := min(int(pageBytes-off&(pageBytes-1)), len(p))
+		copy(m.store[off:off+int64(n)], p[:n])
+		off, p = off+int64(n), p[n:]
+	}
 }
 
 // StoreUint64 stores v at off, little-endian, in one atomic store. off must be a
@@ -84,7 +101,11 @@ func (m *Mapping) Zero(off, n int64) (err error) {
 		m.traceStore(off, n, nil, nil)
 	}
 	defer caught(debug.SetPanicOnFault(true), "store", &err)
-	clear(m.store[off : off+n])
+	for end := off + n; off < end; { // as copyPages does
+		next := min(off&^(pageBytes-1)+pageBytes, end)
+		clear(m.store[off:next])
+		off = next
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package durability_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -301,6 +302,40 @@ func TestPopulateOldKernel(t *testing.T) {
 		var fault *durability.FaultError
 		if err := populate(1, 4*page-1); !errors.As(err, &fault) || fault.Offset != 3*page {
 			t.Errorf("populate %s of a truncated file: %v, want a fault at %d", name, err, 3*page)
+		}
+	}
+}
+
+// TestStoresArePageByPage stores over the end of a file's last page: all that lies
+// in it is stored before the fault. An instruction that stored into both pages
+// would have stored nothing, and on a full disk may never end.
+func TestStoresArePageByPage(t *testing.T) {
+	t.Parallel()
+	page := int64(os.Getpagesize())
+	f := newFile(t, newDir(t, nil), "f", 2*page)
+	m := mapFile(t, f, 2*page)
+	must(t, f.Truncate(page))
+	ones := bytes.Repeat([]byte{1}, 400)
+	for before := 1; before <= 130; before++ {
+		for _, behind := range []int{1, 3, 8, 15, 16, 17, 31, 32, 63, 64, 65, 127, 129, 255, 256} {
+			off, n := page-int64(before), before+behind
+			must(t, m.Zero(off, int64(before)))
+			check := func(what string, err error, want byte) {
+				t.Helper()
+				var fault *durability.FaultError
+				if !errors.As(err, &fault) || fault.Offset < page {
+					t.Fatalf("%s of %d bytes, %d of them behind the file's end: %v", what, n, behind, err)
+				}
+				got := make([]byte, before)
+				must(t, m.Load(off, got))
+				if bytes.Count(got, []byte{want}) != before {
+					t.Fatalf("%s of %d bytes: %d of the %d in the file's last page were stored", what, n, bytes.Count(got, []byte{want}), before)
+				}
+			}
+			check("a store", m.Store(off, ones[:n], nil), 1)
+			must(t, m.Zero(off, int64(before)))
+			check("a store in two parts", m.Store(off, ones[:before/2], ones[:n-before/2]), 1)
+			check("a store of zeros", m.Zero(off, int64(n)), 0)
 		}
 	}
 }
