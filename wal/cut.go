@@ -82,7 +82,7 @@ func (l *Log) raiseFront(lsn LSN) {
 // stay: they may not be durable.
 func (t *segments) takeBelow(front LSN, from uint64) []*stored {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	defer func() { _ = t.unlock() }() // read-only: nothing is lost with a mapping
 	keep := 0
 	for i, st := range t.list {
 		if st.ordinal <= from && st.begins != 0 && st.begins <= front {
@@ -92,20 +92,21 @@ func (t *segments) takeBelow(front LSN, from uint64) []*stored {
 	return t.take(0, keep)
 }
 
-// take takes a part of the list out, and unmaps it. The caller holds mu for
-// writing.
+// take takes a part of the list out, and lets go of its mappings. The caller holds
+// mu for writing, and calls unlock.
 func (t *segments) take(from, to int) []*stored {
 	gone := slices.Clone(t.list[from:to])
 	t.list = slices.Delete(t.list, from, to)
 	for _, st := range gone {
-		_ = st.unmap() // read-only: nothing is lost with it
+		t.unmap(st)
 	}
 	return gone
 }
 
-// cut notes a cut at the back. The caller holds mu for writing.
+// cut notes a cut at the back. The caller holds mu for writing, and lowers what
+// readers may read behind it: who sees that sees the epoch too.
 func (t *segments) cut(epoch uint32, last LSN) {
-	t.epoch = epoch
+	t.epoch.Store(epoch)
 	t.cuts.add(epoch, last)
 	t.tell()
 }

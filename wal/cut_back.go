@@ -107,35 +107,29 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 // returns the segment that it lies in: where a segment begins behind it, that
 // one.
 func (c *backCut) findPlace() (ordinal uint64, err error) {
-	t := &c.l.store
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	v, err := t.locate(c.lsn + 1)
-	if err != nil {
+	l := c.l
+	r := Reader{next: c.lsn + 1, epoch: uint64(l.store.epoch.Load()), cur: cursor{window: populateBytes}}
+	if _, err = l.enterSegment(&r); err != nil {
 		return 0, err
 	}
+	v := r.cur.view
+	defer v.lease.unpin()
 	if v.start.lsn == c.lsn {
 		c.at, c.link = v.start, stampLinkOffset
 		return v.st.ordinal, nil
 	}
-	r := cursor{window: 2 * indexStep}
-	at, err := c.l.nearest(v, c.lsn)
-	if err != nil {
-		return 0, err
-	}
-	r.enter(v, at)
-	err = r.seek(c.lsn)
+	r.cur.enter(v, l.store.before(v, c.lsn))
+	err = r.cur.seek(c.lsn)
 	if err == nil {
-		_, err = r.lend()
+		_, err = r.cur.lend()
 	}
 	if isBad(err) {
-		err = r.damage(c.l.dirPath, c.lsn, err)
+		err = r.cur.damage(l.dirPath, c.lsn, err)
 	}
 	if err != nil {
 		return 0, err
 	}
-	c.link = r.link
-	c.at = r.at
+	c.at, c.link = r.cur.at, r.cur.link
 	return v.st.ordinal, nil
 }
 
@@ -212,15 +206,15 @@ func (c *backCut) run() error {
 }
 
 // tell makes the place of the cut the tail, and lowers what readers may read: in
-// this process under the lock that every read holds, in others by the readers'
-// blocks of the old and the new tail. Nobody in this process looks at what is
-// behind the cut, or holds a record of it, when it returns.
+// this process by the epoch that every read ends with a look at, in others by the
+// readers' blocks of the old and the new tail. Nobody in this process holds a record
+// that is behind the cut when it returns, and who still copies one throws it away.
 func (c *backCut) tell() error {
 	l, t := c.l, &c.l.store
 	t.mu.Lock()
+	t.cut(c.epoch, c.lsn)
 	l.appended.Store(uint64(c.lsn))
 	l.durable.Store(uint64(c.lsn))
-	t.cut(c.epoch, c.lsn)
 	keep := 0
 	for keep < len(t.list) && t.list[keep].ordinal <= c.seg.ordinal {
 		keep++
@@ -228,16 +222,16 @@ func (c *backCut) tell() error {
 	t.take(keep, len(t.list))
 	st := t.list[keep-1]
 	if st.seg == nil {
-		_ = st.unmap() // read-only
+		t.unmap(st)
 		if st.live != nil {
 			c.seg.index.marks = st.live.marks
 			c.seg.index.n.Store(st.live.n.Load())
 		}
 		st.seg, st.live = c.seg, &c.seg.index
 	}
-	st.base = nil // it may know places behind the cut
+	st.base.Store(nil) // it may know places behind the cut
 	c.seg.index.truncate(c.at.off)
-	t.mu.Unlock()
+	_ = t.unlock() // what was mapped for reading only
 	c.goOn()
 	for _, s := range []*segment{c.old, c.seg} {
 		if err := lowerBoard(s.mem, l.FirstLSN(), c.lsn, c.lsn, c.epoch); err != nil {

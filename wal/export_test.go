@@ -9,10 +9,10 @@ const (
 // Unmap gives up all mappings of a log that are for reading only.
 func Unmap(l *Log) {
 	l.store.mu.Lock()
-	defer l.store.mu.Unlock()
 	for _, st := range l.store.list {
-		_ = st.unmap()
+		l.store.unmap(st)
 	}
+	_ = l.store.unlock()
 }
 
 // Enrolled returns how many readers of a log may hold records where they lie.

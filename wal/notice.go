@@ -60,6 +60,9 @@ import (
 // that was never part of the argument, say under a writer that died in a cut, is
 // still checked against the chain: bytes that were not appended at that very
 // place behind that very record do not pass.
+//
+// A Reader in the writer's process does the same with the epoch and the front of
+// its Log (Log.fetch); the release of its pin, an atomic addition, is its fence.
 type notice struct {
 	epoch, next              uint64
 	front, appended, durable LSN
