@@ -211,10 +211,10 @@ func (c *backCut) run() error {
 // that is behind the cut when it returns, and who still copies one throws it away.
 func (c *backCut) tell() error {
 	l, t := c.l, &c.l.store
+	l.mu.Lock()
 	t.mu.Lock()
 	t.cut(c.epoch, c.lsn)
-	l.appended.Store(uint64(c.lsn))
-	l.durable.Store(uint64(c.lsn))
+	l.lower(c.lsn)
 	keep := 0
 	for keep < len(t.list) && t.list[keep].ordinal <= c.seg.ordinal {
 		keep++
@@ -231,6 +231,7 @@ func (c *backCut) tell() error {
 	}
 	st.base.Store(nil) // it may know places behind the cut
 	c.seg.index.truncate(c.at.off)
+	l.mu.Unlock()
 	_ = t.unlock() // what was mapped for reading only
 	c.goOn()
 	for _, s := range []*segment{c.old, c.seg} {
@@ -240,6 +241,13 @@ func (c *backCut) tell() error {
 	}
 	t.awaitUnpinned(c.lsn)
 	return nil
+}
+
+// lower makes a record the last one that readers may read, and the last one that is
+// durable. The caller holds mu, as Stats does, which compares the two.
+func (l *Log) lower(last LSN) {
+	l.appended.Store(uint64(last))
+	l.durable.Store(uint64(last))
 }
 
 // removeBehind removes the segments behind the cut, the newest first, durably.

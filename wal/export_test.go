@@ -22,3 +22,9 @@ func Enrolled(l *Log) int {
 	defer p.mu.Unlock()
 	return len(p.readers)
 }
+
+// HoldAppends takes the lock of the appenders, until release.
+func HoldAppends(l *Log) (release func()) {
+	l.mu.Lock()
+	return l.mu.Unlock
+}

@@ -15,7 +15,7 @@ import (
 // Log is an open write-ahead log. All of its methods are safe for concurrent
 // use by many goroutines.
 //
-// Lock order: syncMu before mu. Neither is held while a segment is filled,
+// Lock order: syncMu before mu before store.mu. None is held while a segment is filled,
 // synced by the preparer, or renamed.
 type Log struct {
 	opts     Options

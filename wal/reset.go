@@ -138,12 +138,13 @@ func (l *Log) reset(next LSN) (err error) {
 // them.
 func (l *Log) tellReset(next LSN, epoch uint32) ([]*stored, error) {
 	t := &l.store
+	l.mu.Lock()
 	t.mu.Lock()
 	t.cut(epoch, 0)
-	l.appended.Store(uint64(next - 1))
-	l.durable.Store(uint64(next - 1))
+	l.lower(next - 1)
 	l.front.Store(uint64(next))
 	gone := t.take(0, len(t.list))
+	l.mu.Unlock()
 	_ = t.unlock() // what was mapped for reading only
 	if err := lowerBoard(l.tail.mem, next, 0, 0, epoch); err != nil {
 		return gone, err
