@@ -15,14 +15,30 @@ import (
 // DurableLSN falls to the new last one.
 //
 // A batch may be cut anywhere. What a Reader has read and is cut away makes it
-// end with ErrTruncated; others go on. TruncateBack waits until nobody holds a
-// record behind the cut by Reader.ZeroCopy: its bytes are zeroed.
+// end with ErrTruncated; others go on.
+//
+// TruncateBack begins with a wait until nobody holds a record behind the cut by
+// Reader.ZeroCopy, since its bytes are zeroed. It holds nobody up meanwhile:
+// records may be read, appended, which the cut then removes too, and made durable,
+// also by whoever holds the record. Only a goroutine that holds one itself and calls
+// TruncateBack waits for ever, or until the log is closed.
 //
 // It returns ErrNotFound for an LSN above LastLSN, ErrTruncated for one below
 // FirstLSN-1, ErrPoisoned, ErrClosed, *CorruptError where the records around
 // the cut cannot be read, and any error of the filesystem. At any crash the log
 // has its old last record or the new one, and what was cut does not come back.
 func (l *Log) TruncateBack(lsn LSN) error {
+	if err := l.maySync(); err != nil {
+		return err
+	}
+	if err := l.mayCut(lsn); err != nil {
+		return err
+	}
+	done, err := l.awaitUnheld(lsn)
+	if err != nil {
+		return err
+	}
+	defer done()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	if err := l.maySync(); err != nil {
@@ -32,11 +48,8 @@ func (l *Log) TruncateBack(lsn LSN) error {
 		return err
 	}
 	defer l.letGo()
-	switch first, last := l.FirstLSN(), l.LastLSN(); {
-	case lsn > last:
-		return fmt.Errorf("%w: truncate the back to LSN %d, the last is %d", ErrNotFound, lsn, last)
-	case lsn+1 < first:
-		return fmt.Errorf("%w: truncate the back to LSN %d, the first is %d", ErrTruncated, lsn, first)
+	if err := l.mayCut(lsn); err != nil {
+		return err
 	}
 	// All that stays must be durable before a slot says so; and a Commit that
 	// waits for what is cut may return.
@@ -55,6 +68,17 @@ func (l *Log) TruncateBack(lsn LSN) error {
 		return l.fail(err)
 	}
 	l.stats.truncations.Add(1)
+	return nil
+}
+
+// mayCut returns why the record with that LSN cannot become the last one, or nil.
+func (l *Log) mayCut(lsn LSN) error {
+	switch first, last := l.FirstLSN(), l.LastLSN(); {
+	case lsn > last:
+		return fmt.Errorf("%w: truncate the back to LSN %d, the last is %d", ErrNotFound, lsn, last)
+	case lsn+1 < first:
+		return fmt.Errorf("%w: truncate the back to LSN %d, the first is %d", ErrTruncated, lsn, first)
+	}
 	return nil
 }
 
@@ -239,7 +263,7 @@ func (c *backCut) tell() error {
 			return err
 		}
 	}
-	t.awaitUnpinned(c.lsn)
+	t.pins.assertUnheld(c.lsn)
 	return nil
 }
 

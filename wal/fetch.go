@@ -123,19 +123,20 @@ func (l *Log) read(r *Reader) error {
 		}
 		err = r.cur.seek(r.next)
 	}
-	switch {
-	case err != nil:
-		return err
-	case !r.lent:
-		r.buf, err = r.cur.copyOut(r.buf)
-		r.rec = r.buf
+	if err != nil {
 		return err
 	}
-	r.pin(r.cur.view)
-	l.store.pins.hold(r, r.next)
-	if l.unchanged(r) { // otherwise nobody waits for the holder
-		r.rec, err = r.cur.lend()
+	if r.lent {
+		r.pin(r.cur.view)
+		if l.store.pins.hold(r, r.next) {
+			if l.unchanged(r) { // otherwise nobody waits for the holder
+				r.rec, err = r.cur.lend()
+			}
+			return err
+		}
 	}
+	r.buf, err = r.cur.copyOut(r.buf)
+	r.rec = r.buf
 	return err
 }
 

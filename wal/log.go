@@ -123,9 +123,14 @@ func (l *Log) fail(cause error) error {
 	return l.poison.Load()
 }
 
-// wake wakes those who wait for room, or for records to come.
+// wake wakes those who wait for room, for records to come, or for one to be let go
+// of.
 func (l *Log) wake() {
 	l.store.tell()
+	p := &l.store.pins
+	p.mu.Lock()
+	p.wake()
+	p.mu.Unlock()
 	l.mu.Lock()
 	l.room.Broadcast()
 	l.mu.Unlock()
@@ -143,8 +148,8 @@ func (l *Log) Close() error {
 		l.mu.Unlock()
 		return ErrClosed
 	}
-	l.room.Broadcast()
 	l.mu.Unlock()
+	l.wake()
 	l.stop()
 	l.work.Wait()
 	released := false

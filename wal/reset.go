@@ -11,8 +11,8 @@ import (
 // Reset removes all records and makes the log go on at the given LSN, which
 // may be any but zero, also one that the log has had: a store that installs a
 // snapshot begins its log anew behind it. FirstLSN is next then, LastLSN
-// next-1, durably when it returns nil. It waits until nobody holds a record by
-// Reader.ZeroCopy.
+// next-1, durably when it returns nil. It begins with a wait until nobody holds a
+// record by Reader.ZeroCopy, as TruncateBack does.
 //
 // It returns what TruncateBack returns, and ErrNoSpace where there is no room
 // for the segment that it needs; the log is then as it was. At any crash the
@@ -21,6 +21,14 @@ func (l *Log) Reset(next LSN) error {
 	if next == 0 {
 		return fmt.Errorf("%w: Reset to LSN 0, which is no record's", ErrOptions)
 	}
+	if err := l.maySync(); err != nil {
+		return err
+	}
+	done, err := l.awaitUnheld(0)
+	if err != nil {
+		return err
+	}
+	defer done()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	if err := l.maySync(); err != nil {
@@ -97,7 +105,7 @@ func (l *Log) reset(next LSN) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, old.close()) }()
-	l.store.awaitUnpinned(0)
+	l.store.pins.assertUnheld(0)
 	l.mu.Lock()
 	l.ready = l.ready[1:]
 	s.taken = true
