@@ -30,7 +30,7 @@ func (l *Log) TruncateFront(lsn LSN) error {
 	if lsn <= l.FirstLSN() {
 		return nil
 	}
-	if last := l.LastLSN(); lsn > last+1 {
+	if last := l.LastLSN(); lsn-1 > last {
 		return fmt.Errorf("%w: truncate the front up to LSN %d, the last is %d", ErrNotFound, lsn, last)
 	}
 	// A log whose first record is behind its last durable one would be damaged
@@ -175,7 +175,7 @@ func (l *Log) nextCut() (uint32, error) {
 // nextEpoch returns the epoch behind another.
 func nextEpoch(epoch uint32) (uint32, error) {
 	if epoch+1 == 0 {
-		return 0, errors.New("wal: all epochs are used up; copy the records into a new log")
+		return 0, fmt.Errorf("%w: epochs; copy the records into a new log", ErrExhausted)
 	}
 	return epoch + 1, nil
 }

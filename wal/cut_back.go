@@ -24,7 +24,7 @@ import (
 // TruncateBack waits for ever, or until the log is closed.
 //
 // It returns ErrNotFound for an LSN above LastLSN, ErrTruncated for one below
-// FirstLSN-1, ErrPoisoned, ErrClosed, *CorruptError where the records around
+// FirstLSN-1, ErrExhausted, ErrPoisoned, ErrClosed, *CorruptError where the records around
 // the cut cannot be read, and any error of the filesystem. At any crash the log
 // has its old last record or the new one, and what was cut does not come back.
 func (l *Log) TruncateBack(lsn LSN) error {
@@ -76,7 +76,7 @@ func (l *Log) mayCut(lsn LSN) error {
 	switch first, last := l.FirstLSN(), l.LastLSN(); {
 	case lsn > last:
 		return fmt.Errorf("%w: truncate the back to LSN %d, the last is %d", ErrNotFound, lsn, last)
-	case lsn+1 < first:
+	case first > 1 && lsn < first-1:
 		return fmt.Errorf("%w: truncate the back to LSN %d, the first is %d", ErrTruncated, lsn, first)
 	}
 	return nil

@@ -28,3 +28,20 @@ func HoldAppends(l *Log) (release func()) {
 	l.mu.Lock()
 	return l.mu.Unlock
 }
+
+// MaxCuts bounds the cuts that a log remembers.
+const MaxCuts = maxCuts
+
+// CutList is what a log remembers of its cuts at the back.
+type CutList = cutList
+
+// Add and Lowest are cutList's.
+func (c *cutList) Add(epoch uint32, lsn LSN)              { c.add(epoch, lsn) }
+func (c cutList) Lowest(since uint32) (lsn LSN, cut bool) { return c.lowest(since) }
+
+// SetEpoch makes a log go on in a later epoch, as behind so many cuts.
+func SetEpoch(l *Log, epoch uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch = epoch
+}

@@ -142,6 +142,9 @@ func (r *Reader) begin() bool {
 
 // advance reads the next record, if there is one.
 func (r *Reader) advance(ctx context.Context) bool {
+	if r.next == 0 && r.last != 0 {
+		return false // nothing is behind the last number
+	}
 	ok, err := r.src.fetch(ctx, r)
 	if !ok {
 		r.unpin()

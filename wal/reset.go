@@ -9,7 +9,7 @@ import (
 )
 
 // Reset removes all records and makes the log go on at the given LSN, which
-// may be any but zero, also one that the log has had: a store that installs a
+// may be any up to MaxLSN but zero, also one that the log has had: a store that installs a
 // snapshot begins its log anew behind it. FirstLSN is next then, LastLSN
 // next-1, durably when it returns nil. It begins with a wait until nobody holds a
 // record by Reader.ZeroCopy, as TruncateBack does.
@@ -18,8 +18,8 @@ import (
 // for the segment that it needs; the log is then as it was. At any crash the
 // log is the old one or the new one.
 func (l *Log) Reset(next LSN) error {
-	if next == 0 {
-		return fmt.Errorf("%w: Reset to LSN 0, which is no record's", ErrOptions)
+	if next == 0 || next > MaxLSN {
+		return fmt.Errorf("%w: Reset to LSN %d, which is no record's", ErrOptions, next)
 	}
 	if err := l.maySync(); err != nil {
 		return err
@@ -32,6 +32,9 @@ func (l *Log) Reset(next LSN) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	if err := l.maySync(); err != nil {
+		return err
+	}
+	if _, err := l.nextCut(); err != nil {
 		return err
 	}
 	// Appenders enter no segment until this call has one. Those that wait for a

@@ -16,10 +16,10 @@ func TestCutLowersBothEndsAtOnce(t *testing.T) {
 	appendRecords(t, l, 9, 20000)
 	awaitPrepared(t, l, dir)
 	must(t, l.Sync()) // the first segment is locked again to be cut
-	release := func() {}
+	held := make(chan func(), 1)
 	durabilitytest.Inject(t, dir, func(c *durabilitytest.Call) error {
 		if c.Op == durabilitytest.OpLock && c.Phase == durability.After && c.Name == firstName {
-			release = sync.OnceFunc(wal.HoldAppends(l))
+			held <- wal.HoldAppends(l)
 		}
 		return nil
 	})
@@ -27,7 +27,7 @@ func TestCutLowersBothEndsAtOnce(t *testing.T) {
 	if l.LastLSN() != 9 || l.DurableLSN() != 9 {
 		t.Errorf("the last record is %d, the last durable one %d, while Stats looks", l.LastLSN(), l.DurableLSN())
 	}
-	release()
+	(<-held)()
 	must(t, <-done)
 	if s := l.Stats(); s.AtRisk != 0 || s.AtRiskRecords != 0 {
 		t.Errorf("%d bytes of %d records are at risk", s.AtRisk, s.AtRiskRecords)
