@@ -15,7 +15,7 @@ import (
 // power loss too. p is not kept. An empty record is a record. Where no segment
 // is ready, Append waits for one; Close ends the wait.
 //
-// It returns ErrTooLarge, ErrNoSpace, ErrPoisoned or ErrClosed, and a
+// It returns ErrTooLarge, ErrNoSpace, ErrExhausted, ErrPoisoned or ErrClosed, and a
 // *durability.FaultError where p lies in a mapping of package durability and cannot
 // be read; the record is then not in the log, and will not be. The exception is
 // SyncEach: when the sync fails, the log is poisoned, and whether the record
@@ -42,7 +42,7 @@ func (l *Log) Append(p []byte) (LSN, error) {
 func (l *Log) appendOne(f *frame.Frame, p []byte) (lsn LSN, cuts uint64, err error) {
 	l.mu.Lock()
 	defer l.unlock()
-	if err = l.reserve(f.Size()); err != nil {
+	if err = l.reserve(f.Size(), 1); err != nil {
 		return 0, 0, err
 	}
 	if err = l.put(f, p); err != nil {
@@ -110,7 +110,7 @@ func (l *Log) appendBatch(ps [][]byte, sums []uint32, size, bytes int64) (lsn LS
 // putBatch stores a batch's frames. Where one cannot be stored, those before it
 // are taken back.
 func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
-	if err = l.reserve(size); err != nil {
+	if err = l.reserve(size, len(ps)); err != nil {
 		return err
 	}
 	start, linkOff, claimed := l.at, l.linkOff, l.claimed
@@ -141,13 +141,16 @@ func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
 	return nil
 }
 
-// reserve sees to it that a frame or a batch of that size fits behind the
-// tail, and that the tail is still what was stored. The caller holds mu, which
-// may be released meanwhile.
-func (l *Log) reserve(size int64) error {
+// reserve sees to it that a frame or a batch of that size, of so many records, fits
+// behind the tail, and that the tail is still what was stored. The caller holds mu,
+// which may be released meanwhile.
+func (l *Log) reserve(size int64, records int) error {
 	for {
 		if err := l.usable(); err != nil {
 			return err
+		}
+		if l.at.lsn > MaxLSN-LSN(records) {
+			return fmt.Errorf("%w: LSNs for %d records behind %d", ErrExhausted, records, l.at.lsn)
 		}
 		if l.cutting.Load() {
 			l.room.Wait()

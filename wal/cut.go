@@ -30,7 +30,7 @@ func (l *Log) TruncateFront(lsn LSN) error {
 	if lsn <= l.FirstLSN() {
 		return nil
 	}
-	if last := l.LastLSN(); lsn > last+1 {
+	if last := l.LastLSN(); lsn-1 > last {
 		return fmt.Errorf("%w: truncate the front up to LSN %d, the last is %d", ErrNotFound, lsn, last)
 	}
 	// A log whose first record is behind its last durable one would be damaged
@@ -82,7 +82,7 @@ func (l *Log) raiseFront(lsn LSN) {
 // stay: they may not be durable.
 func (t *segments) takeBelow(front LSN, from uint64) []*stored {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	defer func() { _ = t.unlock() }() // read-only: nothing is lost with a mapping
 	keep := 0
 	for i, st := range t.list {
 		if st.ordinal <= from && st.begins != 0 && st.begins <= front {
@@ -92,20 +92,21 @@ func (t *segments) takeBelow(front LSN, from uint64) []*stored {
 	return t.take(0, keep)
 }
 
-// take takes a part of the list out, and unmaps it. The caller holds mu for
-// writing.
+// take takes a part of the list out, and lets go of its mappings. The caller holds
+// mu for writing, and calls unlock.
 func (t *segments) take(from, to int) []*stored {
 	gone := slices.Clone(t.list[from:to])
 	t.list = slices.Delete(t.list, from, to)
 	for _, st := range gone {
-		_ = st.unmap() // read-only: nothing is lost with it
+		t.unmap(st)
 	}
 	return gone
 }
 
-// cut notes a cut at the back. The caller holds mu for writing.
+// cut notes a cut at the back. The caller holds mu for writing, and lowers what
+// readers may read behind it: who sees that sees the epoch too.
 func (t *segments) cut(epoch uint32, last LSN) {
-	t.epoch = epoch
+	t.epoch.Store(epoch)
 	t.cuts.add(epoch, last)
 	t.tell()
 }
@@ -174,7 +175,7 @@ func (l *Log) nextCut() (uint32, error) {
 // nextEpoch returns the epoch behind another.
 func nextEpoch(epoch uint32) (uint32, error) {
 	if epoch+1 == 0 {
-		return 0, errors.New("wal: all epochs are used up; copy the records into a new log")
+		return 0, fmt.Errorf("%w: epochs; copy the records into a new log", ErrExhausted)
 	}
 	return epoch + 1, nil
 }

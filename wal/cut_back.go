@@ -15,14 +15,30 @@ import (
 // DurableLSN falls to the new last one.
 //
 // A batch may be cut anywhere. What a Reader has read and is cut away makes it
-// end with ErrTruncated; others go on. TruncateBack waits until nobody holds a
-// record behind the cut by Reader.ZeroCopy: its bytes are zeroed.
+// end with ErrTruncated; others go on.
+//
+// TruncateBack begins with a wait until nobody holds a record behind the cut by
+// Reader.ZeroCopy, since its bytes are zeroed. It holds nobody up meanwhile:
+// records may be read, appended, which the cut then removes too, and made durable,
+// also by whoever holds the record. Only a goroutine that holds one itself and calls
+// TruncateBack waits for ever, or until the log is closed.
 //
 // It returns ErrNotFound for an LSN above LastLSN, ErrTruncated for one below
-// FirstLSN-1, ErrPoisoned, ErrClosed, *CorruptError where the records around
+// FirstLSN-1, ErrExhausted, ErrPoisoned, ErrClosed, *CorruptError where the records around
 // the cut cannot be read, and any error of the filesystem. At any crash the log
 // has its old last record or the new one, and what was cut does not come back.
 func (l *Log) TruncateBack(lsn LSN) error {
+	if err := l.maySync(); err != nil {
+		return err
+	}
+	if err := l.mayCut(lsn); err != nil {
+		return err
+	}
+	done, err := l.awaitUnheld(lsn)
+	if err != nil {
+		return err
+	}
+	defer done()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	if err := l.maySync(); err != nil {
@@ -32,11 +48,8 @@ func (l *Log) TruncateBack(lsn LSN) error {
 		return err
 	}
 	defer l.letGo()
-	switch first, last := l.FirstLSN(), l.LastLSN(); {
-	case lsn > last:
-		return fmt.Errorf("%w: truncate the back to LSN %d, the last is %d", ErrNotFound, lsn, last)
-	case lsn+1 < first:
-		return fmt.Errorf("%w: truncate the back to LSN %d, the first is %d", ErrTruncated, lsn, first)
+	if err := l.mayCut(lsn); err != nil {
+		return err
 	}
 	// All that stays must be durable before a slot says so; and a Commit that
 	// waits for what is cut may return.
@@ -55,6 +68,17 @@ func (l *Log) TruncateBack(lsn LSN) error {
 		return l.fail(err)
 	}
 	l.stats.truncations.Add(1)
+	return nil
+}
+
+// mayCut returns why the record with that LSN cannot become the last one, or nil.
+func (l *Log) mayCut(lsn LSN) error {
+	switch first, last := l.FirstLSN(), l.LastLSN(); {
+	case lsn > last:
+		return fmt.Errorf("%w: truncate the back to LSN %d, the last is %d", ErrNotFound, lsn, last)
+	case first > 1 && lsn < first-1:
+		return fmt.Errorf("%w: truncate the back to LSN %d, the first is %d", ErrTruncated, lsn, first)
+	}
 	return nil
 }
 
@@ -107,35 +131,29 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 // returns the segment that it lies in: where a segment begins behind it, that
 // one.
 func (c *backCut) findPlace() (ordinal uint64, err error) {
-	t := &c.l.store
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	v, err := t.locate(c.lsn + 1)
-	if err != nil {
+	l := c.l
+	r := Reader{next: c.lsn + 1, epoch: uint64(l.store.epoch.Load()), cur: cursor{window: populateBytes}}
+	if _, err = l.enterSegment(&r); err != nil {
 		return 0, err
 	}
+	v := r.cur.view
+	defer v.lease.unpin()
 	if v.start.lsn == c.lsn {
 		c.at, c.link = v.start, stampLinkOffset
 		return v.st.ordinal, nil
 	}
-	r := cursor{window: 2 * indexStep}
-	at, err := c.l.nearest(v, c.lsn)
-	if err != nil {
-		return 0, err
-	}
-	r.enter(v, at)
-	err = r.seek(c.lsn)
+	r.cur.enter(v, l.store.before(v, c.lsn))
+	err = r.cur.seek(c.lsn)
 	if err == nil {
-		_, err = r.lend()
+		_, err = r.cur.lend()
 	}
 	if isBad(err) {
-		err = r.damage(c.l.dirPath, c.lsn, err)
+		err = r.cur.damage(l.dirPath, c.lsn, err)
 	}
 	if err != nil {
 		return 0, err
 	}
-	c.link = r.link
-	c.at = r.at
+	c.at, c.link = r.cur.at, r.cur.link
 	return v.st.ordinal, nil
 }
 
@@ -212,15 +230,15 @@ func (c *backCut) run() error {
 }
 
 // tell makes the place of the cut the tail, and lowers what readers may read: in
-// this process under the lock that every read holds, in others by the readers'
-// blocks of the old and the new tail. Nobody in this process looks at what is
-// behind the cut, or holds a record of it, when it returns.
+// this process by the epoch that every read ends with a look at, in others by the
+// readers' blocks of the old and the new tail. Nobody in this process holds a record
+// that is behind the cut when it returns, and who still copies one throws it away.
 func (c *backCut) tell() error {
 	l, t := c.l, &c.l.store
+	l.mu.Lock()
 	t.mu.Lock()
-	l.appended.Store(uint64(c.lsn))
-	l.setDurable(c.lsn)
 	t.cut(c.epoch, c.lsn)
+	l.lower(c.lsn)
 	keep := 0
 	for keep < len(t.list) && t.list[keep].ordinal <= c.seg.ordinal {
 		keep++
@@ -228,24 +246,32 @@ func (c *backCut) tell() error {
 	t.take(keep, len(t.list))
 	st := t.list[keep-1]
 	if st.seg == nil {
-		_ = st.unmap() // read-only
+		t.unmap(st)
 		if st.live != nil {
 			c.seg.index.marks = st.live.marks
 			c.seg.index.n.Store(st.live.n.Load())
 		}
 		st.seg, st.live = c.seg, &c.seg.index
 	}
-	st.base = nil // it may know places behind the cut
+	st.base.Store(nil) // it may know places behind the cut
 	c.seg.index.truncate(c.at.off)
-	t.mu.Unlock()
+	l.mu.Unlock()
+	_ = t.unlock() // what was mapped for reading only
 	c.goOn()
 	for _, s := range []*segment{c.old, c.seg} {
 		if err := lowerBoard(s.mem, l.FirstLSN(), c.lsn, c.lsn, c.epoch); err != nil {
 			return err
 		}
 	}
-	t.awaitUnpinned(c.lsn)
+	t.pins.assertUnheld(c.lsn)
 	return nil
+}
+
+// lower makes a record the last one that readers may read, and the last one that is
+// durable. The caller holds mu, as Stats does, which compares the two.
+func (l *Log) lower(last LSN) {
+	l.appended.Store(uint64(last))
+	l.setDurable(last)
 }
 
 // removeBehind removes the segments behind the cut, the newest first, durably.

@@ -127,8 +127,9 @@
 // Open believes nothing that it says.
 //
 // Record of a Reader in the writer's process is the mapping itself. Its segment
-// is pinned until the Reader moves on: a cut takes it from the log at once, and
-// its bytes are left alone until then.
+// is pinned until the Reader moves on: a cut at the front takes it from the log at
+// once, and its bytes are left alone until then; a cut at the back, which zeroes
+// bytes, waits for that before it begins.
 //
 // # Looking
 //

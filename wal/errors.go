@@ -28,6 +28,11 @@ var (
 	// ErrTooLarge reports a record or a batch that does not fit into an empty
 	// segment. Nothing of it was written. Split it, or make the segments larger.
 	ErrTooLarge = errors.New("wal: record or batch does not fit into a segment")
+	// ErrExhausted reports that the log has no LSN left, MaxLSN being the last, or
+	// no epoch, of which each cut at the back, each reset, and each Open that trims
+	// takes one of 2^32-1. Nothing was changed, and what needs none goes on. Copy
+	// the records into a new log.
+	ErrExhausted = errors.New("wal: the log has none left")
 	// ErrNotFound reports an LSN that no record has yet.
 	ErrNotFound = errors.New("wal: no record has that LSN yet")
 	// ErrTruncated reports an LSN below the log's first one, and a Reader whose

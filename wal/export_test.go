@@ -9,10 +9,10 @@ const (
 // Unmap gives up all mappings of a log that are for reading only.
 func Unmap(l *Log) {
 	l.store.mu.Lock()
-	defer l.store.mu.Unlock()
 	for _, st := range l.store.list {
-		_ = st.unmap()
+		l.store.unmap(st)
 	}
+	_ = l.store.unlock()
 }
 
 // Enrolled returns how many readers of a log may hold records where they lie.
@@ -21,4 +21,27 @@ func Enrolled(l *Log) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.readers)
+}
+
+// HoldAppends takes the lock of the appenders, until release.
+func HoldAppends(l *Log) (release func()) {
+	l.mu.Lock()
+	return l.mu.Unlock
+}
+
+// MaxCuts bounds the cuts that a log remembers.
+const MaxCuts = maxCuts
+
+// CutList is what a log remembers of its cuts at the back.
+type CutList = cutList
+
+// Add and Lowest are cutList's.
+func (c *cutList) Add(epoch uint32, lsn LSN)              { c.add(epoch, lsn) }
+func (c cutList) Lowest(since uint32) (lsn LSN, cut bool) { return c.lowest(since) }
+
+// SetEpoch makes a log go on in a later epoch, as behind so many cuts.
+func SetEpoch(l *Log, epoch uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch = epoch
 }

@@ -32,82 +32,64 @@ func (l *Log) Get(lsn LSN) ([]byte, error) {
 }
 
 // fetch implements source.
+//
+// No lock is held while a segment's bytes are looked at, since they may have to
+// come from the disk first. What is read meanwhile is good if neither the epoch
+// changed nor the front passed it: both change before a byte of a record that was
+// readable does. It is the argument of notice, with the epoch of segments for the
+// one of the board, and the release of the pin for the fence.
 func (l *Log) fetch(_ context.Context, r *Reader) (bool, error) {
-	for {
-		ok, missing, err := l.tryFetch(r)
-		if missing == nil {
-			return ok, err
-		}
-		// No lock was held meanwhile: all is looked at anew.
-		if err := l.store.mapIn(missing); err != nil {
+	for first := r.next == 0; ; {
+		if ok, err := l.mayRead(r); !ok {
 			return false, err
+		}
+		err := l.position(r)
+		if err == nil {
+			err = l.read(r)
+			r.cur.view.lease.unpin()
+		}
+		if l.unchanged(r) {
+			return l.fetched(r, err)
+		}
+		l.drop(r)
+		if first { // whichever that is now
+			r.next = 0
 		}
 	}
 }
 
-// tryFetch is fetch as long as no segment has to be mapped first: then it
-// returns that. The lock that it holds is the one that every cut takes for
-// writing: what may be read, and where, does not change meanwhile.
-func (l *Log) tryFetch(r *Reader) (ok bool, missing *stored, err error) {
-	t := &l.store
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if ok, err = l.mayRead(r); !ok {
-		return false, nil, err
+// unchanged reports whether no cut came near the record that is next since mayRead.
+func (l *Log) unchanged(r *Reader) bool {
+	return uint64(l.store.epoch.Load()) == r.epoch && r.next >= l.FirstLSN()
+}
+
+// fetched returns what fetch does for a read that ended so.
+func (l *Log) fetched(r *Reader, err error) (bool, error) {
+	if err == nil {
+		return true, nil
 	}
-	if missing, err = l.position(r); missing != nil || err != nil {
-		return false, missing, err
+	l.drop(r)
+	r.rec = nil
+	if isBad(err) {
+		err = r.cur.damage(l.dirPath, r.next, err)
 	}
-	for {
-		err = r.cur.seek(r.next)
-		if !errors.Is(err, errNoFrame) {
-			break
-		}
-		var v view
-		if v, missing = t.following(r.cur.view.st); missing != nil {
-			return false, missing, nil
-		}
-		if v.st == nil || !v.follows(r.cur.at) {
-			break
-		}
-		r.cur.enter(v, v.start)
-	}
-	if err == nil && r.lent {
-		r.rec, err = r.cur.lend()
-	} else if err == nil {
-		r.buf, err = r.cur.copyOut(r.buf)
-		r.rec = r.buf
-	}
-	if err != nil {
-		r.rec = nil
-		if isBad(err) {
-			err = r.cur.damage(l.dirPath, r.next, err)
-		}
-		return false, nil, err
-	}
-	if r.lent {
-		r.pin(r.cur.view)
-		t.pins.hold(r, r.next)
-	}
-	return true, nil, nil
+	return false, err
 }
 
 // mayRead looks whether the record that is next may be read, and whether the
 // place that the reader has is still one of the log.
 func (l *Log) mayRead(r *Reader) (bool, error) {
 	t := &l.store
-	if t.closed {
+	if t.closed.Load() {
 		return false, ErrClosed // the mapping at hand may be gone
+	}
+	if uint64(t.epoch.Load()) != r.epoch {
+		if err := t.catchUp(r); err != nil {
+			return false, err
+		}
 	}
 	if r.next == 0 {
 		r.next = l.FirstLSN()
-	}
-	if epoch := uint64(t.epoch); epoch != r.epoch {
-		if low, cut := t.cuts.lowest(uint32(r.epoch)); cut && low < r.last {
-			return false, cutAway(r.last)
-		}
-		r.epoch = epoch
-		r.cur.view = view{} // the place is looked for anew
 	}
 	if first := l.FirstLSN(); r.next < first {
 		return false, truncated(r.next, first)
@@ -115,42 +97,143 @@ func (l *Log) mayRead(r *Reader) (bool, error) {
 	return r.next <= l.readable(r.durable), nil
 }
 
-// position brings the cursor to the segment of the record that is next, and the
-// place to a frame that is not behind it. It returns a segment that has to be
-// mapped first, or nil.
-func (l *Log) position(r *Reader) (missing *stored, err error) {
-	c := &r.cur
-	if st := c.view.st; st != nil && c.at.lsn == r.next-1 {
-		// The chain is carried on from the place, into the next segment too. The
-		// view may be of a mapping that was given up meanwhile.
-		switch {
-		case st.mapped():
-			if v := st.view(); v.mem != c.view.mem {
-				c.enter(v, c.at)
-			}
-			return nil, nil
-		case slices.Contains(l.store.list, st):
-			return st, nil
-		}
+// catchUp takes a reader to the present epoch, if its last record is of it.
+func (t *segments) catchUp(r *Reader) error {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if low, cut := t.cuts.lowest(uint32(r.epoch)); cut && low < r.last {
+		return cutAway(r.last)
 	}
-	v, missing, err := l.store.find(r.next)
-	if missing != nil || err != nil {
-		return missing, err
-	}
-	at, err := l.nearest(v, r.next)
-	c.enter(v, at)
-	return nil, err
+	r.epoch = uint64(t.epoch.Load())
+	r.cur.view = view{} // the place is looked for anew
+	return nil
 }
 
-// nearest returns a place before a record: one of those noted while records
-// were appended or, for older ones, when the segment was first looked at.
-func (l *Log) nearest(v view, lsn LSN) (place, error) {
-	if v.st.live != nil {
-		if p, ok := v.st.live.before(lsn); ok {
-			return p, nil
+// read reads the record that is next, from the segment that the cursor is in or one
+// behind it.
+func (l *Log) read(r *Reader) error {
+	err := r.cur.seek(r.next)
+	for errors.Is(err, errNoFrame) {
+		further, gerr := l.goOn(r)
+		if gerr != nil {
+			return gerr
+		}
+		if !further {
+			break
+		}
+		err = r.cur.seek(r.next)
+	}
+	if err != nil {
+		return err
+	}
+	if r.lent {
+		r.pin(r.cur.view)
+		if l.store.pins.hold(r, r.next) {
+			if l.unchanged(r) { // otherwise nobody waits for the holder
+				r.rec, err = r.cur.lend()
+			}
+			return err
 		}
 	}
-	base, err := l.baseIndex(v)
+	r.buf, err = r.cur.copyOut(r.buf)
+	r.rec = r.buf
+	return err
+}
+
+// position brings the cursor to a place before the record that is next, in a
+// mapping that is pinned then.
+func (l *Log) position(r *Reader) error {
+	c := &r.cur
+	if c.view.lease != nil && c.at.lsn == r.next-1 && c.view.lease.pin() {
+		return nil // the chain is carried on from the place, into the next segment too
+	}
+	indexed, err := l.enterSegment(r)
+	if err != nil || indexed {
+		return err
+	}
+	if c.at, err = l.nearest(c.view, r.next, r.epoch); err != nil {
+		c.view.lease.unpin()
+	}
+	return err
+}
+
+// enterSegment brings the cursor into the segment of the record that is next, in a
+// mapping that is pinned then, and reports whether it knew a place there: otherwise
+// the cursor is at the start.
+func (l *Log) enterSegment(r *Reader) (indexed bool, err error) {
+	for {
+		missing, indexed, err := l.lookUp(r)
+		if missing == nil || err != nil {
+			return indexed, err
+		}
+		if err = l.store.mapIn(missing); err != nil {
+			return false, err
+		}
+	}
+}
+
+// lookUp is enterSegment as far as that takes no look at a disk: it returns a
+// segment that has to be mapped first, if there is one.
+func (l *Log) lookUp(r *Reader) (missing *stored, indexed bool, err error) {
+	c, t := &r.cur, &l.store
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.closed.Load() {
+		return nil, false, ErrClosed
+	}
+	if st := c.view.st; st != nil && c.at.lsn == r.next-1 && slices.Contains(t.list, st) {
+		// The mapping of the place was given up meanwhile.
+		if !st.mapped() {
+			return st, false, nil
+		}
+		c.enter(st.pinnedView(), c.at)
+		return nil, true, nil
+	}
+	st, missing, err := t.find(r.next)
+	if missing != nil || err != nil {
+		return missing, false, err
+	}
+	v := st.pinnedView()
+	at, indexed := st.before(r.next)
+	if !indexed {
+		at = v.start
+	}
+	c.enter(v, at)
+	return nil, indexed, nil
+}
+
+// goOn moves the cursor, and the pin, to the start of the next segment, if there is
+// one and it goes on from the place.
+func (l *Log) goOn(r *Reader) (bool, error) {
+	c, t := &r.cur, &l.store
+	for {
+		v, missing, err := t.following(c.view.st)
+		if err != nil {
+			return false, err
+		}
+		if missing != nil {
+			if err = t.mapIn(missing); err != nil {
+				return false, err
+			}
+			continue
+		}
+		if v.st == nil {
+			return false, nil
+		}
+		if !v.follows(c.at) {
+			v.lease.unpin()
+			return false, nil
+		}
+		c.view.lease.unpin()
+		c.enter(v, v.start)
+		return true, nil
+	}
+}
+
+// nearest returns a place before a record of a pinned segment, of those noted when
+// what the segment held as the log was opened was first looked at.
+func (l *Log) nearest(v view, lsn LSN, epoch uint64) (place, error) {
+	base, err := l.baseIndex(v, epoch)
 	if err != nil {
 		return place{}, err
 	}
@@ -160,14 +243,15 @@ func (l *Log) nearest(v view, lsn LSN) (place, error) {
 	return v.start, nil
 }
 
-// baseIndex returns the index of what was in the segment when the log was
-// opened. It is made when it is first needed, from the frames' headers.
-func (l *Log) baseIndex(v view) (*index, error) {
-	st := v.st
+// baseIndex returns the index of what was in the segment when the log was opened.
+// It is made when it is first needed, from the frames' headers, and kept unless
+// there was a cut meanwhile.
+func (l *Log) baseIndex(v view, epoch uint64) (*index, error) {
+	st, t := v.st, &l.store
 	st.scan.Lock()
 	defer st.scan.Unlock()
-	if st.base != nil {
-		return st.base, nil
+	if base := st.base.Load(); base != nil {
+		return base, nil
 	}
 	base := new(index)
 	base.init(v.size)
@@ -177,7 +261,11 @@ func (l *Log) baseIndex(v view) (*index, error) {
 	if err := scan.seek(l.readable(false) + 1); !errors.Is(err, errNoFrame) && err != nil {
 		return nil, err
 	}
-	st.base = base
+	t.mu.RLock()
+	if uint64(t.epoch.Load()) == epoch {
+		st.base.Store(base)
+	}
+	t.mu.RUnlock()
 	return base, nil
 }
 
@@ -211,7 +299,7 @@ func (l *Log) news(r *Reader) bool {
 	t := &l.store
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.closed || uint64(t.epoch) != r.epoch || r.next < l.FirstLSN() || r.next <= l.readable(r.durable)
+	return t.closed.Load() || uint64(t.epoch.Load()) != r.epoch || r.next < l.FirstLSN() || r.next <= l.readable(r.durable)
 }
 
 // drop implements source.

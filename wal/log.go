@@ -15,7 +15,7 @@ import (
 // Log is an open write-ahead log. All of its methods are safe for concurrent
 // use by many goroutines.
 //
-// Lock order: syncMu before mu. Neither is held while a segment is filled,
+// Lock order: syncMu before mu before store.mu. None is held while a segment is filled,
 // synced by the preparer, or renamed.
 type Log struct {
 	opts     Options
@@ -130,9 +130,14 @@ func (l *Log) fail(cause error) error {
 	return l.poison.Load()
 }
 
-// wake wakes those who wait for room, or for records to come.
+// wake wakes those who wait for room, for records to come, or for one to be let go
+// of.
 func (l *Log) wake() {
 	l.store.tell()
+	p := &l.store.pins
+	p.mu.Lock()
+	p.wake()
+	p.mu.Unlock()
 	l.mu.Lock()
 	l.room.Broadcast()
 	l.mu.Unlock()
@@ -150,8 +155,8 @@ func (l *Log) Close() error {
 		l.mu.Unlock()
 		return ErrClosed
 	}
-	l.room.Broadcast()
 	l.mu.Unlock()
+	l.wake()
 	l.stop()
 	l.work.Wait()
 	released := false

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"encoding/hex"
+	"math"
 
 	"github.com/seawall-wal/seawall/wal/frame"
 )
@@ -10,6 +11,9 @@ import (
 // record of a new log has LSN 1, each next one the number after. Zero is no
 // record's.
 type LSN = frame.LSN
+
+// MaxLSN is the last LSN that a record can get: the one behind it is still a number.
+const MaxLSN LSN = math.MaxUint64 - 1
 
 // Range is a run of LSNs, both ends inclusive.
 type Range struct {

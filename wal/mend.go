@@ -180,7 +180,7 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 	l.appended.Store(uint64(t.LSN))
 	l.setDurable(t.LSN)
 	l.store.add(s)
-	l.store.list[len(l.store.list)-1].base = base
+	l.store.list[len(l.store.list)-1].base.Store(base)
 	if s.start.off != 0 { // where there is no stamp yet, settle's adds its start
 		s.index.add(l.at)
 	}

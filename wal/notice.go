@@ -45,7 +45,7 @@ import (
 // acquire: on amd64 every store and load is, on arm64 Go emits STLR and LDAR.
 //
 // The second is that of a sequence lock. The writer's part: between the store of
-// the epoch and the first byte that is changed lies the lock of awaitUnpinned,
+// the epoch and the first byte that is changed lie locks (assertUnheld, claimNow),
 // and system calls. On arm64, the STLR of the epoch is ordered before the
 // load-acquire by which a lock is taken, as STLR and LDAR are among themselves,
 // and that before what follows it. The reader's part: its plain loads must be
@@ -60,6 +60,9 @@ import (
 // that was never part of the argument, say under a writer that died in a cut, is
 // still checked against the chain: bytes that were not appended at that very
 // place behind that very record do not pass.
+//
+// A Reader in the writer's process does the same with the epoch and the front of
+// its Log (Log.fetch); the release of its pin, an atomic addition, is its fence.
 type notice struct {
 	epoch, next              uint64
 	front, appended, durable LSN

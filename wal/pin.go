@@ -4,57 +4,63 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seawall-wal/seawall/durability"
 )
 
-// lease is a mapping with its file, and how many readers hold on to it. Who
-// made it gives it up; it is unmapped then, or with the last pin.
+// lease is a mapping with its file, and how many readers are at work in it. Who
+// made it gives it up; it is unmapped then, or with the last pin. Nobody waits for
+// anybody: a reader that holds a pin may wait for the disk.
 type lease struct {
-	mu   sync.Mutex
-	pins int
-	over func() error // unmaps; set when it was given up with pins on it
+	state atomic.Int64 // pins, and givenUp
+	mem   *durability.Mapping
+	file  *durability.File
 }
 
-// pin keeps the mapping until unpin.
-func (s *lease) pin() {
-	s.mu.Lock()
-	s.pins++
-	s.mu.Unlock()
+// givenUp is what giveUp adds to a lease's state.
+const givenUp = 1 << 62
+
+// pin keeps the mapping until unpin. It reports false where it was given up.
+func (s *lease) pin() bool {
+	for {
+		n := s.state.Load()
+		if n >= givenUp {
+			return false
+		}
+		if s.state.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
 }
+
+// again is pin for a reader that holds one.
+func (s *lease) again() { s.state.Add(1) }
 
 // unpin ends what pin began.
 func (s *lease) unpin() {
-	s.mu.Lock()
-	s.pins--
-	var over func() error
-	if s.pins == 0 {
-		over, s.over = s.over, nil
-	}
-	s.mu.Unlock()
-	if over != nil {
-		_ = over() // nothing that is stored is lost with a mapping
+	if s.state.Add(-1) == givenUp {
+		_ = s.end() // nothing that is stored is lost with a mapping
 	}
 }
 
 // giveUp unmaps and closes, at once where nobody holds a pin.
-func (s *lease) giveUp(mem *durability.Mapping, file *durability.File) error {
-	over := func() error { return errors.Join(mem.Unmap(), file.Close()) }
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pins > 0 {
-		s.over = over
-		return nil
+func (s *lease) giveUp() error {
+	if s.state.Add(givenUp) == givenUp {
+		return s.end()
 	}
-	return over()
+	return nil
 }
+
+// end unmaps and closes.
+func (s *lease) end() error { return errors.Join(s.mem.Unmap(), s.file.Close()) }
 
 // pins are the records that readers hold where they lie.
 type pins struct {
 	mu      sync.Mutex
-	freed   *sync.Cond // of mu: a reader that holds a record let go of it
+	freed   *sync.Cond // of mu: a reader that holds a record let go of it, or the log ended
 	readers []*Reader  // those that may hold one
-	waiting bool       // somebody waits for freed
+	bars    []LSN      // of cuts that wait: nobody gets hold of a record behind one
 }
 
 // enrol makes a reader known as one that may hold records.
@@ -73,52 +79,93 @@ func (p *pins) leave(r *Reader) {
 	p.mu.Unlock()
 }
 
-// hold takes the record with that LSN. The reader holds segments.mu for
-// reading, and has seen that the record is readable: a cut either lowered what
-// is readable before, or finds the record held.
-func (p *pins) hold(r *Reader, lsn LSN) {
+// hold takes the record with that LSN, unless a cut waits that is to remove it. The
+// reader looks behind it whether the record is still readable: a cut either lowered
+// what is readable before, or finds the record held.
+func (p *pins) hold(r *Reader, lsn LSN) bool {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, last := range p.bars {
+		if lsn > last {
+			return false
+		}
+	}
 	r.held = lsn
-	p.mu.Unlock()
+	return true
 }
 
 // release lets go of the record that the reader holds.
 func (p *pins) release(r *Reader) {
 	p.mu.Lock()
 	r.held = 0
-	if p.waiting {
-		p.freed.Broadcast()
-	}
+	p.wake()
 	p.mu.Unlock()
 }
 
-// awaitUnpinned waits until no reader holds a record behind the one with that
-// LSN. No further one gets hold of one: they are not readable any more.
-func (t *segments) awaitUnpinned(after LSN) {
-	p := &t.pins
+// wake wakes those who wait for a record to be let go of. The caller holds mu.
+func (p *pins) wake() {
+	if p.freed != nil && len(p.bars) > 0 {
+		p.freed.Broadcast()
+	}
+}
+
+// held reports whether a reader holds a record behind the one with that LSN. The
+// caller holds mu.
+func (p *pins) held(after LSN) bool {
+	return slices.ContainsFunc(p.readers, func(r *Reader) bool { return r.held > after })
+}
+
+// awaitUnheld waits until no reader holds a record behind the one with that LSN, and
+// keeps it so until done: who asks for one gets a copy. No lock is held meanwhile,
+// and nobody held up: whoever holds the record may have to append, or to sync,
+// before it lets go of it. The wait ends with the log.
+func (l *Log) awaitUnheld(after LSN) (done func(), err error) {
+	p := &l.store.pins
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.freed == nil {
 		p.freed = sync.NewCond(&p.mu)
 	}
-	p.waiting = true
-	for slices.ContainsFunc(p.readers, func(r *Reader) bool { return r.held > after }) {
+	p.bars = append(p.bars, after)
+	unbar := func() {
+		i := slices.Index(p.bars, after)
+		p.bars = slices.Delete(p.bars, i, i+1)
+	}
+	for p.held(after) {
+		if err = l.maySync(); err != nil {
+			unbar()
+			return nil, err
+		}
 		p.freed.Wait()
 	}
-	p.waiting = false
+	return func() {
+		p.mu.Lock()
+		unbar()
+		p.mu.Unlock()
+	}, nil
 }
 
-// pinned reports whether a reader holds on to the segment's bytes. The segment
-// was taken out of the list: no further one does.
+// assertUnheld fails where a reader holds a record behind the one with that LSN.
+func (p *pins) assertUnheld(after LSN) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if invariants && p.held(after) {
+		panic("wal: a record is held that a cut removes")
+	}
+}
+
+// pinned reports whether a reader holds on to the segment's bytes. The front was
+// raised before: whoever pins them after this look sees that behind the pin.
 func (st *stored) pinned() bool { return st.pins.Load() > 0 }
 
-// pin keeps the mapping that the view is of, until the reader moves on.
+// pin keeps the mapping that the view is of, which is pinned, until the reader
+// moves on.
 func (r *Reader) pin(v view) {
 	if r.pinned.lease == v.lease {
 		return
 	}
 	r.unpin()
-	v.lease.pin()
+	v.lease.again()
 	v.st.pins.Add(1)
 	r.pinned = v
 }

@@ -129,11 +129,12 @@ func (l *Log) runPreparer(ctx context.Context) {
 		l.mu.Unlock()
 		s, err := l.makeSegment(ctx, ordinal, fill)
 		l.mu.Lock()
+		stale := p.next != ordinal // one before it was discarded meanwhile
+		if stale && err == nil {
+			l.dropStale(s)
+		}
 		p.filling = false
-		if p.next != ordinal { // one before it was discarded meanwhile
-			if err == nil {
-				p.err = errors.Join(p.err, s.close(), l.dir.Remove(tempName(ordinal)))
-			}
+		if stale {
 			l.room.Broadcast()
 			continue
 		}
@@ -157,6 +158,15 @@ func (l *Log) runPreparer(ctx context.Context) {
 		l.room.Broadcast()
 		l.naming <- s // has room for all that may be unnamed
 	}
+}
+
+// dropStale removes a segment that was filled for nothing. The caller holds mu, which
+// is released meanwhile: nobody else makes a file under a temporary name.
+func (l *Log) dropStale(s *segment) {
+	l.mu.Unlock()
+	err := errors.Join(s.close(), l.dir.Remove(tempName(s.ordinal)))
+	l.mu.Lock()
+	l.prepare.err = errors.Join(l.prepare.err, err)
 }
 
 // farAhead reports whether so many segments wait for their names, or for a sync,

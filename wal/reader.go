@@ -75,8 +75,9 @@ func (r *Reader) Durable() *Reader {
 //	})
 //
 // TruncateBack and Reset wait until nobody holds a record that they remove: they
-// never return to a goroutine that holds one itself. Close readers that are not
-// used any more.
+// never return to a goroutine that holds one itself. While they wait, whoever holds
+// a record may append and sync, and a record that they are to remove is handed out
+// as a copy. Close readers that are not used any more.
 func (r *Reader) ZeroCopy() *Reader {
 	if l, ok := r.src.(*Log); ok && !r.lent {
 		r.lent = true
@@ -141,6 +142,9 @@ func (r *Reader) begin() bool {
 
 // advance reads the next record, if there is one.
 func (r *Reader) advance(ctx context.Context) bool {
+	if r.next == 0 && r.last != 0 {
+		return false // nothing is behind the last number
+	}
 	ok, err := r.src.fetch(ctx, r)
 	if !ok {
 		r.unpin()

@@ -9,21 +9,32 @@ import (
 )
 
 // Reset removes all records and makes the log go on at the given LSN, which
-// may be any but zero, also one that the log has had: a store that installs a
+// may be any up to MaxLSN but zero, also one that the log has had: a store that installs a
 // snapshot begins its log anew behind it. FirstLSN is next then, LastLSN
-// next-1, durably when it returns nil. It waits until nobody holds a record by
-// Reader.ZeroCopy.
+// next-1, durably when it returns nil. It begins with a wait until nobody holds a
+// record by Reader.ZeroCopy, as TruncateBack does.
 //
 // It returns what TruncateBack returns, and ErrNoSpace where there is no room
 // for the segment that it needs; the log is then as it was. At any crash the
 // log is the old one or the new one.
 func (l *Log) Reset(next LSN) error {
-	if next == 0 {
-		return fmt.Errorf("%w: Reset to LSN 0, which is no record's", ErrOptions)
+	if next == 0 || next > MaxLSN {
+		return fmt.Errorf("%w: Reset to LSN %d, which is no record's", ErrOptions, next)
 	}
+	if err := l.maySync(); err != nil {
+		return err
+	}
+	done, err := l.awaitUnheld(0)
+	if err != nil {
+		return err
+	}
+	defer done()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	if err := l.maySync(); err != nil {
+		return err
+	}
+	if _, err := l.nextCut(); err != nil {
 		return err
 	}
 	// Appenders enter no segment until this call has one. Those that wait for a
@@ -97,7 +108,7 @@ func (l *Log) reset(next LSN) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, old.close()) }()
-	l.store.awaitUnpinned(0)
+	l.store.pins.assertUnheld(0)
 	l.mu.Lock()
 	l.ready = l.ready[1:]
 	s.taken = true
@@ -138,13 +149,14 @@ func (l *Log) reset(next LSN) (err error) {
 // them.
 func (l *Log) tellReset(next LSN, epoch uint32) ([]*stored, error) {
 	t := &l.store
+	l.mu.Lock()
 	t.mu.Lock()
-	l.appended.Store(uint64(next - 1))
-	l.setDurable(next - 1)
-	l.front.Store(uint64(next))
 	t.cut(epoch, 0)
+	l.lower(next - 1)
+	l.front.Store(uint64(next))
 	gone := t.take(0, len(t.list))
-	t.mu.Unlock()
+	l.mu.Unlock()
+	_ = t.unlock() // what was mapped for reading only
 	if err := lowerBoard(l.tail.mem, next, 0, 0, epoch); err != nil {
 		return gone, err
 	}

@@ -76,13 +76,14 @@ func mapSegment(dir *durability.Dir, f *durability.File, h frame.Header, align A
 		ordinal: h.Ordinal, header: h, seed: h.Seed(), file: f, lock: lock, mem: mem, expect: expect,
 		align: alignBytes(align, h.FillBytes), named: closedChan,
 	}
+	s.lease.mem, s.lease.file = mem, f
 	s.index.init(h.SegmentBytes)
 	return s, nil
 }
 
 // close gives up the lock, unmaps the segment and closes its file, or leaves
 // these two to the last reader that holds a record in it.
-func (s *segment) close() error { return errors.Join(s.lock.Close(), s.lease.giveUp(s.mem, s.file)) }
+func (s *segment) close() error { return errors.Join(s.lock.Close(), s.lease.giveUp()) }
 
 // checkHead returns an error where the header is not the segment's any more, or
 // the stamp: what it holds is lost then, however well it was synced. It reads

@@ -16,18 +16,22 @@ import (
 // that are mapped for writing: address space, mappings and descriptors.
 const maxMapped = 64
 
-// segments are the segments that hold records, for Get and Reader. Whoever
-// touches mapped bytes holds mu for reading; mapping and unmapping hold it for
-// writing.
+// segments are the segments that hold records, for Get and Reader.
+//
+// mu guards the list and what is in it, for as long as that takes in memory: an
+// appender that enters a segment needs it. Nobody holds it who touches mapped
+// bytes, or opens, reads, maps or unmaps a file, all of which may wait for a disk.
+// Whoever touches mapped bytes holds a pin on their lease.
 type segments struct {
 	mu     sync.RWMutex
 	dir    *durability.Dir
 	uuid   frame.UUID
 	list   []*stored // by ordinal, without gaps
 	clock  uint64
-	epoch  uint32  // of the log, as readers know it
-	cuts   cutList // at the back, since the log was opened
-	closed bool
+	epoch  atomic.Uint32 // of the log, as readers know it; set under mu
+	cuts   cutList       // at the back, since the log was opened
+	closed atomic.Bool   // set under mu
+	loose  []*lease      // what unlock is to give up
 
 	pins    pins // records that readers hold where they lie
 	appends bell // rung when something was appended
@@ -42,21 +46,32 @@ type stored struct {
 	bytes   int64    // of its file
 	seg     *segment // while it is mapped for writing
 	// What follows is known once the segment was mapped.
-	known  bool
 	header frame.Header
 	stamp  frame.Stamp
 	link   frame.Link // that the stamp begins
-	file   *durability.File
-	mem    *durability.Mapping
-	lease  *lease // of file and mem
-	used   uint64 // clock of its last use
+	lease  *lease     // of the mapping, or nil
+	used   uint64     // clock of its last use
 
 	live *index // of what was appended since the log was opened, or nil
 
-	scan sync.Mutex // guards base while it is built
-	base *index     // of what was there before, or nil
+	scan sync.Mutex            // held while base is built
+	base atomic.Pointer[index] // of what was there before, or nil; set under segments.mu
 
-	pins atomic.Int32 // readers that hold on to a mapping of it
+	loading sync.Mutex   // held while it is mapped
+	pins    atomic.Int32 // readers that hold on to a mapping of it
+}
+
+// unlock ends what mu.Lock began, and gives up the mappings that were let go of
+// meanwhile.
+func (t *segments) unlock() error {
+	loose := t.loose
+	t.loose = nil
+	t.mu.Unlock()
+	var errs []error
+	for _, le := range loose {
+		errs = append(errs, le.giveUp())
+	}
+	return errors.Join(errs...)
 }
 
 // add adds the segment that the log enters.
@@ -81,7 +96,6 @@ func (t *segments) retire(s *segment) {
 	for _, st := range t.list {
 		if st.seg == s {
 			st.seg = nil
-			st.known = false
 		}
 	}
 	t.mu.Unlock()
@@ -121,27 +135,23 @@ func (l *Log) Segments() []Segment {
 func (t *segments) close() error {
 	defer t.tell()
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	var errs []error
+	t.closed.Store(true)
 	for _, st := range t.list {
-		errs = append(errs, st.unmap())
+		t.unmap(st)
 	}
-	return errors.Join(errs...)
+	return t.unlock()
 }
 
-// unmap gives up a mapping for reading, or leaves that to the last reader that
-// holds a record in it.
-func (st *stored) unmap() error {
-	if st.file == nil {
-		return nil
+// unmap lets go of a mapping for reading. It is unmapped behind mu, or with the
+// last reader that is at work in it. The caller holds mu for writing.
+func (t *segments) unmap(st *stored) {
+	if st.lease != nil {
+		t.loose = append(t.loose, st.lease)
+		st.lease = nil
 	}
-	err := st.lease.giveUp(st.mem, st.file)
-	st.mem, st.file, st.known = nil, nil, false
-	return err
 }
 
-// view is a mapped segment, for as long as segments.mu is held for reading.
+// view is a mapped segment, for as long as its lease is pinned.
 type view struct {
 	st    *stored // of a Log; nil for a LogReader
 	name  string
@@ -160,27 +170,9 @@ func (v *view) follows(at place) bool {
 	return v.start.lsn == at.lsn && v.previous == at.link && v.start.epoch >= at.epoch
 }
 
-// locate returns the segment with that record, mapped. The caller holds mu for
-// reading, and goes on holding it; it is released where something has to be
-// mapped first.
-func (t *segments) locate(lsn LSN) (view, error) {
-	for {
-		v, missing, err := t.find(lsn)
-		if missing == nil {
-			return v, err
-		}
-		t.mu.RUnlock()
-		err = t.mapIn(missing)
-		t.mu.RLock()
-		if err != nil {
-			return view{}, err
-		}
-	}
-}
-
 // find returns the segment with that record, or one that has to be mapped
 // before that can be told. The caller holds mu for reading.
-func (t *segments) find(lsn LSN) (v view, missing *stored, err error) {
+func (t *segments) find(lsn LSN) (st, missing *stored, err error) {
 	i := sort.Search(len(t.list), func(i int) bool {
 		st := t.list[i]
 		if missing != nil {
@@ -194,28 +186,32 @@ func (t *segments) find(lsn LSN) (v view, missing *stored, err error) {
 	})
 	switch {
 	case missing != nil:
-		return view{}, missing, nil
+		return nil, missing, nil
 	case i == 0:
-		return view{}, nil, fmt.Errorf("%w: LSN %d", ErrTruncated, lsn)
+		return nil, nil, fmt.Errorf("%w: LSN %d", ErrTruncated, lsn)
 	}
-	return t.list[i-1].view(), nil, nil
+	return t.list[i-1], nil, nil
 }
 
-// following returns the segment behind st, on find's terms, or no view where
-// there is none.
-func (t *segments) following(st *stored) (v view, missing *stored) {
+// following returns the segment behind st, pinned, or one that has to be mapped
+// first, or no view where there is none.
+func (t *segments) following(st *stored) (v view, missing *stored, err error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
 	i := sort.Search(len(t.list), func(i int) bool { return t.list[i].ordinal > st.ordinal })
 	switch {
+	case t.closed.Load():
+		return view{}, nil, ErrClosed
 	case i == len(t.list):
-		return view{}, nil
+		return view{}, nil, nil
 	case !t.list[i].mapped():
-		return view{}, t.list[i]
+		return view{}, t.list[i], nil
 	}
-	return t.list[i].view(), nil
+	return t.list[i].pinnedView(), nil, nil
 }
 
 // mapped reports whether the segment's bytes can be read.
-func (st *stored) mapped() bool { return st.seg != nil || st.known && st.mem != nil }
+func (st *stored) mapped() bool { return st.seg != nil || st.lease != nil }
 
 // first returns the LSN of a mapped segment's first record.
 func (st *stored) first() LSN {
@@ -234,40 +230,91 @@ func (st *stored) view() view {
 		}
 	}
 	return view{
-		st: st, name: st.name, lease: st.lease, mem: st.mem, seed: st.header.Seed(), size: st.header.SegmentBytes,
+		st: st, name: st.name, lease: st.lease, mem: st.lease.mem, seed: st.header.Seed(), size: st.header.SegmentBytes,
 		start:    place{off: frame.DataOffset, link: st.link, lsn: st.stamp.First - 1, epoch: st.stamp.Epoch},
 		previous: st.stamp.Previous,
 	}
 }
 
-// mapIn maps a segment for reading, and unmaps another where there are too
-// many. It does nothing where the segment was truncated meanwhile: its file may
-// be gone, and the caller looks again.
-func (t *segments) mapIn(st *stored) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed || st.mapped() || !slices.Contains(t.list, st) {
-		return nil
+// pinnedView is view with a pin. The caller holds mu and has seen that the log is
+// not closed: what is mapped by then is given up only behind mu.
+func (st *stored) pinnedView() view {
+	v := st.view()
+	if !v.lease.pin() {
+		panic("wal: the mapping of a segment of the log was given up")
 	}
-	t.evict()
-	f, err := t.dir.Open(st.name, false)
-	if err != nil {
-		return err
-	}
-	if err := st.load(t.dir.Path(), f, t.uuid); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	t.clock++
-	st.used = t.clock
-	return nil
+	return v
 }
 
-// evict unmaps the segment whose mapping is the oldest, if there are too many.
+// before returns a place before a record of the segment, if its index is known. The
+// caller holds segments.mu.
+func (st *stored) before(lsn LSN) (place, bool) {
+	if st.live != nil {
+		if p, ok := st.live.before(lsn); ok {
+			return p, true
+		}
+	}
+	if base := st.base.Load(); base != nil {
+		if p, ok := base.before(lsn); ok {
+			return p, true
+		}
+	}
+	return place{}, false
+}
+
+// before returns the last known place before a record of a pinned segment.
+func (t *segments) before(v view, lsn LSN) place {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if p, ok := v.st.before(lsn); ok {
+		return p
+	}
+	return v.start
+}
+
+// mapIn maps a segment for reading, and lets go of another where there are too
+// many. It does nothing where the segment was truncated meanwhile: its file may
+// be gone, or be another's, and the caller looks again.
+func (t *segments) mapIn(st *stored) error {
+	st.loading.Lock()
+	defer st.loading.Unlock()
+	t.mu.RLock()
+	wanted := t.wants(st)
+	t.mu.RUnlock()
+	if !wanted {
+		return nil
+	}
+	m, err := t.load(st.name, st.ordinal)
+	t.mu.Lock()
+	if !t.wants(st) {
+		_ = t.unlock()
+		if err == nil {
+			_ = m.lease.giveUp() // read-only: nothing is lost with it
+		}
+		return nil
+	}
+	if err == nil {
+		t.evict()
+		t.clock++
+		st.header, st.stamp, st.link, st.lease, st.used = m.header, m.stamp, m.link, m.lease, t.clock
+	}
+	_ = t.unlock()
+	return err
+}
+
+// wants reports whether the segment is one of the log and has to be mapped. The
+// caller holds mu.
+func (t *segments) wants(st *stored) bool {
+	return !t.closed.Load() && !st.mapped() && slices.Contains(t.list, st)
+}
+
+// evict lets go of the segment whose mapping is the oldest, if there are too many.
+// The caller holds mu for writing.
 func (t *segments) evict() {
 	var oldest *stored
 	n := 0
 	for _, st := range t.list {
-		if st.mem == nil {
+		if st.lease == nil {
 			continue
 		}
 		n++
@@ -276,32 +323,48 @@ func (t *segments) evict() {
 		}
 	}
 	if n >= maxMapped {
-		_ = oldest.unmap() // read-only: nothing is lost with it
+		t.unmap(oldest) // read-only: nothing is lost with it
 	}
 }
 
-// load reads the segment's head and maps it for reading.
-func (st *stored) load(dir string, f *durability.File, id frame.UUID) error {
+// loaded is a segment's head, and its mapping.
+type loaded struct {
+	header frame.Header
+	stamp  frame.Stamp
+	link   frame.Link
+	lease  *lease
+}
+
+// load opens a segment's file, reads its head and maps it for reading.
+func (t *segments) load(name string, ordinal uint64) (m loaded, err error) {
+	f, err := t.dir.Open(name, false)
+	if err != nil {
+		return m, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
 	head := make([]byte, frame.DataOffset)
-	if _, err := f.ReadAt(head, 0); err != nil && !isEOF(err) {
-		return err
+	if _, err = f.ReadAt(head, 0); err != nil && !isEOF(err) {
+		return m, err
 	}
 	bad := func(off int64, reason string) error {
-		return newCorruptError(dir, []Damage{{File: st.name, Offset: off, Reason: reason}})
+		return newCorruptError(t.dir.Path(), []Damage{{File: name, Offset: off, Reason: reason}})
 	}
-	h, err := frame.DecodeHeader(head)
-	if err != nil || h.UUID != id || h.Ordinal != st.ordinal {
-		return bad(frame.HeaderOffset, "the segment's header does not validate")
+	m.header, err = frame.DecodeHeader(head)
+	if err != nil || m.header.UUID != t.uuid || m.header.Ordinal != ordinal {
+		return m, bad(frame.HeaderOffset, "the segment's header does not validate")
 	}
-	stamp, link, err := frame.DecodeStamp(head[frame.StampOffset:], &h)
+	m.stamp, m.link, err = frame.DecodeStamp(head[frame.StampOffset:], &m.header)
 	if err != nil {
-		return bad(frame.StampOffset, "the segment's stamp does not validate")
+		return m, bad(frame.StampOffset, "the segment's stamp does not validate")
 	}
-	mem, err := f.Map(h.SegmentBytes, false)
+	mem, err := f.Map(m.header.SegmentBytes, false)
 	if err != nil {
-		return err
+		return m, err
 	}
-	st.header, st.stamp, st.link = h, stamp, link
-	st.file, st.mem, st.lease, st.known = f, mem, new(lease), true
-	return nil
+	m.lease = &lease{mem: mem, file: f}
+	return m, nil
 }

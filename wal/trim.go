@@ -24,16 +24,17 @@ import (
 //     either, and no older claim is left in any.
 func (op *opening) trim(s *segment, tail *diskFile) error {
 	l, res := op.l, op.res
+	epoch, err := nextEpoch(res.Epoch)
+	if err != nil {
+		return err
+	}
 	if op.mode.save || len(res.Behind) > 0 {
 		if err := op.save(); err != nil {
 			return fmt.Errorf("wal: save what is behind the tail before it is removed: %w", err)
 		}
 	}
 	l.opts.Logger.Warn("trimming the log", "dir", l.dirPath, "last", l.LastLSN(), "torn_bytes", res.TornBytes)
-	if res.Epoch+1 == 0 {
-		return errors.New("wal: all epochs are used up; copy the records into a new log")
-	}
-	l.epoch = res.Epoch + 1
+	l.epoch = epoch
 	l.cut = frame.Cut{Ordinal: s.ordinal, Offset: uint64(l.at.off), LSN: l.at.lsn}
 	if err := l.writeSlot(s, l.claimNow(l.at, l.at.lsn)); err != nil {
 		return s.noRoom(err)
@@ -181,7 +182,7 @@ func (op *opening) startOver() error {
 	}
 	last := lastKnown(res)
 	op.rep.giveUp(res)
-	op.l.epoch = res.Epoch + 1
+	op.l.epoch = max(res.Epoch, res.Epoch+1) // behind the last one there is no other
 	for _, d := range op.files {
 		if h, err := frame.DecodeHeader(d.head.bytes()); err == nil {
 			op.l.opts.SegmentBytes = h.SegmentBytes
