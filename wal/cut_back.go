@@ -247,13 +247,13 @@ func (c *backCut) tell() error {
 	st := t.list[keep-1]
 	if st.seg == nil {
 		t.unmap(st)
-		if st.live != nil {
-			c.seg.index.marks = st.live.marks
-			c.seg.index.n.Store(st.live.n.Load())
-		}
 		st.seg, st.live = c.seg, &c.seg.index
 	}
-	st.base.Store(nil) // it may know places behind the cut
+	if base := st.base.Load(); base != nil {
+		base = merged(maxIndexMarks, base)
+		base.truncate(c.at.off)
+		st.base.Store(base)
+	}
 	c.seg.index.truncate(c.at.off)
 	l.mu.Unlock()
 	_ = t.unlock() // what was mapped for reading only

@@ -138,6 +138,31 @@
 // making is not torn, a segment that goes meanwhile is not missing, and what they
 // cannot find out is unknown, not guessed.
 //
+// # Memory
+//
+// What a log keeps in memory, and what it takes for a time, depends on how many
+// segments there are and how large they are, never on what a file says. In bytes of
+// the heap, where no other place is named:
+//
+//	an open log          64 KiB; 24 for each 16 KiB of a segment that is mapped for
+//	                     writing: the tail, those not durable yet and those prepared
+//	  a segment of it    1 KiB
+//	  places for Get     24 for each 16 KiB of the newest segments that are full, up
+//	                     to 6 MiB; 6 KiB for each older one
+//	  address space      what is mapped for writing, and 64 segments for reading
+//	Open                 2 KiB for each file; outside of the heap the segments behind
+//	                     the newest one before which everything is proved to be
+//	                     durable: at least the tail and the prepared ones
+//	Verify, Dump         2 KiB for each file; one segment mapped
+//	  of the device      outside of the heap one segment
+//	Inspect              2 KiB for each file, and 2 MiB
+//	a Reader             its own record, where it copies
+//	a LogReader          24 for each 16 KiB of a segment that it holds mapped
+//
+// A file that was made longer than its segment counts as the segment; one whose
+// header is lost as 4 GiB at most. While a log is judged, all of its files are open:
+// one descriptor for each, and a few more.
+//
 // # Concurrency
 //
 // A log has one writer, which is one Log in one process; a second one gets

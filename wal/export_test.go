@@ -45,3 +45,23 @@ func SetEpoch(l *Log, epoch uint32) {
 	defer l.mu.Unlock()
 	l.epoch = epoch
 }
+
+// SetIndexBounds makes other bounds of the places that are kept, until restore.
+func SetIndexBounds(all, thin int) (restore func()) {
+	a, b := maxIndexMarks, thinIndexMarks
+	maxIndexMarks, thinIndexMarks = all, thin
+	return func() { maxIndexMarks, thinIndexMarks = a, b }
+}
+
+// IndexMarks returns how many places are kept of each segment that is not mapped for
+// writing.
+func IndexMarks(l *Log) (marks []int) {
+	l.store.mu.RLock()
+	defer l.store.mu.RUnlock()
+	for _, st := range l.store.list {
+		if base := st.base.Load(); st.seg == nil && base != nil {
+			marks = append(marks, len(base.marks))
+		}
+	}
+	return marks
+}

@@ -261,11 +261,13 @@ func (l *Log) baseIndex(v view, epoch uint64) (*index, error) {
 	if err := scan.seek(l.readable(false) + 1); !errors.Is(err, errNoFrame) && err != nil {
 		return nil, err
 	}
-	t.mu.RLock()
+	base = merged(maxIndexMarks, base)
+	t.mu.Lock()
 	if uint64(t.epoch.Load()) == epoch {
 		st.base.Store(base)
+		t.boundIndexes()
 	}
-	t.mu.RUnlock()
+	t.mu.Unlock()
 	return base, nil
 }
 

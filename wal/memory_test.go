@@ -116,6 +116,23 @@ func TestManySegmentsOpen(t *testing.T) {
 	}
 }
 
+// TestAppendedSegmentsKeepLittle appends over many segments: what is kept of each
+// that is full is its name and a few places.
+func TestAppendedSegmentsKeepLittle(t *testing.T) {
+	const segments, limit = 300, 2 << 10
+	l, _ := newTestLog(t, small())
+	must(t, moreOf(l, 40, 9000))
+	must(t, l.Sync())
+	before := liveHeap()
+	for range segments / 10 {
+		must(t, moreOf(l, 40, 9000))
+		must(t, l.Sync())
+	}
+	if each := (liveHeap() - before) / segments; each > limit {
+		t.Errorf("%d bytes are kept of each segment, more than %d", each, limit)
+	}
+}
+
 // extended returns a log whose only file has that size: somebody extended it
 // behind the segment's end.
 func extended(t *testing.T, size int64) (dir, file string) {

@@ -3,7 +3,6 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
@@ -20,10 +19,6 @@ const (
 // markRoom is kept free at the end of each segment, so that a sync can always
 // name the watermark.
 const markRoom = frame.HeaderBytes + frame.MarkBytes
-
-// indexStep is how far apart, in bytes of a segment, the places lie that Get
-// starts from.
-const indexStep = 16 << 10
 
 // segment is a segment that the log holds mapped for writing.
 type segment struct {
@@ -157,53 +152,6 @@ func (s *segment) noRoom(cause error) error {
 		return fmt.Errorf("%w (%w)", err, cause)
 	}
 	return fmt.Errorf("%w: %w", ErrNoSpace, cause)
-}
-
-// index holds places of a segment from which Get can follow the chain. One
-// goroutine adds, many read.
-type index struct {
-	marks []indexMark
-	n     atomic.Int32
-}
-
-// indexMark is a place behind a frame.
-type indexMark struct {
-	lsn   LSN // of the last record before the place
-	off   uint32
-	link  frame.Link
-	epoch uint32
-}
-
-// init makes room for a segment of that size.
-func (x *index) init(segmentBytes int64) {
-	x.marks = make([]indexMark, segmentBytes/indexStep+1)
-}
-
-// add notes a place if it is far enough from the one before.
-func (x *index) add(p place) {
-	n := x.n.Load()
-	if n > 0 && p.off < int64(x.marks[n-1].off)+indexStep || int(n) == len(x.marks) {
-		return
-	}
-	x.marks[n] = indexMark{lsn: p.lsn, off: uint32(p.off), link: p.link, epoch: p.epoch}
-	x.n.Store(n + 1)
-}
-
-// before returns the last place before the record.
-func (x *index) before(lsn LSN) (place, bool) {
-	lo, hi := 0, int(x.n.Load())
-	for lo < hi {
-		if mid := (lo + hi) / 2; x.marks[mid].lsn < lsn {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	if lo == 0 {
-		return place{}, false
-	}
-	m := &x.marks[lo-1]
-	return place{lsn: m.lsn, off: int64(m.off), link: m.link, epoch: m.epoch}, true
 }
 
 // place is a place in the chain: behind a frame, or at a segment's start.

@@ -55,7 +55,7 @@ type stored struct {
 	live *index // of what was appended since the log was opened, or nil
 
 	scan sync.Mutex            // held while base is built
-	base atomic.Pointer[index] // of what was there before, or nil; set under segments.mu
+	base atomic.Pointer[index] // of what was there before, or of all of it, or nil; set under segments.mu
 
 	loading sync.Mutex   // held while it is mapped
 	pins    atomic.Int32 // readers that hold on to a mapping of it
@@ -96,8 +96,10 @@ func (t *segments) retire(s *segment) {
 	for _, st := range t.list {
 		if st.seg == s {
 			st.seg = nil
+			st.settleIndex()
 		}
 	}
+	t.boundIndexes()
 	t.mu.Unlock()
 	_ = s.close() // all of it is durable, and its result was known before
 }
