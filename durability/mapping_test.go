@@ -311,7 +311,6 @@ func TestPopulateOldKernel(t *testing.T) {
 // would have stored nothing, and on a full disk may never end.
 func TestStoresArePageByPage(t *testing.T) {
 	t.Parallel()
-	page := int64(os.Getpagesize())
 	f := newFile(t, newDir(t, nil), "f", 2*page)
 	m := mapFile(t, f, 2*page)
 	must(t, f.Truncate(page))

@@ -230,12 +230,12 @@ func (d *diskFile) writeWhere(mem *durability.Mapping, device []byte) (differ in
 	cached := make([]byte, pageSize)
 	err = eachResident(mem, int64(len(device)), func(off, n int64) error {
 		p := device[off : off+n]
-		if err := mem.Load(off, cached[:n]); err != nil || bytes.Equal(cached[:n], p) {
-			return err
+		if lerr := mem.Load(off, cached[:n]); lerr != nil || bytes.Equal(cached[:n], p) {
+			return lerr
 		}
 		differ += n
-		_, err := d.file.WriteAt(p, off)
-		return err
+		_, werr := d.file.WriteAt(p, off)
+		return werr
 	})
 	return differ, err
 }

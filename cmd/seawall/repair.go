@@ -42,7 +42,7 @@ func (p *process) repair(c *cli.Context) (reporter, error) {
 	begin := time.Now()
 	o := wal.RepairOptions{Force: c.Bool("force"), DryRun: c.Bool("dry-run")}
 	if o.Force && !o.DryRun {
-		if err := p.confirmRepair(c, dir); err != nil {
+		if err = p.confirmRepair(c, dir); err != nil {
 			return nil, err
 		}
 	}

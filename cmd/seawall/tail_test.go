@@ -148,8 +148,8 @@ func TestTailBesideWriter(t *testing.T) {
 		}
 		more := func(n int) {
 			for range n {
-				if _, err := l.Append([]byte(fmt.Sprintf("%060d", l.LastLSN()+1))); err != nil {
-					t.Fatal(err)
+				if _, aerr := l.Append([]byte(fmt.Sprintf("%060d", l.LastLSN()+1))); aerr != nil {
+					t.Fatal(aerr)
 				}
 			}
 		}
@@ -167,8 +167,8 @@ func TestTailBesideWriter(t *testing.T) {
 			within = true
 			more(3)
 			if steps++; truncates && steps%4 == 2 {
-				if err := l.TruncateFront(l.LastLSN() - 1); err != nil {
-					t.Fatal(err)
+				if terr := l.TruncateFront(l.LastLSN() - 1); terr != nil {
+					t.Fatal(terr)
 				}
 			}
 			within = false
