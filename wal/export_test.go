@@ -45,3 +45,12 @@ func SetEpoch(l *Log, epoch uint32) {
 	defer l.mu.Unlock()
 	l.epoch = epoch
 }
+
+// PopulateBytes is how much of a segment is brought into memory at once.
+const PopulateBytes = populateBytes
+
+// SetWarmAhead sets how far ahead of its appenders an opened log is brought in.
+func SetWarmAhead(n int64) (was int64) {
+	was, warmAhead = warmAhead, n
+	return was
+}
