@@ -23,9 +23,9 @@ const coldBytes = 2 << 20
 var coldNames = []string{firstName, "0000000000000002.wal", "0000000000000003.wal"}
 
 // coldLog makes a log of some records and two prepared segments, and closes it.
-func coldLog(t *testing.T, dir string, records int) wal.Options {
+func coldLog(t *testing.T, dir string, segment int64, records int) wal.Options {
 	t.Helper()
-	o := wal.Options{SegmentBytes: coldBytes}
+	o := wal.Options{SegmentBytes: segment}
 	l, err := wal.Open(dir, o)
 	must(t, err)
 	appendRecords(t, l, records, slowBytes)
@@ -99,7 +99,7 @@ func TestOpenBringsInWhatIsAppendedTo(t *testing.T) {
 	was := wal.SetWarmAhead(ahead)
 	t.Cleanup(func() { wal.SetWarmAhead(was) })
 	dir := filepath.Join(logDir(t), "log")
-	o := coldLog(t, dir, 3)
+	o := coldLog(t, dir, coldBytes, 3)
 	d := &coldDisk{t: t, ahead: ahead, held: make(chan struct{}), release: make(chan struct{}), upTo: map[string]int64{}}
 	release := sync.OnceFunc(func() { close(d.release) })
 	durabilitytest.Inject(t, dir, d.hook)
@@ -137,8 +137,11 @@ func TestOpenBringsInWhatIsAppendedTo(t *testing.T) {
 // TestAppendFindsItsPages opens a log whose files are not in the page cache: the
 // pages that the first appends store to are, when Open returns.
 func TestAppendFindsItsPages(t *testing.T) {
+	// The kernel reads around what Open touches at the segment's start: no further
+	// than 4 MiB on any usual disk.
+	const segment, records = 8 << 20, 320
 	dir := filepath.Join(t.TempDir(), "log")
-	o := coldLog(t, dir, 50)
+	o := coldLog(t, dir, segment, records)
 	resident := func() (n int) {
 		t.Helper()
 		d, err := durability.OpenDir(dir, nil)
@@ -147,10 +150,10 @@ func TestAppendFindsItsPages(t *testing.T) {
 		f, err := d.Open(firstName, true)
 		must(t, err)
 		defer f.Close()
-		mem, err := f.Map(coldBytes, false)
+		mem, err := f.Map(segment, false)
 		must(t, err)
 		defer mem.Unmap()
-		pages, err := mem.Resident(50*(slowBytes+32)+20480+8192, wal.PopulateBytes-8192)
+		pages, err := mem.Resident(records*(slowBytes+32)+20480+8192, wal.PopulateBytes-8192)
 		must(t, err)
 		for _, in := range pages {
 			if in {
