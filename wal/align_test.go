@@ -85,3 +85,17 @@ func appendOne(t testing.TB, l *wal.Log, size int) {
 		t.Fatal(err)
 	}
 }
+
+// TestAlignFolioOfLargePages asks on which pages a segment's first records share a
+// folio with its head, as the comment of AlignFolio says: with 4 KiB none does.
+func TestAlignFolioOfLargePages(t *testing.T) {
+	for page, end := range map[int64]int64{4 << 10: 0, 16 << 10: 32 << 10, 64 << 10: 64 << 10} {
+		shared := (frame.DataOffset + page - 1) / page * page
+		if shared == frame.DataOffset {
+			shared = 0
+		}
+		if shared != end {
+			t.Errorf("with pages of %d bytes records up to %d share one with the head, not up to %d", page, shared, end)
+		}
+	}
+}

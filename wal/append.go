@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/seawall-wal/seawall/durability"
@@ -246,6 +247,10 @@ func (l *Log) publish(n int, bytes int64) LSN {
 	l.store.appends.ring()
 	if l.stats.records == 0 {
 		l.room.Broadcast() // a log that is written to has segments prepared
+	}
+	if l.at.off > l.warming.wake {
+		l.warming.wake = math.MaxInt64
+		l.room.Broadcast()
 	}
 	l.stats.records += uint64(n)
 	l.stats.bytes += uint64(bytes)

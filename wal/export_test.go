@@ -65,3 +65,12 @@ func IndexMarks(l *Log) (marks []int) {
 	}
 	return marks
 }
+
+// PopulateBytes is how much of a segment is brought into memory at once.
+const PopulateBytes = populateBytes
+
+// SetWarmAhead sets how far ahead of its appenders an opened log is brought in.
+func SetWarmAhead(n int64) (was int64) {
+	was, warmAhead = warmAhead, n
+	return was
+}

@@ -50,6 +50,7 @@ type Log struct {
 	storing int64 // bytes of the frame that is being stored; not 0 behind a store only where that panicked
 
 	witness witness // syncMu guards it
+	warming warming // the warmer's own, but for wake
 
 	closing  atomic.Bool   // set under mu
 	cutting  atomic.Bool   // a cut is under way, nobody appends or prepares; set under mu

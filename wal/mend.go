@@ -208,7 +208,8 @@ func (op *opening) indexTail(s *segment, tail *diskFile) *index {
 }
 
 // settle ends the mending: the stamp of a log that has none yet, the readers'
-// block, the alignment of the next commit, and the prepared segments.
+// block, the alignment of the next commit, and the prepared segments; and it brings
+// in what the first appends store to.
 func (op *opening) settle(s *segment) error {
 	l := op.l
 	l.prepare.next = s.ordinal + 1
@@ -227,7 +228,11 @@ func (op *opening) settle(s *segment) error {
 	if err := op.keepPrepared(); err != nil {
 		return err
 	}
-	return l.alignTail()
+	if err := l.alignTail(); err != nil {
+		return err
+	}
+	l.warmFirst()
+	return nil
 }
 
 // alignTail carries the next commit to its boundary, durably: the records

@@ -123,9 +123,10 @@ func (l *Log) warnFilesystem() {
 
 // start begins the background work.
 func (l *Log) start() {
-	l.work.Add(2)
+	l.work.Add(3)
 	go l.runPreparer(l.stopped)
 	go l.runNamer()
+	go l.runWarmer(l.stopped)
 	if l.opts.Sync.every > 0 {
 		l.work.Add(1)
 		go l.runInterval(l.stopped)

@@ -68,6 +68,14 @@ const (
 	// neither assumption is needed. It costs at least a page a commit. The
 	// folios are those that filling the segment made; a reader that has pages
 	// of it read ahead after they were evicted can bring back larger ones.
+	//
+	// Where pages are larger than 4 KiB, the records that begin in the page in
+	// which a segment's frames begin, up to 16 KiB or 64 KiB from its start, are
+	// left out: they share it with the blocks that each append and each checkpoint
+	// stores to, and both assumptions stay for them. Frames begin 20 KiB from a
+	// segment's start on every machine, since a log moves between them; the rest
+	// of that page cannot be left free, since a segment of 64 KiB may be one page,
+	// and a record may take all that is behind its first 20 KiB.
 	AlignFolio
 )
 

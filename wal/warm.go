@@ -1,0 +1,116 @@
+package wal
+
+import (
+	"context"
+	"math"
+	"slices"
+)
+
+// warmAhead is how far ahead of the appenders, in bytes, an opened log has its
+// segments in the page cache.
+var warmAhead int64 = 8 << 20
+
+// warming brings in what lies ahead of the appenders in the segments that Open
+// found: it read them around the page cache, and a store that finds its page there
+// missing waits for the disk, under the log's mutex, and holds up the collector too
+// (kernel fact 7). Segments that are prepared later are in the page cache since they
+// were filled.
+//
+// The first populateBytes are brought in before Open returns, the rest behind it, by
+// chunks of that size, and never more than warmAhead before it is needed: the tail of
+// a log that is only opened is not read. They are read, not populated: a page that is
+// mapped for reading costs the store a fault of its own, where a fault of a page that
+// is not mapped yet maps all of its folio.
+type warming struct {
+	buf   []byte
+	seg   *segment   // the one that is being brought in, or nil at the end
+	from  int64      // up to where it is
+	later []*segment // those behind it
+	wake  int64      // offset of the tail behind which more is wanted; the log's mutex guards it
+}
+
+// warmFirst begins the warming of a log that was found, and does as much of it as
+// the first appends need.
+func (l *Log) warmFirst() {
+	w := &l.warming
+	w.seg, w.from, w.later, w.wake = l.tail, l.at.off, slices.Clone(l.ready), math.MaxInt64
+	w.buf = make([]byte, populateBytes)
+	// Each append looks first at the link of the one before.
+	_, _ = l.tail.file.ReadAt(w.buf[:4], l.linkOff)
+	for left := int64(populateBytes); left > 0 && w.seg != nil; {
+		left -= w.step(left)
+	}
+}
+
+// runWarmer goes on with the warming, ahead of the appenders.
+func (l *Log) runWarmer(ctx context.Context) {
+	defer l.work.Done()
+	w := &l.warming
+	for w.seg != nil && l.awaitNear(w) && ctx.Err() == nil {
+		w.step(populateBytes)
+	}
+}
+
+// step brings in up to n bytes, and returns how many. Where a page cannot be had,
+// the append that needs it says so.
+func (w *warming) step(n int64) int64 {
+	n = min(n, w.seg.size()-w.from)
+	if n > 0 && w.seg.lease.pin() {
+		_, _ = w.seg.file.ReadAt(w.buf[:n], w.from)
+		w.seg.lease.unpin()
+	}
+	w.from += n
+	if w.from >= w.seg.size() {
+		w.next()
+	}
+	return n
+}
+
+// next goes on with the next segment.
+func (w *warming) next() {
+	w.seg, w.from = nil, 0
+	if len(w.later) > 0 {
+		w.seg, w.later = w.later[0], w.later[1:]
+	}
+}
+
+// awaitNear waits until the appenders are so near to what is to be brought in next
+// that it is time, and leaves out what they need no more. It reports false where
+// there is nothing to do any more.
+func (l *Log) awaitNear(w *warming) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer func() { w.wake = math.MaxInt64 }()
+	for l.usable() == nil {
+		far, ahead := l.distance(w.seg, w.from)
+		switch {
+		case !ahead:
+			if w.next(); w.seg == nil {
+				return false
+			}
+		case far < warmAhead:
+			w.from -= min(far, 0) // what they have passed is there
+			return true
+		default:
+			w.wake = l.at.off + far - warmAhead // an entered segment wakes too
+			l.room.Wait()
+		}
+	}
+	return false
+}
+
+// distance returns how far behind the tail an offset of a segment lies, and whether
+// the log is still to come there. The caller holds mu.
+func (l *Log) distance(s *segment, off int64) (far int64, ahead bool) {
+	if s == l.tail {
+		return off - l.at.off, true
+	}
+	far = l.tail.size() - l.at.off
+	for _, r := range l.ready {
+		if r == s {
+			return far + off, true
+		}
+		far += r.size()
+	}
+	return 0, false
+}
