@@ -4,11 +4,15 @@ import (
 	"context"
 	"math"
 	"slices"
+	"sync"
 )
 
 // warmAhead is how far ahead of the appenders, in bytes, an opened log has its
 // segments in the page cache.
 var warmAhead int64 = 8 << 20
+
+// warmBuffers hold what is brought in, which nobody looks at.
+var warmBuffers = sync.Pool{New: func() any { return new([populateBytes]byte) }}
 
 // warming brings in what lies ahead of the appenders in the segments that Open
 // found: it read them around the page cache, and a store that finds its page there
@@ -22,7 +26,6 @@ var warmAhead int64 = 8 << 20
 // mapped for reading costs the store a fault of its own, where a fault of a page that
 // is not mapped yet maps all of its folio.
 type warming struct {
-	buf   []byte
 	seg   *segment   // the one that is being brought in, or nil at the end
 	from  int64      // up to where it is
 	later []*segment // those behind it
@@ -34,9 +37,8 @@ type warming struct {
 func (l *Log) warmFirst() {
 	w := &l.warming
 	w.seg, w.from, w.later, w.wake = l.tail, l.at.off, slices.Clone(l.ready), math.MaxInt64
-	w.buf = make([]byte, populateBytes)
 	// Each append looks first at the link of the one before.
-	_, _ = l.tail.file.ReadAt(w.buf[:4], l.linkOff)
+	_, _ = l.tail.file.ReadAt(make([]byte, 4), l.linkOff)
 	for left := int64(populateBytes); left > 0 && w.seg != nil; {
 		left -= w.step(left)
 	}
@@ -56,7 +58,9 @@ func (l *Log) runWarmer(ctx context.Context) {
 func (w *warming) step(n int64) int64 {
 	n = min(n, w.seg.size()-w.from)
 	if n > 0 && w.seg.lease.pin() {
-		_, _ = w.seg.file.ReadAt(w.buf[:n], w.from)
+		buf := warmBuffers.Get().(*[populateBytes]byte) //nolint:forcetypeassert // the pool's own
+		_, _ = w.seg.file.ReadAt(buf[:n], w.from)
+		warmBuffers.Put(buf)
 		w.seg.lease.unpin()
 	}
 	w.from += n
