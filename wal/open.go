@@ -45,8 +45,12 @@ func Open(dir string, o Options) (*Log, error) {
 type repairMode struct {
 	force bool // cut at damage
 	save  bool // save all that is removed, not only intact records
-	idle  bool // leave a clean log alone
-	from  LSN  // judge no less than from here on, 0 for what Open needs
+	// saveTo is the directory to save it in, where it is not the log's; noSave saves
+	// nothing.
+	saveTo string
+	noSave bool
+	idle   bool // leave a clean log alone
+	from   LSN  // judge no less than from here on, 0 for what Open needs
 }
 
 // errClean says that an idle recovery found nothing to do.

@@ -17,14 +17,21 @@ type RepairOptions struct {
 	// would cut the log (LastLSN), and which acknowledged records it would give up
 	// (Lost). The error is the one that the repair would return because of that.
 	DryRun bool
+	// SaveTo is a directory in which what is removed is saved, below a new one with a
+	// number, in place of the log's own: another filesystem may have room where that
+	// of the log has none. It is made if need be.
+	SaveTo string
+	// NoSave saves nothing: what is removed is gone for good.
+	NoSave bool
 	// Logger and Tracer are those of Options.
 	Logger *slog.Logger
 	Tracer durability.Tracer
 }
 
 // Repair trims a torn tail, as Open does, and with Force cuts the log at its
-// first damage. What it removes it saves first, beside the log, durably. The
-// report says what was found, what was removed, and where it was saved.
+// first damage. What it removes it saves first, beside the log, durably; where that
+// fails, nothing is changed. The report says what was found, what was removed, and
+// where it was saved.
 //
 // A clean log is left alone. Repair needs the log for itself: ErrLocked
 // otherwise. It returns what Open returns.
@@ -48,7 +55,9 @@ func Repair(dir string, o RepairOptions) (*Report, error) {
 		return rep, nil
 	}
 	// Open looks no farther back than it has to; what Verify found may lie before.
-	l, err := openDir(dir, opts, repairMode{force: o.Force, save: true, idle: true, from: max(1, rep.LastLSN)})
+	l, err := openDir(dir, opts, repairMode{
+		force: o.Force, save: true, saveTo: o.SaveTo, noSave: o.NoSave, idle: true, from: max(1, rep.LastLSN),
+	})
 	if errors.Is(err, errClean) {
 		rep.Live = false
 		return rep, nil

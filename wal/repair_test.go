@@ -1,12 +1,20 @@
 package wal_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
 	"github.com/seawall-wal/seawall/wal/frame"
 )
@@ -277,6 +285,82 @@ func TestTrimsNested(t *testing.T) {
 		wantRecords(t, l, 1, last, 100)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestRepairSavesElsewhere saves what a repair removes in a directory that it is
+// told, which is made, or nowhere.
+func TestRepairSavesElsewhere(t *testing.T) {
+	t.Parallel()
+	base := lived(t, 9)
+	to := filepath.Join(t.TempDir(), "made", "for it")
+	for round, noSave := range []bool{false, false, true} {
+		s := take(t, base.dir)
+		s.flip(thirdName, frame.DataOffset+2*10024+100) // record 11
+		before := readDir(t, s.dir)
+		rep, err := wal.Repair(s.dir, wal.RepairOptions{SaveTo: to, NoSave: noSave})
+		if err != nil || rep.LastLSN != 10 || noSave && len(rep.Saved) > 0 {
+			t.Fatalf("repair: %+v, %v", rep, err)
+		}
+		if _, err = os.Stat(filepath.Join(s.dir, "lost")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("beside the log: %v", err)
+		}
+		if noSave {
+			continue
+		}
+		for i, name := range []string{thirdName, fourthName} {
+			want := filepath.Join(to, fmt.Sprintf("%04d", round+1), name)
+			got, err := os.ReadFile(want)
+			if rep.Saved[i] != want || err != nil || !bytes.Equal(got, before[name]) {
+				t.Errorf("saved %q, want %s: %v", rep.Saved, want, err)
+			}
+		}
+	}
+}
+
+// TestRepairThatCannotSave fails at each call of the saving: nothing of the log is
+// changed, and nothing is left of the copies.
+func TestRepairThatCannotSave(t *testing.T) {
+	t.Parallel()
+	base := lived(t, 9)
+	for nth := 1; ; nth++ {
+		s := take(t, base.dir)
+		s.flip(thirdName, frame.DataOffset+2*10024+100) // record 11
+		before := readDir(t, s.dir)
+		calls := 0
+		remove := durabilitytest.InjectDir(filepath.Join(s.dir, "lost"), func(c *durabilitytest.Call) error {
+			if c.Phase != durability.Before || c.Op == durability.OpRemove {
+				return nil
+			}
+			if calls++; calls == nth {
+				return unix.EIO
+			}
+			return nil
+		})
+		rep, err := wal.Repair(s.dir, wal.RepairOptions{})
+		remove()
+		if err == nil && calls < nth {
+			if nth < 8 || len(rep.Saved) != 2 {
+				t.Errorf("saved %q in %d calls", rep.Saved, calls)
+			}
+			return
+		}
+		if !errors.Is(err, unix.EIO) {
+			t.Fatalf("call %d fails: %+v, %v", nth, rep, err)
+		}
+		delete(before, lockFile)
+		after := readDir(t, s.dir)
+		delete(after, lockFile)
+		if d := cmp.Diff(slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after))); d != "" {
+			t.Errorf("call %d fails, files (-before +after):\n%s", nth, d)
+		}
+		rep, err = wal.Verify(s.dir)
+		if err != nil || rep.Verdict != wal.Torn || rep.LastLSN != 10 || fmt.Sprint(rep.Behind) != "[{12 14}]" {
+			t.Errorf("call %d fails, verify: %+v, %v", nth, rep, err)
+		}
+		if _, err := os.Stat(filepath.Join(s.dir, "lost")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("call %d fails: lost is there: %v", nth, err)
 		}
 	}
 }

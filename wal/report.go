@@ -82,7 +82,8 @@ type Report struct {
 
 	// Trimmed says that Open or Repair cut the log behind LastLSN.
 	Trimmed bool
-	// Saved are the files, relative to Dir, to which it saved what it removed.
+	// Saved are the files to which it saved what it removed: relative to Dir or, with
+	// RepairOptions.SaveTo, below that as it was given.
 	Saved []string
 	// Lost are the acknowledged records that Repair with Force gave up.
 	Lost []Range

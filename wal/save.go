@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
+	"slices"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
@@ -15,36 +17,81 @@ import (
 const saveChunk = 64 << 10
 
 // save copies the segment of the tail, and all behind it, into a numbered
-// directory beside them, durably, before anything is removed. The copies are
-// whole segments with their heads, sparse where they are zero, so that what
-// reads a log reads them too.
+// directory beside them, or where the repair was told to, durably, before anything
+// is removed. The copies are whole segments with their heads, sparse where they are
+// zero, so that what reads a log reads them too. Where it fails, nothing of them is
+// left.
 func (op *opening) save() error {
-	l := op.l
-	dir, rel, err := op.lostDir()
-	if err != nil {
-		return err
+	if op.mode.noSave {
+		return nil
 	}
-	defer func() { _ = dir.Close() }()
+	dir, rel, made, err := op.lostDir()
+	if err != nil {
+		return errors.Join(err, removeDirs(made))
+	}
+	saved, err := op.saveAll(dir)
+	if err == nil {
+		err = dir.Sync()
+	}
+	if err != nil {
+		for _, name := range saved {
+			err = errors.Join(err, dir.Remove(name))
+		}
+		return errors.Join(err, dir.Close(), removeDirs(made))
+	}
+	for _, name := range saved {
+		op.rep.Saved = append(op.rep.Saved, path.Join(rel, name))
+	}
+	op.l.opts.Logger.Warn("saved what is behind the tail", "dir", op.l.dirPath, "files", op.rep.Saved)
+	return dir.Close()
+}
+
+// saveAll copies the files, and returns the names of those that it began.
+func (op *opening) saveAll(dir *durability.Dir) (saved []string, err error) {
 	for i, d := range op.files {
 		// The tail's own file is mapped for writing by now; what was read of it
 		// is what the device holds.
 		worth, err := op.worthSaving(i)
 		if err != nil {
-			return err
+			return saved, err
 		}
 		if !worth {
 			continue
 		}
 		if err := op.saveFile(dir, d); err != nil {
-			return errors.Join(err, dir.Remove(d.name))
+			if !errors.Is(err, fs.ErrExist) {
+				saved = append(saved, d.name)
+			}
+			return saved, err
 		}
-		op.rep.Saved = append(op.rep.Saved, path.Join(rel, d.name))
+		saved = append(saved, d.name)
 	}
-	if err := dir.Sync(); err != nil {
-		return err
+	return saved, nil
+}
+
+// removeDirs removes directories that hold nothing, the last one first. They were
+// made for copies that failed.
+func removeDirs(paths []string) error {
+	var errs []error
+	for i := len(paths) - 1; i >= 0; i-- {
+		if err := os.Remove(paths[i]); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
-	l.opts.Logger.Warn("saved what is behind the tail", "dir", l.dirPath, "files", op.rep.Saved)
-	return nil
+	return errors.Join(errs...)
+}
+
+// missingDirs returns the path of a directory, and of those above it, that are not
+// there, the uppermost first.
+func missingDirs(name string) (missing []string) {
+	for {
+		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+			slices.Reverse(missing)
+			return missing
+		}
+		missing = append(missing, name)
+		name = path.Join(name, "..")
+	}
 }
 
 // worthSaving reports whether the file holds the tail or lies behind it, and
@@ -75,35 +122,39 @@ func (op *opening) behind(i int) bool {
 	return t < 0 || op.files[i].ordinal >= op.files[t].ordinal
 }
 
-// lostDir makes the next numbered directory under lost.
-func (op *opening) lostDir() (*durability.Dir, string, error) {
+// lostDir makes the next numbered directory under lost, or under the directory that
+// the repair was told. rel is how Report.Saved names it, made are the directories
+// that were not there before.
+func (op *opening) lostDir() (_ *durability.Dir, rel string, made []string, err error) {
 	l := op.l
-	base := path.Join(l.dirPath, lostName)
-	if err := durability.MkdirAll(base, l.opts.DirMode, l.opts.Tracer); err != nil {
-		return nil, "", err
+	base, rel := path.Join(l.dirPath, lostName), lostName
+	if to := op.mode.saveTo; to != "" {
+		base, rel = to, to
+	}
+	ensure := func(name string) error {
+		made = append(made, missingDirs(name)...)
+		return durability.MkdirAll(name, l.opts.DirMode, l.opts.Tracer)
+	}
+	if err = ensure(base); err != nil {
+		return nil, "", made, err
 	}
 	parent, err := durability.OpenDir(base, nil)
 	if err != nil {
-		return nil, "", err
+		return nil, "", made, err
 	}
 	names, err := parent.Names()
 	if err = errors.Join(err, parent.Close()); err != nil {
-		return nil, "", err
+		return nil, "", made, err
 	}
-	used := make(map[string]bool)
-	for _, n := range names {
-		used[n] = true
+	name := ""
+	for n := 1; name == "" || slices.Contains(names, name); n++ {
+		name = fmt.Sprintf("%04d", n)
 	}
-	n := 1
-	for used[fmt.Sprintf("%04d", n)] {
-		n++
+	if err = ensure(path.Join(base, name)); err != nil {
+		return nil, "", made, err
 	}
-	rel := path.Join(lostName, fmt.Sprintf("%04d", n))
-	if err = durability.MkdirAll(path.Join(l.dirPath, rel), l.opts.DirMode, l.opts.Tracer); err != nil {
-		return nil, "", err
-	}
-	d, err := durability.OpenDir(path.Join(l.dirPath, rel), l.opts.Tracer)
-	return d, rel, err
+	d, err := durability.OpenDir(path.Join(base, name), l.opts.Tracer)
+	return d, path.Join(rel, name), made, err
 }
 
 // saveFile copies the segment in one file, as the device holds it.

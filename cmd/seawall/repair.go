@@ -21,13 +21,16 @@ func repairCommand(p *process) *cli.Command {
 		ArgsUsage: "DIR",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "force", DisableDefaultText: true, Usage: "cut the log at damage: records are lost"},
+			&cli.StringFlag{Name: "save-to", DefaultText: "DIR/lost", Usage: "save what is removed below `PLACE`"},
+			&cli.BoolFlag{Name: "no-save", DisableDefaultText: true, Count: new(int), Usage: "save nothing; only where it is said twice"},
 			jsonFlag(),
 		}, cutFlags()...),
-		Description: "A clean log is left alone. What is removed is saved first, in DIR/lost,\n" +
-			"and the records that are lost are told as ranges of LSNs. Exit code 0:\n" +
-			"the log is clean now. 4: it is damaged, and nothing was changed. At a\n" +
-			"terminal --force says what will be lost, and asks. --dry-run exits as\n" +
-			"the repair would.",
+		Description: "A clean log is left alone. What is removed is saved first, in DIR/lost or,\n" +
+			"where that has no room, in the PLACE that --save-to names; where it cannot\n" +
+			"be saved, nothing is changed. The records that are lost are told as ranges\n" +
+			"of LSNs. Exit code 0: the log is clean now. 4: it is damaged, and nothing\n" +
+			"was changed. At a terminal --force says what will be lost, and asks.\n" +
+			"--dry-run exits as the repair would.",
 		Action: p.reporting(p.repair),
 	}
 }
@@ -40,7 +43,15 @@ func (p *process) repair(c *cli.Context) (reporter, error) {
 		return nil, err
 	}
 	begin := time.Now()
-	o := wal.RepairOptions{Force: c.Bool("force"), DryRun: c.Bool("dry-run")}
+	o := wal.RepairOptions{Force: c.Bool("force"), DryRun: c.Bool("dry-run"), SaveTo: c.String("save-to"), NoSave: c.Bool("no-save")}
+	switch {
+	case o.NoSave && c.Count("no-save") < 2:
+		return nil, usage("--no-save: what is removed is gone for good then; say it twice if that is what you want")
+	case o.NoSave && c.IsSet("save-to"):
+		return nil, usage("repair: give one of --save-to and --no-save")
+	case c.IsSet("save-to") && o.SaveTo == "":
+		return nil, usage("--save-to: the directory's name is empty")
+	}
 	if o.Force && !o.DryRun {
 		if err = p.confirmRepair(c, dir); err != nil {
 			return nil, err
@@ -51,7 +62,7 @@ func (p *process) repair(c *cli.Context) (reporter, error) {
 		return nil, err
 	}
 	r := &repairReport{
-		Dir: dir, DryRun: o.DryRun, force: o.Force, Verdict: rep.Verdict, FirstLSN: rep.FirstLSN, LastLSN: rep.LastLSN,
+		Dir: dir, DryRun: o.DryRun, force: o.Force, savedTo: o.SaveTo, Verdict: rep.Verdict, FirstLSN: rep.FirstLSN, LastLSN: rep.LastLSN,
 		DurableLSN: rep.DurableLSN, TornBytes: rep.TornBytes, Damage: rep.Damage,
 		Trimmed: rep.Trimmed, Lost: rep.Lost, Behind: rep.Behind, Saved: rep.Saved,
 		Warnings: rep.Warnings, Seconds: time.Since(begin).Seconds(),
@@ -91,7 +102,15 @@ func (p *process) confirmRepair(c *cli.Context, dir string) error {
 	if len(rep.Lost) == 0 {
 		words += "\nan unknown number of records"
 	}
-	return p.confirm(c, words+"\nwhat is removed is saved in "+filepath.Join(dir, "lost"))
+	switch to := c.String("save-to"); {
+	case c.Bool("no-save"):
+		words += "\nwhat is removed is not saved"
+	case to != "":
+		words += "\nwhat is removed is saved in " + to
+	default:
+		words += "\nwhat is removed is saved in " + filepath.Join(dir, "lost")
+	}
+	return p.confirm(c, words)
 }
 
 // repairReport is what repair says.
@@ -112,6 +131,7 @@ type repairReport struct {
 	Warnings   []string     `json:"warnings,omitempty"`
 	Seconds    float64      `json:"seconds"`
 	force      bool
+	savedTo    string
 }
 
 // print writes the report to stdout.
@@ -136,7 +156,10 @@ func (r *repairReport) print(p *process) error {
 		t.add(lost, lsnText(l.First, l.Last)+": acknowledged records")
 	}
 	for _, s := range r.Saved {
-		t.add("saved", filepath.Join(r.Dir, s))
+		if r.savedTo == "" {
+			s = filepath.Join(r.Dir, s)
+		}
+		t.add("saved", s)
 	}
 	t.add("records", recordsText(uint64(r.LastLSN-r.FirstLSN+1), r.FirstLSN, r.LastLSN))
 	for _, w := range r.Warnings {
