@@ -1,9 +1,12 @@
 package wal_test
 
 import (
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
 )
 
@@ -32,5 +35,38 @@ func TestCrashWhereFewerAreAhead(t *testing.T) {
 	}
 	if removals != 3 {
 		t.Errorf("%d segments were removed, the test wants 3", removals)
+	}
+}
+
+// TestCutFilesAreGone lets the power fail as soon as a cut over segments has
+// returned: what it removed, whoever verifies the log then does not find behind
+// its end.
+func TestCutFilesAreGone(t *testing.T) {
+	t.Parallel()
+	f := newLife(t, withMin(wal.Options{SegmentsAhead: 2}), newRand(newSeed(t)))
+	f.open()
+	f.fill(12, 9000)
+	f.ready()
+	returned := make(chan struct{}) // the next segment's name would bring the removals along
+	remove := durabilitytest.InjectDir(f.root, func(c *durabilitytest.Call) error {
+		if c.Phase == durability.Before && c.Op == durability.OpCreate {
+			<-returned
+		}
+		return nil
+	})
+	defer remove()
+	f.truncateBack(3)
+	at := f.rec.Len()
+	close(returned)
+	f.stop()
+	s := &specimen{t: t, dir: fastDir(t)}
+	must(t, f.rec.CrashAs(durabilitytest.Drop, f.root, at, nil).WriteTo(s.dir))
+	s.dir = filepath.Join(s.dir, logName)
+	if names := s.segments(); !slices.Equal(names, []string{firstName}) {
+		t.Errorf("segments %v, want the first", names)
+	}
+	rep, err := wal.Verify(s.dir)
+	if err != nil || rep.Verdict != wal.Clean || rep.LastLSN != 3 || rep.DurableLSN != 3 {
+		t.Errorf("verify: %+v, %v", rep, err)
 	}
 }
