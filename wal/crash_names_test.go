@@ -70,3 +70,63 @@ func TestCutFilesAreGone(t *testing.T) {
 		t.Errorf("verify: %+v, %v", rep, err)
 	}
 }
+
+// strayState is a log with records 1 to 4 in its first segment, of whose next
+// ones, which had their temporary names still, a crash left the second alone.
+func strayState(t *testing.T) (durabilitytest.Files, mark) {
+	t.Helper()
+	f := newLife(t, withMin(wal.Options{SegmentsAhead: 1}), newRand(newSeed(t)))
+	f.open()
+	held := make(chan struct{})
+	remove := durabilitytest.InjectDir(f.root, func(c *durabilitytest.Call) error {
+		if c.Phase == durability.Before && c.Op == durability.OpRename {
+			<-held
+		}
+		return nil
+	})
+	defer remove()
+	f.fill(9, 9000)
+	at := f.rec.Len()
+	close(held)
+	f.stop()
+	state := f.rec.Killed(f.root, at, 1<<30)
+	delete(state, logName+"/0000000000000002.tmp") // no sync covers its creation
+	return state, f.known(at)
+}
+
+// TestStrayTemporaryStaysAway opens a log beside which a segment lies that holds
+// records and does not follow it. The log goes on with other records, durably up to
+// where that segment begins and beyond, and enters the segment between. Were the
+// stray one to come back then, it would be the newest one with a stamp, and all
+// before it proved: the log would end with its records.
+func TestStrayTemporaryStaysAway(t *testing.T) {
+	t.Parallel()
+	state, m := strayState(t)
+	m.forget()
+	f := newLifeAfter(t, withMin(wal.Options{SegmentsAhead: 1}), newRand(newSeed(t)), state, m, fastDir(t))
+	appended := make(chan struct{})
+	remove := durabilitytest.InjectDir(f.root, func(c *durabilitytest.Call) error {
+		if c.Phase == durability.Before && c.Op == durability.OpRename {
+			<-appended
+		}
+		return nil
+	})
+	defer remove()
+	f.open()
+	if n := f.log.LastLSN(); n != 4 || f.log.Recovery().Verdict != wal.Clean {
+		t.Fatalf("the log was %v, and ends with %d", f.log.Recovery().Verdict, n)
+	}
+	f.fill(12, 100)
+	f.checkpoint()
+	f.fill(15, 9000) // the last of them in the second segment
+	from := f.rec.Len()
+	close(appended)
+	f.ready()
+	f.stop()
+	or := newOracle(t, f.opts)
+	for at := from; at <= f.rec.Len(); at++ {
+		if e := f.event(at); e.Op == durability.OpRename || e.Op == durability.OpSyncDir {
+			or.holdBackEach(f, at)
+		}
+	}
+}
