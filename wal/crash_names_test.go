@@ -126,7 +126,9 @@ func TestStrayTemporaryStaysAway(t *testing.T) {
 	or := newOracle(t, f.opts)
 	for at := from; at <= f.rec.Len(); at++ {
 		if e := f.event(at); e.Op == durability.OpRename || e.Op == durability.OpSyncDir {
-			or.holdBackEach(f, at)
+			for choice := range 3 {
+				or.holdBack(f, at, choice)
+			}
 		}
 	}
 }
