@@ -171,7 +171,7 @@ func TestStampOfAResetIsLost(t *testing.T) {
 		if err != nil || rep.Verdict != wal.Damaged || len(held.sums) != 0 {
 			t.Errorf("%d records before: %d read: %+v, %v", old, len(held.sums), rep, err)
 		}
-		if _, err := wal.Open(s.dir, small()); !errors.Is(err, wal.ErrCorrupt) {
+		if _, err = wal.Open(s.dir, small()); !errors.Is(err, wal.ErrCorrupt) {
 			t.Errorf("%d records before: open: %v", old, err)
 		}
 		rep, err = wal.Repair(s.dir, wal.RepairOptions{Force: true})
