@@ -50,12 +50,9 @@ func (l *Log) dropSpare() error {
 // makes it zero. Where there is none, or it will not do, it returns nil, and
 // the file is removed.
 //
-// The new name need not be durable before a byte is changed. A crash may then
-// leave the file under its old name with bytes that are not its own: it lies before
-// the front, which is durable, and what lies there is a leftover, whatever it holds.
-// Under the temporary name of another ordinal, a header that names the old one is
-// none. Nothing that is stored in the segment is acknowledged before its final name
-// is durable, and with that the renaming to the temporary one.
+// The new name is durable before a byte is changed. Otherwise a crash could
+// leave a segment under its old name with bytes that are not its own; under the
+// temporary name of another ordinal, a header that names the old one is none.
 func (l *Log) recycle(ctx context.Context, ordinal uint64, fill int) (*durability.File, error) {
 	sp := l.takeSpare()
 	if sp == nil {
@@ -72,6 +69,9 @@ func (l *Log) recycle(ctx context.Context, ordinal uint64, fill int) (*durabilit
 	}
 	if err = l.dir.Rename(old, tempName(ordinal), f); err != nil {
 		return nil, errors.Join(f.Close(), l.removeFile(old))
+	}
+	if err = l.dir.Sync(); err != nil {
+		return nil, errors.Join(l.fail(err), f.Close())
 	}
 	err = f.Wipe(durability.AllocateOptions{
 		FillBytes: fill, Head: frame.DataOffset, Cancel: l.cancelled(ctx),
