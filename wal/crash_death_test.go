@@ -203,6 +203,7 @@ func (f *life) dieThenLosePower(or *oracle, at int) {
 	g := f.afterDeath(at)
 	g.before = func() string { return "the process died after\n" + f.describe(at) }
 	g.open()
+	g.wantOneOutcome("opened")
 	g.append(100)
 	g.sync()
 	opened := g.rec.Len()

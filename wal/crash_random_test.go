@@ -173,19 +173,33 @@ func TestCrashHoldsBackOne(t *testing.T) {
 			break
 		}
 		done++
-		at := places[n]
-		for i := 0; ; i++ {
-			hold := &durabilitytest.HoldBack{Index: i}
-			state := f.rec.Crash(f.root, at, hold)
-			if !hold.Hit() {
-				break
-			}
-			or.check(crash{state: state, mark: f.known(at), words: func() string {
-				return fmt.Sprintf("power loss after %d of %d events, choice %d held back:\n%s", at, f.rec.Len(), i, f.describe(at))
-			}})
-		}
+		or.holdBackEach(f, places[n])
 	}
 	or.report(fmt.Sprintf("%d of %d events", done, len(places)))
+}
+
+// holdBackEach judges what a power loss after so many events leaves, with
+// everything kept but one choice, for each of them.
+func (o *oracle) holdBackEach(f *life, at int) {
+	o.t.Helper()
+	for i := 0; o.holdBack(f, at, i); {
+		i++
+	}
+}
+
+// holdBack judges what a power loss after so many events leaves, with everything
+// kept but one choice, and reports whether there are so many. Names come first.
+func (o *oracle) holdBack(f *life, at, choice int) bool {
+	o.t.Helper()
+	hold := &durabilitytest.HoldBack{Index: choice}
+	state := f.rec.Crash(f.root, at, hold)
+	if !hold.Hit() {
+		return false
+	}
+	o.check(crash{state: state, mark: f.known(at), words: func() string {
+		return fmt.Sprintf("power loss after %d of %d events, choice %d held back:\n%s", at, f.rec.Len(), choice, f.describe(at))
+	}})
+	return true
 }
 
 // TestCrashThenTheSameAgain appends behind a recovery the very bytes that it

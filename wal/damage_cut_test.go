@@ -1,7 +1,9 @@
 package wal_test
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/seawall-wal/seawall/wal"
@@ -141,5 +143,40 @@ func TestDamagedStampAfterACut(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestStampOfAResetIsLost brings the segments from before a reset back, as a crash
+// may, and damages the stamp of the one that the log went on in: what it held is
+// lost, and records that the reset removed are not taken for it.
+func TestStampOfAResetIsLost(t *testing.T) {
+	for _, old := range []int{4, 8} { // four to a segment
+		l, dir := newTestLog(t, small())
+		appendRecords(t, l, old, 9000)
+		must(t, l.Checkpoint())
+		before := takeLive(t, l, dir)
+		gone := l.Segments()
+		must(t, l.Reset(3))
+		appendRecords(t, l, 1, 100)
+		must(t, l.Checkpoint())
+		at := l.Segments()[0].Name
+		must(t, l.Close())
+		s := take(t, dir)
+		for _, seg := range gone {
+			s.put(seg.Name, before.get(seg.Name))
+		}
+		s.verify(finding{first: 3, last: 3, durable: 3, size: 100})
+		s.flip(at, frame.StampOffset+20)
+		held, rep, err := dump(s.dir)
+		if err != nil || rep.Verdict != wal.Damaged || len(held.sums) != 0 {
+			t.Errorf("%d records before: %d read: %+v, %v", old, len(held.sums), rep, err)
+		}
+		if _, err = wal.Open(s.dir, small()); !errors.Is(err, wal.ErrCorrupt) {
+			t.Errorf("%d records before: open: %v", old, err)
+		}
+		rep, err = wal.Repair(s.dir, wal.RepairOptions{Force: true})
+		if err != nil || rep.FirstLSN != 3 || rep.LastLSN != 2 || !slices.Equal(rep.Lost, []wal.Range{{First: 3, Last: 3}}) {
+			t.Errorf("%d records before: repair: %+v, %v", old, rep, err)
+		}
 	}
 }

@@ -71,6 +71,44 @@ func TestCheckpointKeepsTheWitnessBefore(t *testing.T) {
 	}
 }
 
+// TestCheckpointLooksBehindItsWitness harms the segment when the sync of the
+// witness begins, which returns success all the same: a checkpoint that says
+// nothing leaves a log whose last records can be lost as a torn tail is, or all of
+// it.
+func TestCheckpointLooksBehindItsWitness(t *testing.T) {
+	for act, do := range map[string]func(*wal.Log) error{
+		"checkpoint": func(l *wal.Log) error { return l.Checkpoint() },
+		"close":      func(l *wal.Log) error { return l.Close() },
+	} {
+		for _, h := range harms {
+			t.Run(act+"/"+h.name, func(t *testing.T) {
+				t.Parallel()
+				dir := filepath.Join(fastDir(t), "log")
+				l, err := wal.Open(dir, small())
+				must(t, err)
+				appendRecords(t, l, 3, 100)
+				must(t, l.Sync())
+				harmed := 0
+				remove := durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
+					if c.Op != durability.OpMsync || c.Phase != durability.Before ||
+						c.Offset < frame.SlotOffset || c.Offset >= frame.BoardOffset {
+						return nil
+					}
+					harmed++
+					return h.do(filepath.Join(dir, firstName))
+				})
+				err = do(l)
+				remove()
+				var changed *durability.ChangedError
+				if harmed != 1 || !errors.Is(err, wal.ErrPoisoned) || !errors.As(err, &changed) {
+					t.Errorf("harmed %d times: %v", harmed, err)
+				}
+				_ = l.Close() // of a log that is poisoned, or closed
+			})
+		}
+	}
+}
+
 // TestSegmentOfAFork puts a segment of a copy of the log, which went on by
 // itself, into the log: identity, salt and LSNs fit, but what it continues is
 // another record. It must not be read on into.

@@ -86,3 +86,60 @@ func TestNothingIsAtRiskBehindAReset(t *testing.T) {
 		t.Errorf("one record appended: %d bytes of %d records are at risk", s.AtRisk, s.AtRiskRecords)
 	}
 }
+
+// late is a context that holds a commit back, when that knows how many cuts there
+// were and before it looks whether there are more, until it is let go.
+type late struct {
+	context.Context
+	once        sync.Once
+	begun, goOn chan struct{}
+}
+
+func (c *late) Done() <-chan struct{} {
+	c.once.Do(func() {
+		close(c.begun)
+		<-c.goOn
+	})
+	return c.Context.Done()
+}
+
+// TestCommitBesideAResetThatIsNotDurable appends a record while a reset syncs
+// what was there before, and lets a commit of it see the reset before that is
+// durable. The commit says that the record need not be waited for: power loss at
+// that moment leaves the log as it was, and then the record is in it.
+func TestCommitBesideAResetThatIsNotDurable(t *testing.T) {
+	t.Parallel()
+	for _, next := range []wal.LSN{2, 50} { // below the record, and above it
+		f := newLife(t, withMin(wal.Options{SegmentsAhead: 1}), newRand(newSeed(t)))
+		f.open()
+		f.fill(3, 100)
+		f.ready()
+		c := &late{Context: t.Context(), begun: make(chan struct{}), goOn: make(chan struct{})}
+		committed := make(chan error)
+		syncs, at := 0, 0
+		remove := durabilitytest.InjectDir(f.root, func(call *durabilitytest.Call) error {
+			if call.Op != durability.OpMsync || call.Phase != durability.Before {
+				return nil
+			}
+			switch syncs++; {
+			case syncs == 1: // of the records before
+				f.append(100)
+				go func() { committed <- f.log.Commit(c, 4) }()
+				<-c.begun
+			case at == 0 && call.Name == secondName: // of the reset's stamp
+				close(c.goOn)
+				must(t, <-committed)
+				f.note(func(m *mark) { m.durable = 4 })
+				at = f.rec.Len()
+			}
+			return nil
+		})
+		f.reset(next)
+		remove()
+		f.stop()
+		or := newOracle(t, f.opts)
+		for i := range 2 {
+			f.crashes(at+i, 4, func(c crash) { or.check(c) })
+		}
+	}
+}

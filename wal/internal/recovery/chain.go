@@ -193,13 +193,11 @@ func isVerdict(err error) bool {
 	return false
 }
 
-// claim returns what a frame of the ruling epoch says was durable. Claims of
-// older epochs are void: the cut that ended them made all before it durable,
-// and says so itself.
-func (j *judge) claim(f *frame.Frame, payload []byte) frame.LSN {
-	if f.Epoch < j.epoch {
-		return 0
-	}
+// claim returns what a frame says was durable. One of an older epoch needs no look
+// apart: what lies behind the cut is remains and is not asked, and what lies before
+// it claims no more than its own LSN, which is the cut's at most; and the cut itself
+// says that all up to that was durable.
+func claim(f *frame.Frame, payload []byte) frame.LSN {
 	if f.Kind == frame.KindMark {
 		if payload == nil {
 			return 0
@@ -314,7 +312,7 @@ func (j *judge) walkFrom(c *cursor, i int) (place, error) {
 			ch.reason, ch.openBatch = err, open
 			return c.place, nil
 		}
-		ch.watermark = max(ch.watermark, j.claim(&f, p))
+		ch.watermark = max(ch.watermark, claim(&f, p))
 		if f.Kind == frame.KindRecord {
 			open = !f.Last
 		}

@@ -11,7 +11,7 @@ import (
 
 // evidence is what lies behind the tail.
 type evidence struct {
-	watermark frame.LSN // highest claim of the ruling epoch
+	watermark frame.LSN // highest claim of a frame
 	runs      []run     // intact records, whole batches only
 	breaks    []brk     // where runs end, in the order of the log
 	torn      int64     // bytes behind the tail, up to the last that is not zero, over all segments
@@ -62,10 +62,7 @@ func (j *judge) gatherSegment(i int) error {
 	case i == j.chain.end:
 		at = j.chain.tail
 	case s.stamped:
-		at.lsn, at.epoch = s.stamp.First-1, s.stamp.Epoch
-		if s.stamp.Epoch >= j.epoch {
-			j.evidence.watermark = max(j.evidence.watermark, s.stamp.Watermark)
-		}
+		at.lsn, at.epoch = s.stamp.First-1, s.stamp.Epoch // judgeFrom asks all stamps for their claims
 	}
 	c, err := j.open(s, at)
 	if err != nil {
@@ -150,7 +147,7 @@ func (c *cursor) followRun() error {
 			return err
 		}
 		if !c.adopted {
-			j.evidence.watermark = max(j.evidence.watermark, j.claim(&f, p))
+			j.evidence.watermark = max(j.evidence.watermark, claim(&f, p))
 		}
 		if err != nil {
 			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.off, f.LSN - step(&f), err})

@@ -231,11 +231,14 @@ func (j *judge) behindCut(s *segment) bool {
 
 // dropLeftovers takes the segments out of the log that lie wholly before its
 // first record: all before the last one that is stamped with an LSN not above
-// the front.
+// the front, and all before the ruling cut where no record before it is left. The
+// cut says so also where the stamp of its segment is lost: what a reset removed
+// had the same LSNs.
 func (j *judge) dropLeftovers() {
 	keep := 0
+	emptied := j.epoch > 1 && j.front > j.cut.LSN
 	for i, s := range j.log {
-		if s.stamped && s.stamp.First <= j.front {
+		if s.stamped && s.stamp.First <= j.front || emptied && s.file.Ordinal == j.cut.Ordinal {
 			keep = i
 		}
 	}

@@ -14,9 +14,9 @@
 //  3. Evidence: everything behind the tail is searched. Frames that are
 //     chained to the tail by their headers, to a valid stamp, or to a
 //     neighbour are genuine, and so is what they claim to have been durable.
-//  4. Verdict: the highest claim of the ruling epoch is the watermark. A tail
-//     before the watermark is damage, since what is missing was acknowledged;
-//     anything else behind the tail is torn.
+//  4. Verdict: the highest claim is the watermark; slots of an older epoch claim
+//     nothing. A tail before the watermark is damage, since what is missing was
+//     acknowledged; anything else behind the tail is torn.
 package recovery
 
 import (

@@ -65,7 +65,10 @@ func (j *judge) judgeFrom(start int) error {
 		w = max(w, j.cut.LSN)
 	}
 	for _, s := range j.log {
-		if s.stamped && s.stamp.Epoch >= j.epoch {
+		// A stamp claims less than its segment's first LSN, and so, where its epoch
+		// is an older one, no more than the cut. A slot of an older epoch may name
+		// what the cut removed: it lies in front of all frames.
+		if s.stamped {
 			w = max(w, s.stamp.Watermark)
 		}
 		for i, slot := range s.slots {
