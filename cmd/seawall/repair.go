@@ -25,12 +25,12 @@ func repairCommand(p *process) *cli.Command {
 			&cli.BoolFlag{Name: "no-save", DisableDefaultText: true, Count: new(int), Usage: "save nothing; only where it is said twice"},
 			jsonFlag(),
 		}, cutFlags()...),
-		Description: "A clean log is left alone. What is removed is saved first, in DIR/lost or,\n" +
-			"where that has no room, in the PLACE that --save-to names; where it cannot\n" +
-			"be saved, nothing is changed. The records that are lost are told as ranges\n" +
-			"of LSNs. Exit code 0: the log is clean now. 4: it is damaged, and nothing\n" +
-			"was changed. At a terminal --force says what will be lost, and asks.\n" +
-			"--dry-run exits as the repair would.",
+		Description: "A clean log is left alone. What is removed is saved first, in\n" +
+			"DIR/lost or, where that has no room, in the PLACE that --save-to\n" +
+			"names; where it cannot be saved, nothing is changed. The records that\n" +
+			"are lost are told as ranges of LSNs. Exit code 0: the log is clean\n" +
+			"now. 4: it is damaged, and nothing was changed. At a terminal --force\n" +
+			"says what will be lost, and asks. --dry-run exits as the repair would.",
 		Action: p.reporting(p.repair),
 	}
 }
