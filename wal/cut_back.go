@@ -41,19 +41,19 @@ func (l *Log) TruncateBack(lsn LSN) error {
 	defer done()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
-	if err := l.maySync(); err != nil {
+	if err = l.maySync(); err != nil {
 		return err
 	}
-	if err := l.holdStill(); err != nil {
+	if err = l.holdStill(); err != nil {
 		return err
 	}
 	defer l.letGo()
-	if err := l.mayCut(lsn); err != nil {
+	if err = l.mayCut(lsn); err != nil {
 		return err
 	}
 	// All that stays must be durable before a slot says so; and a Commit that
 	// waits for what is cut may return.
-	if _, err := l.syncLocked(); err != nil || lsn == l.LastLSN() {
+	if _, err = l.syncLocked(); err != nil || lsn == l.LastLSN() {
 		return err
 	}
 	c, err := l.planCut(lsn)

@@ -126,8 +126,10 @@ func TestOpenBringsInWhatIsAppendedTo(t *testing.T) {
 		name    string
 		upTo    int64
 	}{
-		{50, firstName, coldBytes}, {30, coldNames[1], 600 << 10},
-		{60, coldNames[1], 1800 << 10}, {40, coldNames[2], 500 << 10},
+		{50, firstName, coldBytes},
+		{30, coldNames[1], 600 << 10},
+		{60, coldNames[1], 1800 << 10},
+		{40, coldNames[2], 500 << 10},
 	} {
 		more(step.records)
 		d.await(step.name, step.upTo)
@@ -152,7 +154,7 @@ func TestAppendFindsItsPages(t *testing.T) {
 		defer f.Close()
 		mem, err := f.Map(segment, false)
 		must(t, err)
-		defer mem.Unmap()
+		defer func() { _ = mem.Unmap() }()
 		pages, err := mem.Resident(records*(slowBytes+32)+20480+8192, wal.PopulateBytes-8192)
 		must(t, err)
 		for _, in := range pages {
