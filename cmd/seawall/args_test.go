@@ -44,7 +44,6 @@ func TestArrange(t *testing.T) {
 		{"--version", "--version"},
 		{"nothing append --json", "nothing append --json"},
 		{"-- append DIR --json", "-- append DIR --json"},
-		{"append DIR --sy --generate-bash-completion", "append DIR --sy --generate-bash-completion"},
 	} {
 		got := seawall.Arrange(strings.Fields(c.in)...)
 		if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {

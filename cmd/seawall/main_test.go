@@ -140,7 +140,7 @@ func TestErrors(t *testing.T) {
 		says string
 	}{
 		{nil, 0, ""},
-		{fmt.Errorf("x: %w", &wal.CorruptError{Dir: "d", File: "f"}), 2, "seawall repair --force"},
+		{fmt.Errorf("x: %w", &wal.CorruptError{Dir: "d", File: "f"}), 4, "seawall repair --force"},
 		{wal.ErrLocked, 3, "log is locked by another writer; end the process"},
 		{fmt.Errorf("%w: d/f: of another", wal.ErrForeign), 3, "segment of another log: d/f: of another; move that file"},
 		{wal.ErrVersion, 3, "use a newer seawall"},
