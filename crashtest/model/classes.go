@@ -26,6 +26,9 @@ const (
 	recoveries2
 	recoveries3
 	goneOn
+	deathPower
+	deathGoneOn
+	deathsPower
 	classes // how many there are
 )
 
@@ -47,6 +50,9 @@ var classNames = [classes]string{
 	recoveries2:   "crash during recovery of that",
 	recoveries3:   "crash during recovery, three deep",
 	goneOn:        "crash after going on",
+	deathPower:    "power loss during recovery from a kill",
+	deathGoneOn:   "power loss after going on from a kill",
+	deathsPower:   "power loss after kills in a row",
 }
 
 // tally counts states: all, and distinct ones by class.

@@ -19,6 +19,8 @@ const (
 	tornPlaces  = 4   // of a store
 	fewSingles  = 12  // of a moment in a nested life
 	fewSubsets  = 2   // of a moment in a nested life
+
+	wholeStore = 1 << 30 // bytes of a store that is not torn
 )
 
 // errOver ends an exploration whose campaign is over.
@@ -120,15 +122,22 @@ func (e *explorer) renew() {
 
 // check has the chosen state checked.
 func (e *explorer) check(c class) error {
-	return e.take(&state{e: e, class: e.classOf(c), files: nil})
+	return e.take(&state{e: e, class: e.classOf(c, false), files: nil})
 }
 
 // classOf is the class of states of this life: those of later lives have their
 // own.
-func (e *explorer) classOf(c class) class {
+func (e *explorer) classOf(c class, killed bool) class {
+	died := deaths(e.r.path)
 	switch {
 	case e.r.depth == 0:
 		return c
+	case died > 1 && !killed:
+		return deathsPower
+	case died == 1 && !killed && e.at > e.r.recovered():
+		return deathGoneOn
+	case died == 1 && !killed:
+		return deathPower
 	case e.at > e.r.recovered():
 		return goneOn
 	}
@@ -157,9 +166,9 @@ func (e *explorer) take(s *state) error {
 func (e *explorer) kills(at int) error {
 	take := func(c class, torn int) error {
 		files := e.r.rec.Killed(e.r.root, at, torn)
-		return e.take(&state{e: e, class: e.classOf(c), files: files, killed: true, torn: torn})
+		return e.take(&state{e: e, class: e.classOf(c, true), files: files, killed: true, torn: torn})
 	}
-	if err := take(prefixes, 1<<30); err != nil {
+	if err := take(prefixes, wholeStore); err != nil {
 		return err
 	}
 	if at == 0 {
@@ -420,7 +429,7 @@ func (e *explorer) choices() [][2]int {
 func (s *state) step() step {
 	e := s.e
 	st := step{
-		Seed: e.r.seed, At: e.at, Shape: shape(e.r.events[:e.at]), Killed: s.killed, Torn: s.torn,
+		Seed: e.r.seed, At: e.at, Shape: shape(e.r.events[:e.at]), Killed: s.killed, Torn: s.torn, Cache: s.killed,
 	}
 	if !e.r.exact {
 		st.Script = e.r.dir.until(e.r.turns(e.at))

@@ -167,14 +167,25 @@ func (l *lab) broken(j *journal, f campaign.Finding, err error, write func(to st
 
 // nest lives on from a state.
 func (l *lab) nest(j *journal, s *state, seed uint64) error {
+	st := s.step()
+	return l.life(j, s.e.r.subject, nestedSeed(seed, &st), s.next(&st))
+}
+
+// next returns the beginning of the life that goes on from a state.
+func (s *state) next(st *step) begin {
 	files := durabilitytest.Files{}
 	for name, content := range s.content() {
 		files[name] = append([]byte(nil), content...)
 	}
-	st := s.step()
-	return l.life(j, s.e.r.subject, nestedSeed(seed, &st), begin{
-		exact: s.e.r.exact, files: files, known: campaign.After(s.e.known, s.killed), killed: s.killed, path: append(s.e.r.path[:len(s.e.r.path):len(s.e.r.path)], st),
-	})
+	r := s.e.r
+	b := begin{
+		exact: r.exact, files: files, known: campaign.After(s.e.known, s.killed), killed: s.killed,
+		path: append(r.path[:len(r.path):len(r.path)], *st),
+	}
+	if st.Cache {
+		b.death = &death{of: r, at: s.e.at, torn: s.torn}
+	}
+	return b
 }
 
 // nestedSeed returns the seed of the life that goes on from a crash.

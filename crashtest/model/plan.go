@@ -20,6 +20,11 @@ const (
 	nextNested  = 3000 // states from one that is lived on from to the next
 	deepNested  = 20   // the same in a nested life
 	nestedEach  = 10   // moments of a recovery, and as many behind it
+
+	tourDeaths  = 2  // moments of the tour at which the process dies and the log goes on
+	roundDeaths = 12 // of so many moments of the rounds one is such a moment, too
+	deathRow    = 3  // of so many lives after a death one ends in another one
+	deathEach   = 20 // moments of a recovery after a death; behind it as ever
 )
 
 // explore checks states of a life. First comes a tour, by which each class of
@@ -44,6 +49,11 @@ func (e *explorer) explore() error {
 		if err := visit(at); err != nil {
 			return err
 		}
+		if i >= len(tour)-tourDeaths {
+			if err := e.die(); err != nil {
+				return err
+			}
+		}
 	}
 	if err := e.journal.add(entry{kind: entryPlanned}); err != nil {
 		return err
@@ -56,6 +66,11 @@ func (e *explorer) explore() error {
 			if err := visit(at); err != nil {
 				return err
 			}
+			if e.rng.IntN(roundDeaths) == 0 {
+				if err := e.die(); err != nil {
+					return err
+				}
+			}
 			if e.journal.states >= lifeStates {
 				return nil
 			}
@@ -65,15 +80,31 @@ func (e *explorer) explore() error {
 }
 
 // nested checks states of a life that began with a crash: some of its recovery, of
-// which one is lived on from, and some behind it.
+// which one is lived on from, and some behind it. Where that was the death of a
+// process, there are more of them, and now and then the next one dies, too.
 func (e *explorer) nested() error {
 	e.nestIn = 1 + e.rng.IntN(deepNested)
+	died, each, diesAt := deaths(e.r.path), nestedEach, -1
+	if died > 0 {
+		each = deathEach
+		if died > 1 || e.rng.IntN(deathRow) == 0 {
+			diesAt = e.rng.IntN(each)
+		}
+	}
 	n, recovered := len(e.r.events), e.r.recovered()
-	for _, part := range [][]int{upTo(0, recovered), upTo(recovered+1, n)} {
-		for _, at := range pick(e.rng, part, nestedEach) {
-			if err := e.moment(at); err != nil {
+	for i, at := range pick(e.rng, upTo(e.r.inherited, recovered), each) {
+		if err := e.moment(at); err != nil {
+			return err
+		}
+		if i == diesAt {
+			if err := e.die(); err != nil {
 				return err
 			}
+		}
+	}
+	for _, at := range pick(e.rng, upTo(recovered+1, n), nestedEach) {
+		if err := e.moment(at); err != nil {
+			return err
 		}
 	}
 	return nil
