@@ -38,6 +38,7 @@ type explorer struct {
 	m       *durabilitytest.Moment
 	known   campaign.Known
 	mark    int
+	where   string // the situation at the moment
 	at      int
 	changed []int // pieces that are not newest
 	nestIn  int   // so many states from here one is lived on from; below 0 never
@@ -60,6 +61,7 @@ type state struct {
 func (e *explorer) moment(at int) error {
 	e.at = at
 	e.known, e.mark = e.r.known(at)
+	e.where = campaign.SituationOf(e.r.subject, e.known)
 	if err := e.kills(at); err != nil {
 		return err
 	}
@@ -148,7 +150,7 @@ func (e *explorer) classOf(c class, killed bool) class {
 func (e *explorer) take(s *state) error {
 	key := s.key()
 	fresh, err := e.judge.check(s, key)
-	made := entry{kind: entryKnown, class: s.class}
+	made := entry{kind: entryKnown, class: s.class, where: e.where}
 	if fresh {
 		made.kind, made.n = entryFresh, key[0]
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/durability"
 )
 
@@ -23,6 +24,7 @@ const (
 
 	tourDeaths  = 2  // moments of the tour at which the process dies and the log goes on
 	roundDeaths = 12 // of so many moments of the rounds one is such a moment, too
+	whereDeaths = 4  // the same of moments in a situation of the subject's
 	deathRow    = 3  // of so many lives after a death one ends in another one
 	deathEach   = 20 // moments of a recovery after a death; behind it as ever
 )
@@ -66,7 +68,7 @@ func (e *explorer) explore() error {
 			if err := visit(at); err != nil {
 				return err
 			}
-			if e.rng.IntN(roundDeaths) == 0 {
+			if e.rng.IntN(roundDeaths) == 0 || e.where != "" && e.rng.IntN(whereDeaths) == 0 {
 				if err := e.die(); err != nil {
 					return err
 				}
@@ -114,9 +116,12 @@ func (e *explorer) nested() error {
 // has any: in large stores, behind many stores that no sync has covered, and with
 // changes of names and sizes that are not durable.
 func (e *explorer) tour() []int {
-	var stores, syncs, names, sizes []int
+	var stores, syncs, names, sizes, situated []int
 	for i := range e.r.events {
 		ev, at := &e.r.events[i], i+1
+		if k, _ := e.r.known(at); campaign.SituationOf(e.r.subject, k) != "" {
+			situated = append(situated, at)
+		}
 		switch ev.Op {
 		case durability.OpStore:
 			if len(ev.Data)+len(ev.Data2) >= 1024 {
@@ -134,7 +139,7 @@ func (e *explorer) tour() []int {
 	}
 	all := upTo(0, len(e.r.events))
 	var tour []int
-	for _, list := range [][]int{stores, syncs, names, sizes, all} {
+	for _, list := range [][]int{stores, syncs, names, sizes, situated, all} {
 		tour = append(tour, pick(e.rng, list, 4)...)
 	}
 	slices.Sort(tour)
