@@ -93,12 +93,13 @@ func deaths(path []step) (n int) {
 	return n
 }
 
-// die lets the process die behind the current moment, with its last store torn or
-// not, and another one live on from that.
-func (e *explorer) die() error {
+// dieAt lets the process die after so many events, with its last store torn or not,
+// and another one live on from that.
+func (e *explorer) dieAt(at int) error {
 	if e.nest == nil {
 		return nil
 	}
+	e.enter(at)
 	torn := wholeStore
 	if last := e.last(); last != nil && e.rng.IntN(4) == 0 {
 		if n := len(last.Data) + len(last.Data2); n > 1 {

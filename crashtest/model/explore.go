@@ -57,11 +57,16 @@ type state struct {
 	torn   int
 }
 
-// moment checks states of one moment.
-func (e *explorer) moment(at int) error {
+// enter makes a moment the current one, without its pieces.
+func (e *explorer) enter(at int) {
 	e.at = at
 	e.known, e.mark = e.r.known(at)
 	e.where = campaign.SituationOf(e.r.subject, e.known)
+}
+
+// moment checks states of one moment.
+func (e *explorer) moment(at int) error {
+	e.enter(at)
 	if err := e.kills(at); err != nil {
 		return err
 	}

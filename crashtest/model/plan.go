@@ -3,6 +3,7 @@
 package model
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 
@@ -22,7 +23,7 @@ const (
 	deepNested  = 20   // the same in a nested life
 	nestedEach  = 10   // moments of a recovery, and as many behind it
 
-	tourDeaths  = 2  // moments of the tour at which the process dies and the log goes on
+	tourDeaths  = 2  // moments behind the tour at which the process dies; as many in situations
 	roundDeaths = 12 // of so many moments of the rounds one is such a moment, too
 	whereDeaths = 4  // the same of moments in a situation of the subject's
 	deathRow    = 3  // of so many lives after a death one ends in another one
@@ -43,7 +44,7 @@ func (e *explorer) explore() error {
 		seen[at] = true
 		return e.moment(at)
 	}
-	tour := e.tour()
+	tour, situated := e.tour()
 	for i, at := range tour {
 		if i == len(tour)*3/4 { // what shows without a nested life is told without one
 			e.nestIn = 1 + e.rng.IntN(firstNested)
@@ -51,10 +52,11 @@ func (e *explorer) explore() error {
 		if err := visit(at); err != nil {
 			return err
 		}
-		if i >= len(tour)-tourDeaths {
-			if err := e.die(); err != nil {
-				return err
-			}
+	}
+	all := upTo(0, len(e.r.events))
+	for _, at := range append(pick(e.rng, all, tourDeaths), pick(e.rng, situated, tourDeaths)...) {
+		if err := errors.Join(visit(at), e.dieAt(at)); err != nil {
+			return err
 		}
 	}
 	if err := e.journal.add(entry{kind: entryPlanned}); err != nil {
@@ -69,7 +71,7 @@ func (e *explorer) explore() error {
 				return err
 			}
 			if e.rng.IntN(roundDeaths) == 0 || e.where != "" && e.rng.IntN(whereDeaths) == 0 {
-				if err := e.die(); err != nil {
+				if err := e.dieAt(at); err != nil {
 					return err
 				}
 			}
@@ -94,12 +96,16 @@ func (e *explorer) nested() error {
 		}
 	}
 	n, recovered := len(e.r.events), e.r.recovered()
-	for i, at := range pick(e.rng, upTo(e.r.inherited, recovered), each) {
+	moments := pick(e.rng, upTo(e.r.inherited, recovered), each)
+	if died > 0 {
+		moments = e.withNames(moments, recovered, each)
+	}
+	for i, at := range moments {
 		if err := e.moment(at); err != nil {
 			return err
 		}
 		if i == diesAt {
-			if err := e.die(); err != nil {
+			if err := e.dieAt(at); err != nil {
 				return err
 			}
 		}
@@ -112,11 +118,29 @@ func (e *explorer) nested() error {
 	return nil
 }
 
+// withNames puts moments of a recovery, up to so many, in the place of the first ones
+// of a list: those beside operations on names, which are few, and cannot be taken
+// back once a later one is durable.
+func (e *explorer) withNames(list []int, recovered, n int) []int {
+	var names []int
+	for at := e.r.inherited + 1; at <= recovered; at++ {
+		switch e.r.events[at-1].Op {
+		case durability.OpRename, durability.OpRemove, durability.OpSyncDir:
+			names = append(names, at)
+		}
+	}
+	names = pick(e.rng, names, n/2)
+	list = append(names, list[min(len(list), len(names)):]...)
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
 // tour returns moments of which states of every class can be made, where the life
 // has any: in large stores, behind many stores that no sync has covered, and with
-// changes of names and sizes that are not durable.
-func (e *explorer) tour() []int {
-	var stores, syncs, names, sizes, situated []int
+// changes of names and sizes that are not durable. It returns those in situations of
+// the subject's, too, all of them.
+func (e *explorer) tour() (tour, situated []int) {
+	var stores, syncs, names, sizes []int
 	for i := range e.r.events {
 		ev, at := &e.r.events[i], i+1
 		if k, _ := e.r.known(at); campaign.SituationOf(e.r.subject, k) != "" {
@@ -138,12 +162,11 @@ func (e *explorer) tour() []int {
 		}
 	}
 	all := upTo(0, len(e.r.events))
-	var tour []int
 	for _, list := range [][]int{stores, syncs, names, sizes, situated, all} {
 		tour = append(tour, pick(e.rng, list, 4)...)
 	}
 	slices.Sort(tour)
-	return tour
+	return tour, situated
 }
 
 // upTo returns the numbers from first to last.

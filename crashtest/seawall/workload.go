@@ -44,6 +44,7 @@ func options(rng *rand.Rand) wal.Options {
 const (
 	longLife  = 260
 	shortLife = 14
+	busier    = 4 // so many times fewer are as much work in a busy life
 )
 
 // work is a life at work.
@@ -110,6 +111,9 @@ func (w *work) live() error {
 	n := longLife
 	if w.life.Known != nil {
 		n = shortLife
+	}
+	if w.busy {
+		n /= busier
 	}
 	if err := w.reopen(); err != nil {
 		return err
