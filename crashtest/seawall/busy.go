@@ -248,8 +248,11 @@ func (w *work) runAhead() error {
 	before := []durability.Op{durability.OpRename, durability.OpSync}[w.rng.IntN(2)]
 	open := w.watch.shut(before)
 	defer open()
-	w.situate(namesLate)
-	for n := inEmpty + w.rng.IntN(3*inEmpty); n > 0; n-- {
+	ready := inEmpty * w.log.Stats().Ready // these have their names, or most of them
+	for n := range ready + inEmpty + w.rng.IntN(3*inEmpty) {
+		if n == ready {
+			w.situate(namesLate)
+		}
 		if err := w.append(large); err != nil {
 			return err
 		}
