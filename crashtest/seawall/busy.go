@@ -70,7 +70,7 @@ const (
 // ready get ready: appends beside a call may enter them.
 func (w *work) fill() error {
 	for n := w.rng.IntN(7); n > 0; n-- {
-		if err := w.append(large); err != nil {
+		if err := w.appendOne(large); err != nil {
 			return err
 		}
 	}
@@ -119,11 +119,19 @@ func (w *work) besideCall(b *burst, within int, call func() error) error {
 func (w *work) burst(b *burst) error {
 	w.situate(b.situation)
 	for _, size := range b.sizes {
-		if err := w.append(size); err != nil {
+		if err := w.appendOne(size); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// appendOne appends a record, and lets what that has woken come to its next
+// operation: whatever the calling goroutine does then is the same each time.
+func (w *work) appendOne(size int) error {
+	err := w.append(size)
+	w.pause()
+	return err
 }
 
 // situate notes the situation from now on.
@@ -164,7 +172,7 @@ func (w *work) resetBeside() error {
 	if err := w.sync(w.log.Sync(), "sync"); err != nil {
 		return err
 	}
-	if err := w.append(w.rng.IntN(1000)); err != nil {
+	if err := w.appendOne(w.rng.IntN(1000)); err != nil {
 		return err
 	}
 	// The first sync of Reset has work to do, where no clock has it done before: in
@@ -191,7 +199,7 @@ func (w *work) ackBeside(situation int, what string, call func() error) error {
 	if err := w.fill(); err != nil {
 		return err
 	}
-	if err := w.append(w.size()); err != nil {
+	if err := w.appendOne(w.size()); err != nil {
 		return err
 	}
 	before := w.log.LastLSN()
@@ -204,7 +212,7 @@ func (w *work) ackBeside(situation int, what string, call func() error) error {
 
 // closeBeside closes the log while somebody tries to append, and opens it again.
 func (w *work) closeBeside() error {
-	if err := w.append(w.size()); err != nil {
+	if err := w.appendOne(w.size()); err != nil {
 		return err
 	}
 	var refused error
@@ -253,7 +261,7 @@ func (w *work) runAhead() error {
 		if n == ready {
 			w.situate(namesLate)
 		}
-		if err := w.append(large); err != nil {
+		if err := w.appendOne(large); err != nil {
 			return err
 		}
 	}
