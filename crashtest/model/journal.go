@@ -62,6 +62,7 @@ type journal struct {
 	life    uint64
 	entries []entry
 	states  int64 // of fresh content
+	row     bool  // processes have died in a row
 	flushed time.Time
 }
 

@@ -101,13 +101,13 @@ func TestExactLives(t *testing.T) {
 // TestExactCampaign runs one campaign on any number of cores, idle and busy ones:
 // it tells the same, but for its speed.
 func TestExactCampaign(t *testing.T) {
-	exactCampaign(t, seawall.Subjects(), 250)
+	exactCampaign(t, seawall.Subjects(), 7, 250, 4)
 }
 
 // TestExactDeaths does the same with a campaign of a busy log that is long enough
 // for deaths in a row, and power losses behind them.
 func TestExactDeaths(t *testing.T) {
-	r := exactCampaign(t, seawall.Subjects()[1:], 2500)
+	r := exactCampaign(t, seawall.Subjects()[1:], 0, 1500, 2)
 	for _, c := range r.Classes {
 		if strings.Contains(c.Name, "kill") && c.States == 0 {
 			t.Errorf("no state of class %q", c.Name)
@@ -118,13 +118,19 @@ func TestExactDeaths(t *testing.T) {
 	}
 }
 
-func exactCampaign(t *testing.T, subjects []campaign.Subject, states int64) (r *campaign.Result) {
+// exactCampaign runs a campaign under the last so many conditions, and returns what
+// it did under the last one.
+func exactCampaign(t *testing.T, subjects []campaign.Subject, seed uint64, states int64, last int) (r *campaign.Result) {
+	t.Helper()
 	var want string
 	for i, c := range conditions {
+		if i < len(conditions)-last {
+			continue
+		}
 		under(t, c.procs, c.busy, func() {
 			var err error
 			r, err = model.Run(t.Context(), subjects, model.Options{
-				Limits: campaign.Limits{Seed: 7, States: states, Cores: []int{1, 2, 2, 4}[i]},
+				Limits: campaign.Limits{Seed: seed, States: states, Cores: []int{1, 2, 2, 4}[i]},
 			})
 			if err != nil {
 				t.Fatalf("%s: %v", c.name, err)

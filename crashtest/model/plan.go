@@ -91,7 +91,9 @@ func (e *explorer) nested() error {
 	died, each, diesAt := deaths(e.r.path), nestedEach, -1
 	if died > 0 {
 		each = deathEach
-		if died > 1 || e.rng.IntN(deathRow) == 0 {
+	}
+	if died > 0 && e.nest != nil {
+		if e.rng.IntN(deathRow) == 0 || died > 1 || !e.journal.row {
 			diesAt = e.rng.IntN(each)
 		}
 	}
@@ -104,7 +106,8 @@ func (e *explorer) nested() error {
 		if err := e.moment(at); err != nil {
 			return err
 		}
-		if i == diesAt {
+		if i == min(diesAt, len(moments)-1) && diesAt >= 0 {
+			e.journal.row = true
 			if err := e.dieAt(at); err != nil {
 				return err
 			}
