@@ -27,13 +27,20 @@ func crashModelCommand(p *process) *cli.Command {
 			"left: sectors, pages, stores, words, sizes and directory operations that\n" +
 			"were not synced are missing, one by one and in subsets. Each is recovered\n" +
 			"and judged; some are lived on from, and crash again during recovery.\n\n" +
+			"At moments anywhere in a life the process dies and another one goes on,\n" +
+			"before the power fails during its recovery or later: what the dead one had\n" +
+			"not synced is lost then, or not. Up to three die in a row.\n\n" +
+			"Every other life is a busy one: appends, which go on in the next segments,\n" +
+			"come between the syncs of cuts, checkpoints and Close, and run ahead of\n" +
+			"the names that segments get. The report counts the states of each of\n" +
+			"these situations, too.\n\n" +
 			"A state counts as distinct by the content of its files. All are recovered\n" +
 			"by the function of bytes that the log's Open asks, and one in 500 by Open\n" +
 			"on real files too, which then has to append, sync and close.\n\n" +
 			"Where TMPDIR is not set, it works in memory.\n\n" +
 			"With --seed and --states it does the same each time, on any number of\n" +
 			"cores. With a time alone, some lives are left to the clock and to chance.\n\n" +
-			"A class of states that had its turn, and of which none could be made,\n" +
+			"A class of states or a situation that had its turn, and of which none could be made,\n" +
 			"makes it exit with 3. A campaign that was too short for some says so.",
 		Action: p.reporting(p.crashModel),
 	}
@@ -91,6 +98,21 @@ type modelReport struct {
 	*campaign.Result
 }
 
+// printSituations tells how many states were of which situation.
+func (r *modelReport) printSituations(t *table) {
+	if len(r.Situations) == 0 {
+		return
+	}
+	t.add("meanwhile", "what went on before the crash in some of these states:")
+	var rows [][]string
+	for _, s := range r.Situations {
+		rows = append(rows, []string{s.Name, count(s.States), count(s.Count)})
+	}
+	for _, line := range columns([]string{"situation", "states", "distinct"}, rows) {
+		t.lines = append(t.lines, "  "+line)
+	}
+}
+
 // print implements reporter.
 func (r *modelReport) print(p *process) error {
 	var t table
@@ -109,6 +131,7 @@ func (r *modelReport) print(p *process) error {
 	for _, line := range columns([]string{"class", "states", "distinct", ""}, rows) {
 		t.lines = append(t.lines, "  "+line)
 	}
+	r.printSituations(&t)
 	for _, note := range r.Notes {
 		t.add("note", note)
 	}

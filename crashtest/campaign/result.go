@@ -34,6 +34,10 @@ type Result struct {
 	Classes []Class  `json:"classes,omitempty"`
 	Missing []string `json:"missing,omitempty"`
 
+	// Situations counts the same states once more, by what went on in the subject
+	// before the crash, where it tells.
+	Situations []Class `json:"situations,omitempty"`
+
 	// Unreached are those without members that have not had their turn: the
 	// campaign was too short for them.
 	Unreached []string `json:"unreached,omitempty"`

@@ -26,6 +26,9 @@ const (
 	recoveries2
 	recoveries3
 	goneOn
+	deathPower
+	deathGoneOn
+	deathsPower
 	classes // how many there are
 )
 
@@ -47,6 +50,9 @@ var classNames = [classes]string{
 	recoveries2:   "crash during recovery of that",
 	recoveries3:   "crash during recovery, three deep",
 	goneOn:        "crash after going on",
+	deathPower:    "power loss during recovery from a kill",
+	deathGoneOn:   "power loss after going on from a kill",
+	deathsPower:   "power loss after kills in a row",
 }
 
 // tally counts states: all, and distinct ones by class.
@@ -58,6 +64,43 @@ type tally struct {
 	whole            int64 // moments of which every state was checked
 	operations       int64 // of lives that began in an empty directory
 	fewest           int64 // operations of the shortest of those
+
+	where map[string]*campaign.Class // by situation
+}
+
+// situate counts a state of a situation, and whether it is a distinct one.
+func (t *tally) situate(name string, distinct int64) {
+	if name == "" {
+		return
+	}
+	c := t.where[name]
+	if c == nil {
+		c = &campaign.Class{Name: name}
+		t.where[name] = c
+	}
+	c.States++
+	c.Count += distinct
+}
+
+// situations enters the situations that the subjects have into a result, and
+// returns those that none of the states was of.
+func (t *tally) situations(r *campaign.Result, subjects []campaign.Subject) (missing []string) {
+	for _, s := range subjects {
+		names, ok := s.(campaign.Situations)
+		if !ok {
+			continue
+		}
+		for _, name := range names.Situations() {
+			c := campaign.Class{Name: name}
+			if known := t.where[name]; known != nil {
+				c = *known
+			}
+			if r.Situations = append(r.Situations, c); c.States == 0 {
+				missing = append(missing, name)
+			}
+		}
+	}
+	return missing
 }
 
 // into enters the classes into a result.

@@ -25,6 +25,22 @@
 // Some of the states are recovered for good: the subject goes on, is recorded
 // again, and crashes again while it recovers and behind that, three levels deep.
 //
+// # Deaths before a power loss
+//
+// After the death of a process its files hold all that it stored, and the next
+// process goes on with that; but what the dead one never synced may be lost still,
+// when the power fails during that recovery or behind it. So the life that goes on
+// from a kill inherits the trace of the dead process, as long as no power loss comes
+// between: up to three processes die in a row. The seed chooses at which events, and
+// it may be any one.
+//
+// # Situations
+//
+// A subject may name situations that its lives come to (campaign.Situations): such
+// as an append between the syncs of another call. Their moments have their turn in
+// the tour, more processes die there than elsewhere, and the states of each are
+// counted: one that a campaign of some lives did not come to is missing from it.
+//
 // # One seed, one campaign
 //
 // With a number of states and a seed a campaign is the same whenever it is run, on

@@ -19,6 +19,8 @@ const (
 	tornPlaces  = 4   // of a store
 	fewSingles  = 12  // of a moment in a nested life
 	fewSubsets  = 2   // of a moment in a nested life
+
+	wholeStore = 1 << 30 // bytes of a store that is not torn
 )
 
 // errOver ends an exploration whose campaign is over.
@@ -36,6 +38,7 @@ type explorer struct {
 	m       *durabilitytest.Moment
 	known   campaign.Known
 	mark    int
+	where   string // the situation at the moment
 	at      int
 	changed []int // pieces that are not newest
 	nestIn  int   // so many states from here one is lived on from; below 0 never
@@ -54,10 +57,16 @@ type state struct {
 	torn   int
 }
 
-// moment checks states of one moment.
-func (e *explorer) moment(at int) error {
+// enter makes a moment the current one, without its pieces.
+func (e *explorer) enter(at int) {
 	e.at = at
 	e.known, e.mark = e.r.known(at)
+	e.where = campaign.SituationOf(e.r.subject, e.known)
+}
+
+// moment checks states of one moment.
+func (e *explorer) moment(at int) error {
+	e.enter(at)
 	if err := e.kills(at); err != nil {
 		return err
 	}
@@ -120,15 +129,22 @@ func (e *explorer) renew() {
 
 // check has the chosen state checked.
 func (e *explorer) check(c class) error {
-	return e.take(&state{e: e, class: e.classOf(c), files: nil})
+	return e.take(&state{e: e, class: e.classOf(c, false), files: nil})
 }
 
 // classOf is the class of states of this life: those of later lives have their
 // own.
-func (e *explorer) classOf(c class) class {
+func (e *explorer) classOf(c class, killed bool) class {
+	died := deaths(e.r.path)
 	switch {
 	case e.r.depth == 0:
 		return c
+	case died > 1 && !killed:
+		return deathsPower
+	case died == 1 && !killed && e.at > e.r.recovered():
+		return deathGoneOn
+	case died == 1 && !killed:
+		return deathPower
 	case e.at > e.r.recovered():
 		return goneOn
 	}
@@ -139,7 +155,7 @@ func (e *explorer) classOf(c class) class {
 func (e *explorer) take(s *state) error {
 	key := s.key()
 	fresh, err := e.judge.check(s, key)
-	made := entry{kind: entryKnown, class: s.class}
+	made := entry{kind: entryKnown, class: s.class, where: e.where}
 	if fresh {
 		made.kind, made.n = entryFresh, key[0]
 	}
@@ -157,9 +173,9 @@ func (e *explorer) take(s *state) error {
 func (e *explorer) kills(at int) error {
 	take := func(c class, torn int) error {
 		files := e.r.rec.Killed(e.r.root, at, torn)
-		return e.take(&state{e: e, class: e.classOf(c), files: files, killed: true, torn: torn})
+		return e.take(&state{e: e, class: e.classOf(c, true), files: files, killed: true, torn: torn})
 	}
-	if err := take(prefixes, 1<<30); err != nil {
+	if err := take(prefixes, wholeStore); err != nil {
 		return err
 	}
 	if at == 0 {
@@ -420,7 +436,7 @@ func (e *explorer) choices() [][2]int {
 func (s *state) step() step {
 	e := s.e
 	st := step{
-		Seed: e.r.seed, At: e.at, Shape: shape(e.r.events[:e.at]), Killed: s.killed, Torn: s.torn,
+		Seed: e.r.seed, At: e.at, Shape: shape(e.r.events[:e.at]), Killed: s.killed, Torn: s.torn, Cache: s.killed,
 	}
 	if !e.r.exact {
 		st.Script = e.r.dir.until(e.r.turns(e.at))

@@ -59,6 +59,9 @@ func (s *state) words() string {
 			where = "behind the recovery"
 		}
 		text += fmt.Sprintf(", %s from %d earlier %s", where, e.r.depth, plural(e.r.depth, "crash", "crashes"))
+		if died := deaths(e.r.path); died > 0 && !s.killed {
+			text += fmt.Sprintf(", the last %s, whose unsynced stores were at stake still", plural(died, "a kill", fmt.Sprintf("%d kills", died)))
+		}
 	}
 	if k, ok := e.known.(fmt.Stringer); ok {
 		text += "; " + k.String()

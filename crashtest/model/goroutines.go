@@ -70,16 +70,25 @@ func (d *director) othersWait() bool {
 	return all
 }
 
+// shared are the functions of package durability that lock what all lives of the
+// process share.
+var shared = []string{"durability.identify(", "durability.(*identity).", "durability.(*registry)."}
+
 // foreign reports whether the mutex that the goroutine with this stack waits for
-// may be held by anybody in the process, since it is a package's of the standard
-// library or of golang.org/x: such as that of all mappings, which unix.Munmap
-// holds during the system call.
+// may be held by anybody in the process, since it is one of those that lives share,
+// or is a package's of the standard library or of golang.org/x: such as that of all
+// mappings, which unix.Munmap holds during the system call.
 func foreign(stack string) bool {
 	for line := range strings.Lines(stack) {
 		if strings.HasPrefix(line, "goroutine ") || strings.HasPrefix(line, "\t") ||
 			strings.HasPrefix(line, "sync.(*Mutex)") || strings.HasPrefix(line, "sync.(*RWMutex)") ||
 			strings.HasPrefix(line, "sync.(*Cond)") || strings.HasPrefix(line, "internal/sync.") || strings.HasPrefix(line, "sync.runtime_") {
 			continue
+		}
+		for _, fn := range shared {
+			if strings.Contains(line, fn) {
+				return true
+			}
 		}
 		dir, name := "", line
 		if i := strings.LastIndex(line[:strings.IndexAny(line+"(", "(")], "/"); i >= 0 {

@@ -19,6 +19,7 @@ import (
 type entry struct {
 	kind  entryKind
 	class class
+	where string // the situation of the state
 	depth int
 	n     uint64 // half the key of a new state's content; the events of a life
 	found *found
@@ -61,6 +62,7 @@ type journal struct {
 	life    uint64
 	entries []entry
 	states  int64 // of fresh content
+	row     bool  // processes have died in a row
 	flushed time.Time
 }
 
@@ -102,7 +104,7 @@ type ledger struct {
 }
 
 func newLedger() *ledger {
-	g := &ledger{waiting: map[uint64]*journal{}, met: map[uint64]struct{}{}}
+	g := &ledger{waiting: map[uint64]*journal{}, met: map[uint64]struct{}{}, tally: tally{where: map[string]*campaign.Class{}}}
 	g.moved = sync.NewCond(&g.mu)
 	return g
 }
@@ -207,6 +209,7 @@ func (l *lab) enterOne(e *entry) {
 		t.made[e.class]++
 		t.distinct += more
 		t.by[e.class] += more
+		t.situate(e.where, more)
 		l.run.Add(1, more)
 		g.ended = l.opts.States > 0 && t.distinct >= l.opts.States
 	case entryPure:

@@ -37,6 +37,9 @@ type recording struct {
 	path   []step // how the states came about in which it began
 	first  campaign.Known
 	killed bool // that death was of the process
+
+	base      durabilitytest.Files // what was durable before all events; nil for nothing
+	inherited int                  // how many events are of processes that have died
 }
 
 // mark is what was known from an event, and from a turn, on.
@@ -58,6 +61,10 @@ type step struct {
 	// done; the choices are void.
 	Killed bool `json:"k,omitempty"`
 	Torn   int  `json:"t,omitempty"`
+
+	// Cache says that what the dead process had not synced is not durable for the
+	// life that follows. Tokens made before that was done do not have it.
+	Cache bool `json:"u,omitempty"`
 }
 
 // begin is in what a life begins.
@@ -65,6 +72,7 @@ type begin struct {
 	files  durabilitytest.Files // nil: in an empty directory
 	known  campaign.Known
 	killed bool
+	death  *death // by which the files came about, if they are not durable
 	path   []step
 	exact  bool    // it is lived by order
 	script *script // to follow, where it is not
@@ -95,10 +103,7 @@ func liveHere(s campaign.Subject, seed uint64, scratch string, b begin) (*record
 		first: b.known, killed: b.killed, marks: []mark{{known: b.known}},
 	}
 	if b.files != nil {
-		if err = b.files.WriteTo(root); err == nil {
-			err = d.rec.BaseFiles(root, b.files)
-		}
-		if err != nil {
+		if err = r.prepare(&b); err != nil {
 			return nil, errors.Join(err, r.discard())
 		}
 	}
@@ -121,6 +126,22 @@ func liveHere(s campaign.Subject, seed uint64, scratch string, b begin) (*record
 		return nil, errors.Join(fmt.Errorf("model: a life of %s with seed %d: %w", s.Name(), seed, err), r.discard())
 	}
 	return r, err
+}
+
+// prepare puts the files in place with which the life begins.
+func (r *recording) prepare(b *begin) error {
+	err := b.files.WriteTo(r.root)
+	switch {
+	case err != nil:
+	case b.death == nil:
+		r.base = b.files
+		err = r.rec.BaseFiles(r.root, b.files)
+	default:
+		r.base = b.death.of.base
+		err = b.death.inherit(r.rec, r.root)
+		r.inherited = r.rec.Len()
+	}
+	return err
 }
 
 // discard removes the life's files.
@@ -153,7 +174,7 @@ func (r *recording) known(at int) (campaign.Known, int) {
 // and all notes that count there.
 func (r *recording) turns(at int) int {
 	_, i := r.known(at)
-	return at + i // a turn for each event, and for each mark but the first
+	return at - r.inherited + i // a turn for each event, and for each mark but the first
 }
 
 // recovered returns the position behind which the life went on after its

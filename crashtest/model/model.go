@@ -92,8 +92,9 @@ func Run(ctx context.Context, subjects []campaign.Subject, o Options) (*campaign
 // work lives lives until the campaign is over.
 func (l *lab) work() {
 	for j := l.begin(); j != nil; j = l.begin() {
-		s := l.subjects[int(j.life%uint64(len(l.subjects)))]
-		err := l.life(j, s, lifeSeed(l.opts.Seed, j.life), begin{exact: l.opts.States > 0 || j.life%freeLives != freeLives-1})
+		n := uint64(len(l.subjects))
+		s := l.subjects[int(j.life%n)]
+		err := l.life(j, s, lifeSeed(l.opts.Seed, j.life), begin{exact: l.opts.States > 0 || j.life/n%freeLives != freeLives-1})
 		if err != nil && !errors.Is(err, errOver) {
 			_ = j.add(entry{kind: entryFailed, err: err}) // it is told below
 		}
@@ -167,14 +168,25 @@ func (l *lab) broken(j *journal, f campaign.Finding, err error, write func(to st
 
 // nest lives on from a state.
 func (l *lab) nest(j *journal, s *state, seed uint64) error {
+	st := s.step()
+	return l.life(j, s.e.r.subject, nestedSeed(seed, &st), s.next(&st))
+}
+
+// next returns the beginning of the life that goes on from a state.
+func (s *state) next(st *step) begin {
 	files := durabilitytest.Files{}
 	for name, content := range s.content() {
 		files[name] = append([]byte(nil), content...)
 	}
-	st := s.step()
-	return l.life(j, s.e.r.subject, nestedSeed(seed, &st), begin{
-		exact: s.e.r.exact, files: files, known: campaign.After(s.e.known, s.killed), killed: s.killed, path: append(s.e.r.path[:len(s.e.r.path):len(s.e.r.path)], st),
-	})
+	r := s.e.r
+	b := begin{
+		exact: r.exact, files: files, known: campaign.After(s.e.known, s.killed), killed: s.killed,
+		path: append(r.path[:len(r.path):len(r.path)], *st),
+	}
+	if st.Cache {
+		b.death = &death{of: r, at: s.e.at, torn: s.torn}
+	}
+	return b
 }
 
 // nestedSeed returns the seed of the life that goes on from a crash.
@@ -201,11 +213,20 @@ func (l *lab) result() *campaign.Result {
 	if t.distinct > 0 && 2*t.by[prefixes] > t.distinct {
 		r.Missing = append(r.Missing, "states that are no plain prefixes: fewer than half")
 	}
+	missing := t.situations(r, l.subjects)
 	if l.ledger.plans < enoughPlans {
+		r.Missing = append(r.Missing, missing...)
 		r.NotReached()
+	} else if l.ledger.plans < enoughSituated*len(l.subjects) {
+		r.Unreached = append(r.Unreached, missing...)
+	} else {
+		r.Missing = append(r.Missing, missing...)
 	}
 	return r
 }
+
+// enoughSituated is how many lives of a subject come to all of its situations.
+const enoughSituated = 12
 
 // enoughPlans is in how many lives each class has had its turn when a campaign
 // that has no state of one could not make any.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -66,8 +68,8 @@ func under(t *testing.T, procs, busy int, fn func()) {
 	fn()
 }
 
-// TestExactLives lives lives of the log again and again, two at a time: each is
-// the same to the byte, and to the turn.
+// TestExactLives lives a quiet and a busy life of the log again and again, both at
+// once: each is the same to the byte, and to the turn.
 func TestExactLives(t *testing.T) {
 	const seeds = 1
 	dir := scratch(t)
@@ -79,7 +81,7 @@ func TestExactLives(t *testing.T) {
 			for half := range uint64(2) {
 				lives.Go(func() {
 					for seed := half * seeds; seed < (half+1)*seeds; seed++ {
-						sum, err := model.Lived(&seawall.Log{}, seed, dir)
+						sum, err := model.Lived(&seawall.Log{Busy: half == 1}, seed, dir)
 						mu.Lock()
 						if _, ok := want[seed]; !ok {
 							want[seed] = sum
@@ -99,11 +101,36 @@ func TestExactLives(t *testing.T) {
 // TestExactCampaign runs one campaign on any number of cores, idle and busy ones:
 // it tells the same, but for its speed.
 func TestExactCampaign(t *testing.T) {
+	exactCampaign(t, seawall.Subjects(), 7, 250, 4)
+}
+
+// TestExactDeaths does the same with a campaign of a busy log that is long enough
+// for deaths in a row, and power losses behind them.
+func TestExactDeaths(t *testing.T) {
+	r := exactCampaign(t, seawall.Subjects()[1:], 0, 1500, 2)
+	for _, c := range r.Classes {
+		if strings.Contains(c.Name, "kill") && c.States == 0 {
+			t.Errorf("no state of class %q", c.Name)
+		}
+	}
+	if s := r.Situations; len(s) == 0 || !slices.ContainsFunc(s, func(c campaign.Class) bool { return c.States > 0 }) {
+		t.Errorf("situations: %+v", s)
+	}
+}
+
+// exactCampaign runs a campaign under the last so many conditions, and returns what
+// it did under the last one.
+func exactCampaign(t *testing.T, subjects []campaign.Subject, seed uint64, states int64, last int) (r *campaign.Result) {
+	t.Helper()
 	var want string
 	for i, c := range conditions {
+		if i < len(conditions)-last {
+			continue
+		}
 		under(t, c.procs, c.busy, func() {
-			r, err := model.Run(t.Context(), seawall.Subjects(), model.Options{
-				Limits: campaign.Limits{Seed: 7, States: 250, Cores: []int{1, 2, 2, 4}[i]},
+			var err error
+			r, err = model.Run(t.Context(), subjects, model.Options{
+				Limits: campaign.Limits{Seed: seed, States: states, Cores: []int{1, 2, 2, 4}[i]},
 			})
 			if err != nil {
 				t.Fatalf("%s: %v", c.name, err)
@@ -119,9 +146,10 @@ func TestExactCampaign(t *testing.T) {
 			if diff := cmp.Diff(want, string(text)); diff != "" {
 				t.Errorf("%s:\n%s", c.name, diff)
 			}
-			if r.Distinct != 250 || r.Stopped != "states" {
+			if r.Distinct != states || r.Stopped != "states" {
 				t.Errorf("%s: %d states, %s", c.name, r.Distinct, r.Stopped)
 			}
 		})
 	}
+	return r
 }

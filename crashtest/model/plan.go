@@ -3,9 +3,11 @@
 package model
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 
+	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/durability"
 )
 
@@ -20,6 +22,12 @@ const (
 	nextNested  = 3000 // states from one that is lived on from to the next
 	deepNested  = 20   // the same in a nested life
 	nestedEach  = 10   // moments of a recovery, and as many behind it
+
+	tourDeaths  = 2  // moments behind the tour at which the process dies; as many in situations
+	roundDeaths = 12 // of so many moments of the rounds one is such a moment, too
+	whereDeaths = 4  // the same of moments in a situation of the subject's
+	deathRow    = 3  // of so many lives after a death one ends in another one
+	deathEach   = 20 // moments of a recovery after a death; behind it as ever
 )
 
 // explore checks states of a life. First comes a tour, by which each class of
@@ -36,12 +44,18 @@ func (e *explorer) explore() error {
 		seen[at] = true
 		return e.moment(at)
 	}
-	tour := e.tour()
+	tour, situated := e.tour()
 	for i, at := range tour {
 		if i == len(tour)*3/4 { // what shows without a nested life is told without one
 			e.nestIn = 1 + e.rng.IntN(firstNested)
 		}
 		if err := visit(at); err != nil {
+			return err
+		}
+	}
+	all := upTo(0, len(e.r.events))
+	for _, at := range append(pick(e.rng, all, tourDeaths), pick(e.rng, situated, tourDeaths)...) {
+		if err := errors.Join(visit(at), e.dieAt(at)); err != nil {
 			return err
 		}
 	}
@@ -56,6 +70,11 @@ func (e *explorer) explore() error {
 			if err := visit(at); err != nil {
 				return err
 			}
+			if e.rng.IntN(roundDeaths) == 0 || e.where != "" && e.rng.IntN(whereDeaths) == 0 {
+				if err := e.dieAt(at); err != nil {
+					return err
+				}
+			}
 			if e.journal.states >= lifeStates {
 				return nil
 			}
@@ -65,27 +84,71 @@ func (e *explorer) explore() error {
 }
 
 // nested checks states of a life that began with a crash: some of its recovery, of
-// which one is lived on from, and some behind it.
+// which one is lived on from, and some behind it. Where that was the death of a
+// process, there are more of them, and now and then the next one dies, too.
 func (e *explorer) nested() error {
 	e.nestIn = 1 + e.rng.IntN(deepNested)
+	died, each, diesAt := deaths(e.r.path), nestedEach, -1
+	if died > 0 {
+		each = deathEach
+	}
+	if died > 0 && e.nest != nil {
+		if e.rng.IntN(deathRow) == 0 || died > 1 || !e.journal.row {
+			diesAt = e.rng.IntN(each)
+		}
+	}
 	n, recovered := len(e.r.events), e.r.recovered()
-	for _, part := range [][]int{upTo(0, recovered), upTo(recovered+1, n)} {
-		for _, at := range pick(e.rng, part, nestedEach) {
-			if err := e.moment(at); err != nil {
+	moments := pick(e.rng, upTo(e.r.inherited, recovered), each)
+	if died > 0 {
+		moments = e.withNames(moments, recovered, each)
+	}
+	for i, at := range moments {
+		if err := e.moment(at); err != nil {
+			return err
+		}
+		if i == min(diesAt, len(moments)-1) && diesAt >= 0 {
+			e.journal.row = true
+			if err := e.dieAt(at); err != nil {
 				return err
 			}
+		}
+	}
+	for _, at := range pick(e.rng, upTo(recovered+1, n), nestedEach) {
+		if err := e.moment(at); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// withNames puts moments of a recovery, up to so many, in the place of the first ones
+// of a list: those beside operations on names, which are few, and cannot be taken
+// back once a later one is durable.
+func (e *explorer) withNames(list []int, recovered, n int) []int {
+	var names []int
+	for at := e.r.inherited + 1; at <= recovered; at++ {
+		switch e.r.events[at-1].Op {
+		case durability.OpRename, durability.OpRemove, durability.OpSyncDir:
+			names = append(names, at)
+		}
+	}
+	names = pick(e.rng, names, n/2)
+	list = append(names, list[min(len(list), len(names)):]...)
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
 // tour returns moments of which states of every class can be made, where the life
 // has any: in large stores, behind many stores that no sync has covered, and with
-// changes of names and sizes that are not durable.
-func (e *explorer) tour() []int {
+// changes of names and sizes that are not durable. It returns those in situations of
+// the subject's, too, all of them.
+func (e *explorer) tour() (tour, situated []int) {
 	var stores, syncs, names, sizes []int
 	for i := range e.r.events {
 		ev, at := &e.r.events[i], i+1
+		if k, _ := e.r.known(at); campaign.SituationOf(e.r.subject, k) != "" {
+			situated = append(situated, at)
+		}
 		switch ev.Op {
 		case durability.OpStore:
 			if len(ev.Data)+len(ev.Data2) >= 1024 {
@@ -102,12 +165,11 @@ func (e *explorer) tour() []int {
 		}
 	}
 	all := upTo(0, len(e.r.events))
-	var tour []int
-	for _, list := range [][]int{stores, syncs, names, sizes, all} {
+	for _, list := range [][]int{stores, syncs, names, sizes, situated, all} {
 		tour = append(tour, pick(e.rng, list, 4)...)
 	}
 	slices.Sort(tour)
-	return tour
+	return tour, situated
 }
 
 // upTo returns the numbers from first to last.

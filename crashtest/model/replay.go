@@ -103,11 +103,7 @@ func (p *player) play() (*campaign.Finding, error) {
 		if err != nil || broken != nil {
 			return broken, err
 		}
-		files := durabilitytest.Files{}
-		for name, content := range s.content() {
-			files[name] = append([]byte(nil), content...)
-		}
-		b = begin{exact: p.d.Exact, files: files, known: campaign.After(s.e.known, s.killed), killed: s.killed, path: p.d.Steps[:i+1]}
+		b = s.next(st)
 	}
 	if !p.d.Broken {
 		return nil, ErrNotFound

@@ -15,26 +15,28 @@ import (
 type Lived struct {
 	Options             wal.Options
 	Calm                bool
-	Did                 map[string]int
+	Did, Situated       map[string]int
 	Rotations, Recycled uint64
 }
 
 // Live lives a life that begins in an empty directory, as the model does.
-func Live(dir string, seed uint64, tracer durability.Tracer) (*Lived, error) {
+func Live(dir string, seed uint64, busy bool, tracer durability.Tracer) (*Lived, error) {
 	var logs []*wal.Log
-	s := &Log{OpenLog: func(dir string, o wal.Options) (*wal.Log, error) {
+	s := &Log{Busy: busy, OpenLog: func(dir string, o wal.Options) (*wal.Log, error) {
 		l, err := wal.Open(dir, o)
 		logs = append(logs, l)
 		return l, err
 	}}
 	var mu sync.Mutex // the log's goroutines acknowledge, too
 	var known campaign.Known
+	situated := map[string]int{}
 	w := s.work(&campaign.Life{
 		Dir: dir, Seed: seed, Rand: rand.New(rand.NewPCG(seed, 0x11fe)), Tracer: tracer,
 		Note: func(k campaign.Known) {
 			mu.Lock()
 			defer mu.Unlock()
 			known = k
+			situated[campaign.SituationOf(s, k)]++
 		},
 		Now: func() campaign.Known {
 			mu.Lock()
@@ -43,7 +45,7 @@ func Live(dir string, seed uint64, tracer durability.Tracer) (*Lived, error) {
 		},
 	})
 	err := w.live()
-	lived := &Lived{Options: w.opts, Calm: w.calm, Did: w.did}
+	lived := &Lived{Options: w.opts, Calm: w.calm, Did: w.did, Situated: situated}
 	for _, l := range logs {
 		if l != nil {
 			st := l.Stats()
@@ -57,6 +59,14 @@ func Live(dir string, seed uint64, tracer durability.Tracer) (*Lived, error) {
 // Steps returns the names of all that lives do.
 func Steps() (names []string) {
 	for _, s := range steps {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// BusySteps returns the names of what busy lives do beside that.
+func BusySteps() (names []string) {
+	for _, s := range busySteps {
 		names = append(names, s.name)
 	}
 	return names

@@ -36,8 +36,12 @@ type Mark struct {
 	// Appended is up to where Append had returned: what a kill must leave.
 	durable, appended wal.LSN
 
-	// or is what the log may be instead, while a cut is under way.
-	or *Mark
+	// or is what the log may be instead, while a cut is under way. It has beside set
+	// where what is appended meanwhile follows that, too.
+	or     *Mark
+	beside bool
+
+	situation int // that a campaign counts; 0 is none
 }
 
 // record is one that was handed to Append.
@@ -100,7 +104,23 @@ func (m *Mark) begin(ps [][]byte, batch int64) *Mark {
 		sum += recordSum(n.begun()+1, p)
 		n.records = append(n.records, record{sum: sum, batch: batch})
 	}
+	if n.or != nil && n.or.beside {
+		n.or = n.or.begin(ps, batch)
+	}
 	return &n
+}
+
+// Situation implements campaign.Situated.
+func (m *Mark) Situation() int { return m.situation - 1 }
+
+// returned notes in a copy that an append returned.
+func (m *Mark) returned(last wal.LSN) {
+	m.appended = last
+	if m.or != nil && m.or.beside {
+		or := *m.or
+		or.returned(last)
+		m.or = &or
+	}
 }
 
 // until returns the records up to the LSN.

@@ -20,22 +20,30 @@ type counting struct{ n atomic.Int64 }
 // Trace implements durability.Tracer.
 func (c *counting) Trace(durability.Event) { c.n.Add(1) }
 
+// fastDir returns a directory in memory, where there is one.
+func fastDir(t *testing.T) string {
+	t.Helper()
+	if st, err := os.Stat("/dev/shm"); err != nil || !st.IsDir() {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "seawall-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // TestLives: each life is long enough and rotates, and a few of them have every
 // set of options and do all that there is to do.
 func TestLives(t *testing.T) {
 	t.Parallel()
-	base := t.TempDir()
-	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
-		if base, err = os.MkdirTemp("/dev/shm", "seawall-test-"); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(base) })
-	}
+	base := fastDir(t)
 	seen := map[string]int{}
 	for seed := range uint64(50) {
 		events := &counting{}
 		dir := fmt.Sprintf("%s/%d", base, seed)
-		l, err := seawall.Live(dir, seed, events)
+		l, err := seawall.Live(dir, seed, false, events)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -67,6 +75,34 @@ func TestLives(t *testing.T) {
 		}
 	}
 	for _, name := range want {
+		if seen[name] == 0 {
+			t.Errorf("no life has: %s", name)
+		}
+		t.Logf("%6d %s", seen[name], name)
+	}
+}
+
+// TestBusyLives: a few busy lives do all that there is to do in them, and come to
+// every situation.
+func TestBusyLives(t *testing.T) {
+	t.Parallel()
+	base, seen := fastDir(t), map[string]int{}
+	for seed := range uint64(10) {
+		events := &counting{}
+		l, err := seawall.Live(fmt.Sprintf("%s/%d", base, seed), seed, true, events)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if n := events.n.Load(); n < model.MinOperations || l.Rotations == 0 {
+			t.Errorf("seed %d: %d events, %d rotations", seed, n, l.Rotations)
+		}
+		for _, did := range []map[string]int{l.Did, l.Situated} {
+			for name, n := range did {
+				seen[name] += n
+			}
+		}
+	}
+	for _, name := range append(seawall.BusySteps(), (&seawall.Log{Busy: true}).Situations()...) {
 		if seen[name] == 0 {
 			t.Errorf("no life has: %s", name)
 		}

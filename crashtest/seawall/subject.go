@@ -19,8 +19,12 @@ import (
 
 // Log is the log as a campaign.Subject.
 type Log struct {
-	// Label is its name; empty is "log".
+	// Label is its name; empty is "log", or "busy-log".
 	Label string
+
+	// Busy has appends come between the syncs of other calls, and run ahead of the
+	// names that segments get.
+	Busy bool
 
 	// OpenLog opens it; nil is wal.Open. A log that is wrong in a known way comes
 	// in here.
@@ -29,10 +33,21 @@ type Log struct {
 
 // Name implements campaign.Subject.
 func (s *Log) Name() string {
-	if s.Label == "" {
-		return "log"
+	switch {
+	case s.Label != "":
+		return s.Label
+	case s.Busy:
+		return "busy-log"
 	}
-	return s.Label
+	return "log"
+}
+
+// Situations implements campaign.Situations.
+func (s *Log) Situations() []string {
+	if s.Busy {
+		return situations
+	}
+	return nil
 }
 
 // open opens a log.
@@ -50,7 +65,7 @@ func (s *Log) Workload(l *campaign.Life) error {
 
 // work returns a life at its beginning.
 func (s *Log) work(l *campaign.Life) *work {
-	return &work{life: l, rng: l.Rand, open: s.open, tag: l.Seed, did: map[string]int{}}
+	return &work{life: l, rng: l.Rand, open: s.open, busy: s.Busy, tag: l.Seed, did: map[string]int{}}
 }
 
 // misjudged tells of a log that is refused, or judged damaged.
@@ -171,7 +186,7 @@ func readOpen(l *wal.Log) (*Held, error) {
 }
 
 // Subjects returns the subjects that are built in.
-func Subjects() []campaign.Subject { return []campaign.Subject{&Log{}} }
+func Subjects() []campaign.Subject { return []campaign.Subject{&Log{}, &Log{Busy: true}} }
 
 // Find returns the built-in subject of a name, or nil.
 func Find(name string) campaign.Subject {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -116,6 +117,39 @@ func (s *deep) Workload(l *campaign.Life) error {
 		return s.Log.Workload(l)
 	}
 	return s.liar.Workload(l)
+}
+
+// widow lies in lives that go on from the death of a process, whatever came before.
+type widow struct{ liar }
+
+// Workload implements campaign.Subject.
+func (s *widow) Workload(l *campaign.Life) error {
+	if !l.Killed {
+		return s.Log.Workload(l)
+	}
+	return s.liar.Workload(l)
+}
+
+// TestPlantedDeath plants a fault that shows only when the power fails after the
+// death of a process. The finding says so, and its token leads to it again.
+func TestPlantedDeath(t *testing.T) {
+	t.Parallel()
+	s := &widow{liar{seawall.Log{Label: "widow", Busy: true}}}
+	r, err := model.Run(t.Context(), []campaign.Subject{s}, model.Options{Limits: campaign.Limits{Seed: 2, States: 5000, All: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(r.Findings, func(f campaign.Finding) bool {
+		return strings.Contains(f.Summary, "whose unsynced stores were at stake still")
+	})
+	if i < 0 {
+		t.Fatalf("of %d findings in %d states none is of a power loss after a death", len(r.Findings), r.Distinct)
+	}
+	f := r.Findings[i]
+	again, err := model.Replay(t.Context(), f.Token, "", func(string) campaign.Subject { return s })
+	if err != nil || again.Summary != f.Summary || again.Token != f.Token {
+		t.Errorf("%v: %+v\nwas: %s", err, again, f.Summary)
+	}
 }
 
 // TestMended replays a token with a subject in which the fault is mended.

@@ -37,9 +37,20 @@ func (s *picky) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 // TestTokens replays findings of all kinds of lives: each shows the same, at once.
 func TestTokens(t *testing.T) {
 	t.Parallel()
-	s := &picky{odds: 60}
+	replayAll(t, &picky{odds: 60}, 3)
+}
+
+// TestBusyTokens does the same with those of busy lives.
+func TestBusyTokens(t *testing.T) {
+	t.Parallel()
+	replayAll(t, &picky{Log: seawall.Log{Busy: true}, odds: 60}, 4)
+}
+
+// replayAll replays the first findings of a campaign.
+func replayAll(t *testing.T, s *picky, seed uint64) {
+	t.Helper()
 	r, err := model.Run(t.Context(), []campaign.Subject{s}, model.Options{
-		Limits: campaign.Limits{Seed: 3, States: int64(times(1500, 20_000)), All: true},
+		Limits: campaign.Limits{Seed: seed, States: int64(times(1500, 20_000)), All: true},
 	})
 	if err != nil || len(r.Findings) == 0 {
 		t.Fatalf("%d findings, %v", len(r.Findings), err)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,7 @@ func options(rng *rand.Rand) wal.Options {
 const (
 	longLife  = 260
 	shortLife = 14
+	busier    = 4 // so many times fewer are as much work in a busy life
 )
 
 // work is a life at work.
@@ -51,11 +53,13 @@ type work struct {
 	rng  *rand.Rand
 	open func(string, wal.Options) (*wal.Log, error)
 	opts wal.Options
+	busy bool // other calls come between the syncs of one
 	calm bool // lets what goes on in the background finish before it cuts or closes
 	log  *wal.Log
 	tag  uint64 // makes this life's payloads different from those of others
 	mu   sync.Mutex
 
+	watch    *watch         // of a busy life
 	appended int64          // bytes in this life
 	did      map[string]int // how often, by step
 	rotated  bool
@@ -96,12 +100,20 @@ func (w *work) live() error {
 		w.opts.FillBytes = []int{4 << 10, 16 << 10, 64 << 10}[w.rng.IntN(3)]
 	}
 	w.opts.Tracer = w.life.Tracer
+	if w.busy {
+		busyOptions(&w.opts, w.rng.IntN(4))
+		w.watch = &watch{to: w.life.Tracer}
+		w.opts.Tracer = w.watch
+	}
 	w.opts.OnDurable = func(lsn wal.LSN) {
 		w.set(func(m *Mark) { m.durable = max(m.durable, lsn) })
 	}
 	n := longLife
 	if w.life.Known != nil {
 		n = shortLife
+	}
+	if w.busy {
+		n /= busier
 	}
 	if err := w.reopen(); err != nil {
 		return err
@@ -156,17 +168,21 @@ var steps = []step{
 
 // step does one thing at random.
 func (w *work) step() error {
+	all := steps
+	if w.busy {
+		all = slices.Concat(steps, busySteps)
+	}
 	total := 0
-	for i := range steps {
-		total += steps[i].weight
+	for i := range all {
+		total += all[i].weight
 	}
 	n := w.rng.IntN(total)
 	i := 0
-	for n >= steps[i].weight {
-		n -= steps[i].weight
+	for n >= all[i].weight {
+		n -= all[i].weight
 		i++
 	}
-	s := &steps[i]
+	s := &all[i]
 	if s.wild && w.calm {
 		s = &steps[0]
 	}
@@ -294,7 +310,7 @@ func (w *work) reopen() error {
 		} else if m.or != nil && held.present(m, w.life.Killed) != nil {
 			*m = *m.or
 		}
-		m.or = nil
+		m.or, m.beside, m.situation = nil, false, 0
 		m.records = m.until(l.LastLSN())
 		m.durable, m.appended = l.LastLSN(), l.LastLSN()
 	})
@@ -327,7 +343,7 @@ func (w *work) append(sizes ...int) error {
 		return broken(fmt.Sprintf("append of record %d", first), err)
 	}
 	w.set(func(m *Mark) {
-		m.appended = last
+		m.returned(last)
 		if w.opts.Sync == wal.SyncEach {
 			m.durable = max(m.durable, last)
 		}
@@ -355,7 +371,10 @@ func (w *work) cut(what string, do func() error, becomes func(*Mark)) error {
 	if err := do(); err != nil {
 		return broken(what, err)
 	}
-	w.set(func(m *Mark) { *m = *m.or })
+	w.set(func(m *Mark) {
+		*m = *m.or
+		m.beside = false
+	})
 	return nil
 }
 

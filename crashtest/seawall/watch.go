@@ -1,0 +1,163 @@
+//go:build linux
+
+package seawall
+
+import (
+	"bytes"
+	"path"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// watch is the tracer of a busy life. It has appends come between the syncs of one
+// of the log's calls, and names come late.
+type watch struct {
+	to durability.Tracer
+
+	mu      sync.Mutex
+	caller  string // the goroutine whose syncs are counted; empty for none
+	left    int    // of their beginnings and ends, until the appends
+	appends func() // called by caller, which holds no lock that an append needs
+
+	late    durability.Op // no segment on its way comes further than before this
+	gate    chan struct{} // is closed when it may; nil where there is none
+	unnamed int           // segments that have a temporary name
+	named   func()        // called when there is none any more; nil for nobody
+
+	tail string // the segment that was last stored into, without its ending
+	end  int64  // of that store
+}
+
+// Trace implements durability.Tracer. What it calls comes behind the event.
+func (t *watch) Trace(e durability.Event) {
+	t.to.Trace(e)
+	t.mu.Lock()
+	call, gate := t.see(&e)
+	t.mu.Unlock()
+	if call != nil {
+		call()
+	}
+	if gate != nil {
+		<-gate
+	}
+}
+
+// see returns what is to be done about an event, and what to wait for. The caller
+// holds mu.
+func (t *watch) see(e *durability.Event) (call func(), gate chan struct{}) {
+	switch e.Op {
+	case durability.OpStore:
+		if e.Offset >= frame.DataOffset {
+			t.tail, t.end = ordinal(e.Name), e.Offset+max(e.Length, int64(len(e.Data)+len(e.Data2)))
+		}
+		return nil, nil
+	case durability.OpCreate, durability.OpRename, durability.OpRemove:
+		if e.Phase == durability.After && e.Err == nil && t.count(e) {
+			call = t.named
+		}
+	case durability.OpMsync, durability.OpSync, durability.OpSyncDir:
+		if t.caller != "" && t.caller == goroutine() {
+			if t.left--; t.left == 0 {
+				call = t.appends
+			}
+		}
+	}
+	if e.Op == t.late && e.Phase == durability.Before && temporary(e.Name) && !temporary(e.NewName) {
+		gate = t.gate
+	}
+	return call, gate
+}
+
+// count counts temporary names, and reports whether the last one is gone by that.
+func (t *watch) count(e *durability.Event) bool {
+	before := t.unnamed
+	if temporary(e.Name) {
+		if e.Op == durability.OpCreate {
+			t.unnamed++
+		} else {
+			t.unnamed = max(0, t.unnamed-1) // an earlier process may have begun it
+		}
+	}
+	if temporary(e.NewName) {
+		t.unnamed++
+	}
+	return before > 0 && t.unnamed == 0
+}
+
+// LabRandom hands on what the tracer of a life does for the log.
+func (t *watch) LabRandom(b []byte) bool {
+	r, ok := t.to.(interface{ LabRandom(b []byte) bool })
+	return ok && r.LabRandom(b)
+}
+
+// arm has the calling goroutine call appends at the nth beginning or end of a sync
+// from now on.
+func (t *watch) arm(nth int, appends func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.caller, t.left, t.appends = goroutine(), nth, appends
+}
+
+// disarm ends what arm began.
+func (t *watch) disarm() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.caller, t.appends = "", nil
+}
+
+// shut lets no segment on its way come further than before that operation, and
+// returns what ends that.
+func (t *watch) shut(before durability.Op) (open func()) {
+	gate := make(chan struct{})
+	t.mu.Lock()
+	t.late, t.gate = before, gate
+	t.mu.Unlock()
+	return sync.OnceFunc(func() {
+		t.mu.Lock()
+		t.late, t.gate = 0, nil
+		t.mu.Unlock()
+		close(gate)
+	})
+}
+
+// onNamed has fn called as soon as no segment has a temporary name; at once, where
+// none has. A nil fn ends that.
+func (t *watch) onNamed(fn func()) {
+	t.mu.Lock()
+	t.named = fn
+	none := t.unnamed == 0
+	t.mu.Unlock()
+	if none && fn != nil {
+		fn()
+	}
+}
+
+// room returns how many bytes at least there are behind the log's end in its newest
+// segment.
+func (t *watch) room(segmentBytes int64) int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.tail == "" {
+		return 0
+	}
+	return segmentBytes - t.end
+}
+
+// temporary reports whether a segment has that name on its way.
+func temporary(name string) bool { return strings.HasSuffix(name, ".tmp") }
+
+// ordinal returns a segment's name without its ending.
+func ordinal(name string) string { return strings.TrimSuffix(name, path.Ext(name)) }
+
+// goroutine returns the number of the calling goroutine. Only the text of its
+// stack tells it.
+func goroutine() string {
+	var buf [64]byte
+	line := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
+	number, _, _ := bytes.Cut(line, []byte(" "))
+	return string(number)
+}
