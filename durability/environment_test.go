@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -104,6 +105,45 @@ func TestFilesystem(t *testing.T) {
 	must(t, err)
 	if fsys.Name != "0x9fa0" || fsys.Magic != unix.PROC_SUPER_MAGIC || fsys.Why == "" {
 		t.Errorf("/proc is %+v, want an unknown kind by its number", fsys)
+	}
+}
+
+// TestOverlay asks what syncs come to on overlays: what they come to on the upper
+// layer, and nothing where they are mounted volatile.
+func TestOverlay(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	memory := mountTmpfs(t, 1<<20)
+	plain, err := openDir(t, root, nil).Filesystem()
+	must(t, err)
+	for _, c := range []struct {
+		name, upper, options string
+		durable              bool
+		says                 string
+	}{
+		{"plain", root, "", plain.Durable, "its upper layer is on " + plain.Name},
+		{"a comma, and a space", root, "", plain.Durable, "its upper layer is on " + plain.Name},
+		{"memory", memory, "", false, "its upper layer is on tmpfs: it lives in memory"},
+		{"volatile", root, ",volatile", false, "volatile"},
+	} {
+		dirs := make(map[string]string)
+		for _, kind := range []string{"lower", "upper", "work", "merged"} {
+			at := root
+			if kind == "upper" || kind == "work" {
+				at = c.upper
+			}
+			dirs[kind] = filepath.Join(at, c.name+"."+kind)
+			must(t, os.Mkdir(dirs[kind], 0o755))
+			dirs[kind+"dir"] = strings.ReplaceAll(dirs[kind], ",", "\\,")
+		}
+		options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s%s", dirs["lowerdir"], dirs["upperdir"], dirs["workdir"], c.options)
+		must(t, unix.Mount("overlay", dirs["merged"], "overlay", 0, options))
+		t.Cleanup(func() { must(t, unix.Unmount(dirs["merged"], 0)) })
+		fsys, err := openDir(t, dirs["merged"], nil).Filesystem()
+		must(t, err)
+		if fsys.Name != "overlay" || fsys.Durable != c.durable || !strings.Contains(fsys.Why, c.says) {
+			t.Errorf("%s: %+v, want durable %v, %q", c.name, fsys, c.durable, c.says)
+		}
 	}
 }
 

@@ -15,7 +15,9 @@ type Filesystem struct {
 	// Durable says whether a sync that succeeds can be relied on to survive a
 	// power loss, as far as the kind of filesystem tells. It is false where
 	// there is no device (tmpfs), and where another machine or program decides
-	// what a sync means (nfs, fuse). Why says the reason in words.
+	// what a sync means (nfs, fuse). For an overlay it is what its upper layer lies
+	// on that counts, as far as that can be seen, and whether it is mounted
+	// volatile. Why says the reason in words.
 	Durable bool
 	Why     string
 }
@@ -46,7 +48,7 @@ var filesystems = map[int64]Filesystem{
 	unix.XFS_SUPER_MAGIC:       {Name: "xfs", Durable: true},
 	unix.BTRFS_SUPER_MAGIC:     {Name: "btrfs", Durable: true},
 	unix.F2FS_SUPER_MAGIC:      {Name: "f2fs", Durable: true},
-	unix.OVERLAYFS_SUPER_MAGIC: {Name: "overlay", Durable: true, Why: "unless it is mounted with the option volatile"},
+	unix.OVERLAYFS_SUPER_MAGIC: {Name: "overlay", Durable: true},
 	unix.MSDOS_SUPER_MAGIC:     {Name: "vfat", Durable: true},
 	magicBcache:                {Name: "bcachefs", Durable: true},
 	magicExFAT:                 {Name: "exfat", Durable: true},
@@ -85,11 +87,22 @@ func (h *handle) filesystem(path string) (Filesystem, error) {
 		return Filesystem{}, pathError("statfs", path, err)
 	}
 	// f_type is a signed or an unsigned word, by machine; magic numbers have 32 bits.
-	magic := int64(uint32(st.Type))
+	fsys := filesystemOf(int64(uint32(st.Type)))
+	if fsys.Magic == unix.OVERLAYFS_SUPER_MAGIC {
+		err = h.with(func(fd int) error {
+			fsys.lookThrough(fd)
+			return nil
+		})
+	}
+	return fsys, err
+}
+
+// filesystemOf returns what is known of a kind of filesystem.
+func filesystemOf(magic int64) Filesystem {
 	fsys, ok := filesystems[magic]
 	if !ok {
 		fsys = Filesystem{Name: fmt.Sprintf("0x%x", magic), Durable: true, Why: "it is not a kind that is known here"}
 	}
 	fsys.Magic = magic
-	return fsys, nil
+	return fsys
 }
