@@ -28,8 +28,8 @@ func crashModelCommand(p *process) *cli.Command {
 			"were not synced are missing, one by one and in subsets. Each is recovered\n" +
 			"and judged; some are lived on from, and crash again during recovery.\n\n" +
 			"At moments anywhere in a life the process dies and another one goes on,\n" +
-			"before the power fails during its recovery or later: what the dead one had\n" +
-			"not synced is lost then, or not. Up to three die in a row.\n\n" +
+			"before the power fails during its recovery or later: what the dead one\n" +
+			"had not synced is lost then, or not. Up to three die in a row.\n\n" +
 			"Every other life is a busy one: appends, which go on in the next segments,\n" +
 			"come between the syncs of cuts, checkpoints and Close, and run ahead of\n" +
 			"the names that segments get. The report counts the states of each of\n" +

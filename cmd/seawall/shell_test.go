@@ -37,7 +37,8 @@ func startShell(t *testing.T, dir string, args ...string) *shell {
 	screen, terminal := openTerminal(t)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Dir = terminal, terminal, terminal, dir
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "TERM=xterm", "HISTFILE=")
+	home := t.TempDir()
+	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home, "XDG_RUNTIME_DIR="+home, "TERM=xterm", "HISTFILE=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
