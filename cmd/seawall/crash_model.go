@@ -30,10 +30,10 @@ func crashModelCommand(p *process) *cli.Command {
 			"At moments anywhere in a life the process dies and another one goes on,\n" +
 			"before the power fails during its recovery or later: what the dead one\n" +
 			"had not synced is lost then, or not. Up to three die in a row.\n\n" +
-			"Every other life is a busy one: appends, which go on in the next segments,\n" +
-			"come between the syncs of cuts, checkpoints and Close, and run ahead of\n" +
-			"the names that segments get. The report counts the states of each of\n" +
-			"these situations, too.\n\n" +
+			"Every other life is a busy one: appends, which go on in the next\n" +
+			"segments, come between the syncs of cuts, checkpoints and Close, and\n" +
+			"run ahead of the names that segments get. The report counts the states\n" +
+			"of each of these situations, too.\n\n" +
 			"A state counts as distinct by the content of its files. All are recovered\n" +
 			"by the function of bytes that the log's Open asks, and one in 500 by Open\n" +
 			"on real files too, which then has to append, sync and close.\n\n" +
