@@ -40,8 +40,9 @@ func crashModelCommand(p *process) *cli.Command {
 			"Where TMPDIR is not set, it works in memory.\n\n" +
 			"With --seed and --states it does the same each time, on any number of\n" +
 			"cores. With a time alone, some lives are left to the clock and to chance.\n\n" +
-			"A class of states or a situation that had its turn, and of which none could be made,\n" +
-			"makes it exit with 3. A campaign that was too short for some says so.",
+			"A class of states, or a situation, that had its turn and of which none\n" +
+			"could be made, makes it exit with 3. A campaign that was too short for\n" +
+			"some says so.",
 		Action: p.reporting(p.crashModel),
 	}
 }
