@@ -77,7 +77,7 @@ func overlayOptions(fd int) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20) // an overlay has a path for each of its layers
 	for lines.Scan() {

@@ -263,7 +263,7 @@ func (l *Log) baseIndex(v view, epoch uint64) (*index, error) {
 	}
 	base = merged(maxIndexMarks, base)
 	t.mu.Lock()
-	if uint64(t.epoch.Load()) == epoch {
+	if uint64(t.epoch.Load()) == epoch && st.base.Load() == nil { // settleIndex may have been faster
 		st.base.Store(base)
 		t.boundIndexes()
 	}

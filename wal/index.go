@@ -101,8 +101,12 @@ func merged(most int, parts ...*index) *index {
 // caller holds mu for writing.
 func (st *stored) settleIndex() {
 	if st.live != nil {
+		// Of what was cut back into nothing is known before the cut: then baseIndex
+		// makes the whole when it is needed.
 		base := st.base.Load()
-		st.base.Store(merged(maxIndexMarks, base, st.live))
+		if base != nil || st.live.n.Load() > 0 && int64(st.live.marks[0].off) == frame.DataOffset {
+			st.base.Store(merged(maxIndexMarks, base, st.live))
+		}
 		st.live = nil
 	}
 }

@@ -52,3 +52,30 @@ func wantBounded(t *testing.T, l *wal.Log, rng *rand.Rand, first, last wal.LSN, 
 		}
 	}
 }
+
+// TestIndexOfASegmentThatWasCutInto cuts a log back into a segment that was full when
+// it was opened, and appends until that is full again: places before the cut are
+// known, or found when they are needed, and kept.
+func TestIndexOfASegmentThatWasCutInto(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(fastDir(t), logName)
+	l := openLog(t, dir, small())
+	appendRecords(t, l, 200, 1000)
+	must(t, l.Close())
+	l = openLog(t, dir, small())
+	must(t, l.TruncateBack(60))
+	appendRecords(t, l, 100, 1000)
+	must(t, l.Sync())
+	appendRecords(t, l, 1, 1000)
+	must(t, l.Sync())
+	for lsn := wal.LSN(161); lsn > 0; lsn-- {
+		p, err := l.Get(lsn)
+		must(t, err)
+		wantRecord(t, lsn, 1000, p)
+	}
+	for i, n := range wal.IndexMarks(l) {
+		if n < 3 { // 16 KiB apart, in 44 KiB
+			t.Errorf("%d places are known of segment %d", n, i)
+		}
+	}
+}

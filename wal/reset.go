@@ -107,7 +107,6 @@ func (l *Log) reset(next LSN) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, old.close()) }()
 	l.store.pins.assertUnheld(0)
 	l.mu.Lock()
 	l.ready = l.ready[1:]
@@ -124,8 +123,9 @@ func (l *Log) reset(next LSN) (err error) {
 	}
 	l.mu.Unlock()
 	if err != nil {
-		return err
+		return errors.Join(err, s.close())
 	}
+	defer func() { err = errors.Join(err, old.close()) }()
 	if err = s.mem.Sync(frame.StampOffset, frame.StampBytes); err != nil {
 		return err
 	}
@@ -142,7 +142,15 @@ func (l *Log) reset(next LSN) (err error) {
 	l.dirty[0].from = frame.DataOffset
 	l.mu.Unlock()
 	l.dispose(gone)
-	return nil
+	if len(gone) == 1 { // what is kept to be used again lies right before the segment
+		if err = l.dropSpare(); err != nil {
+			l.opts.Logger.Warn("cannot remove a truncated segment", "dir", l.dirPath, "err", err)
+		}
+	}
+	// What is gone has LSNs that come again. Only this cut, and the segment's stamp,
+	// tell it from the log: behind the next cut, and where a crash had brought it back,
+	// the loss of the stamp would make it the log's.
+	return l.dir.Sync()
 }
 
 // tellReset takes all records from readers. It returns the segments that held

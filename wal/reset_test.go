@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -140,6 +141,42 @@ func TestCommitBesideAResetThatIsNotDurable(t *testing.T) {
 		or := newOracle(t, f.opts)
 		for i := range 2 {
 			f.crashes(at+i, 4, func(c crash) { or.check(c) })
+		}
+	}
+}
+
+// TestResetLeavesNothingBefore loses power right behind a reset: none of the segments
+// that it removed comes back right before the log's, where the loss of one stamp
+// would make their records, with LSNs that were given again, the log's own.
+func TestResetLeavesNothingBefore(t *testing.T) {
+	t.Parallel()
+	for _, records := range []wal.LSN{3, 14} {
+		f := newLife(t, withMin(wal.Options{SegmentsAhead: 1}), newRand(newSeed(t)))
+		f.open()
+		f.fill(records, 9000)
+		f.sync()
+		f.ready()
+		f.reset(3)
+		at := f.rec.Len()
+		first := f.log.Segments()[0].Name
+		f.stop()
+		for choice := range 20 {
+			mode := durabilitytest.Mix
+			if choice == 0 {
+				mode = durabilitytest.Drop
+			}
+			state := f.rec.CrashAs(mode, f.root, at, f.rng)
+			if state[logName+"/"+first] == nil {
+				t.Fatalf("%s is not there", first)
+			}
+			for name := range state {
+				var before, of uint64
+				_, berr := fmt.Sscanf(name, logName+"/%016x.wal", &before)
+				_, oerr := fmt.Sscanf(first, "%016x.wal", &of)
+				if berr == nil && oerr == nil && before+1 == of {
+					t.Fatalf("of %d records: %s came back before %s", records, name, first)
+				}
+			}
 		}
 	}
 }
