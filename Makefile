@@ -102,7 +102,10 @@ RACE_SKIP ?= TestScripts TestReadmeCommands TestFewDescriptors TestPermissionsMi
     TestCopiesOfManyMoments TestOpenBelievesTheDevice TestTruncationCampaign TestCrashRandom \
     TestNoNameBehindOneThatIsNotDurable TestAppendReopenRead TestCrash.*AtEveryEvent.* \
     TestCrashHoldsBackOne TestForce TestChangesDuringLooks TestLooksDuringChanges \
-    TestDeathThenPowerLoss TestOlderSegmentTorn TestHeads TestEveryBitFlipped FuzzRecover TestDirectory TestFrameDamage
+    TestDeathThenPowerLoss TestOlderSegmentTorn TestHeads TestEveryBitFlipped FuzzRecover TestDirectory TestFrameDamage \
+    TestExactDeaths TestBusyTokens TestPlantedDeath TestCompletionInShells TestNamesThatComeLate \
+    TestCrashWhileASegmentIsUsedAgain TestReopenedLogKeepsLittle TestManySegmentsOpen \
+    TestAppendedSegmentsKeepLittle TestInspectExtendedFile
 empty :=
 RACE_SKIP_RE = $(subst $(empty) $(empty),|,$(strip $(RACE_SKIP)))
 

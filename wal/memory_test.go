@@ -15,7 +15,8 @@ import (
 )
 
 // The tests of the table of memory in the package's documentation. They run
-// alone, since they look at the heap of the whole process.
+// alone, since they look at the heap of the whole process. Not under the race
+// detector, where a sync.Pool forgets things by chance.
 
 // liveHeap returns the bytes of the heap that are in use.
 func liveHeap() int64 {
@@ -91,7 +92,7 @@ func TestManySegmentsOpen(t *testing.T) {
 			must(t, l.Close())
 			return before - liveHeap()
 		}},
-		{"what Open and Close allocate", 160 << 10, func() int64 {
+		{"what Open and Close allocate", 512 << 10, func() int64 {
 			return allocated(func() {
 				l, err := wal.Open(dir, small())
 				must(t, err)
