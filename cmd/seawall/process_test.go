@@ -97,6 +97,15 @@ func startIn(t *testing.T, stdin *os.File, attr *syscall.SysProcAttr, args ...st
 		r.state <- r.cmd.ProcessState
 	}()
 	t.Cleanup(func() {
+		if t.Failed() {
+			// Still there, it tells where each of its goroutines is.
+			asked := r.cmd.Process.Signal(syscall.SIGQUIT)
+			select {
+			case <-done:
+			case <-time.After(patience):
+			}
+			t.Logf("seawall %q (asked for its stacks: %v) ended with %v; stderr:\n%s", args, asked, r.cmd.ProcessState, r.stderr.String())
+		}
 		_ = r.cmd.Process.Kill()
 		<-done
 		_ = outR.Close()
@@ -152,6 +161,9 @@ func (r *running) signal(s syscall.Signal) {
 		r.t.Fatalf("signal %v: %v", s, err)
 	}
 }
+
+// ended reports whether the process has ended; wait still returns how.
+func (r *running) ended() bool { return len(r.state) > 0 }
 
 // wait waits for the end and returns the exit code, or minus the signal that
 // killed the process.
