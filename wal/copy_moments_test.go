@@ -66,7 +66,9 @@ func live(t *testing.T, dir string, n int, rng *rand.Rand) *moments {
 	for len(m.files) < n {
 		for range 1 + rng.IntN(30) {
 			gen, choice := g.generation, rng.IntN(150)
-			if err = g.step(choice, rng.Uint64()); err == nil && choice > 140 {
+			if err = g.step(choice, rng.Uint64()); err == nil && choice > 145 {
+				err = l.Checkpoint()
+			} else if err == nil && choice > 140 {
 				err = l.Sync()
 			}
 			if err != nil {

@@ -15,7 +15,7 @@
 //	0000000000000002.wal
 //	0000000000000003.wal   prepared: zeros and a header, ready for records
 //	0000000000000004.tmp   on its way to become one
-//	seawall.lock           locked by the writer; names the log
+//	seawall.lock           locked by the writer; names the log and its last checkpoint
 //	lost/0001/…            what a trim or a repair removed
 //
 // Segments have no gap in their names: a prepared one has its final name from
@@ -49,6 +49,12 @@
 // is changed until a person runs Repair with Force. Where it ends behind, the
 // rest is torn, and Open trims it. What no watermark covers is the newest sync
 // without a Checkpoint or a Close behind it.
+//
+// A watermark goes with the segment that it is in: a directory whose newest
+// segments were lost is what it was before they were made. So Checkpoint and Close
+// leave theirs in the lock file too, once all that it names is durable; it holds
+// until a cut at the back, or a reset, begins a higher epoch. Records that came
+// behind the last checkpoint can be lost with their segments, and nothing tells.
 //
 // # Recovery
 //

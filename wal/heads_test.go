@@ -22,6 +22,12 @@ func TestHeads(t *testing.T) {
 	}
 	flip := func(s *specimen, name string, b block) { s.flip(name, b.off+b.n/2) }
 	zero := func(s *specimen, name string, b block) { s.zero(name, b.off, b.off+b.n) }
+	noneKept := func(hurt func(*specimen, string, block)) func(*specimen, string, block) {
+		return func(s *specimen, name string, b block) {
+			s.forgetCheckpoint()
+			hurt(s, name, b)
+		}
+	}
 	clean := finding{last: 14, durable: 14}
 	all := []wal.Range{{First: 1, Last: 14}}
 	damaged := func(last wal.LSN, name string, off int64, from, to wal.LSN, reason string, behind ...wal.Range) finding {
@@ -63,9 +69,12 @@ func TestHeads(t *testing.T) {
 		{firstName, slot(0), flip, clean},
 		{fourthName, slot(1), flip, clean},
 		{fifthName, slot(0), flip, clean},
-		// Nothing was synced before the checkpoint: without it, nothing is proved.
-		{fourthName, slot(0), flip, finding{last: 14}},
-		{fourthName, slot(0), zero, finding{last: 14}},
+		// The lock file has the checkpoint, too.
+		{fourthName, slot(0), flip, clean},
+		{fourthName, slot(0), zero, clean},
+		// Nothing was synced before it: without both, nothing is proved.
+		{fourthName, slot(0), noneKept(flip), finding{last: 14}},
+		{fourthName, slot(0), noneKept(zero), finding{last: 14}},
 	}
 	base := rotated(t)
 	for _, tt := range tests {
@@ -83,7 +92,13 @@ func TestBlocksTogether(t *testing.T) {
 	s := rotated(t)
 	s.flip(fourthName, frame.SlotOffset)
 	s.flip(fourthName, frame.StampOffset)
+	s.judge(small(), finding{
+		verdict: wal.Damaged, last: 12, durable: 14, size: 10000, anyTorn: true,
+		behind: []wal.Range{{First: 13, Last: 14}},
+		damage: []wal.Damage{{File: fourthName, Offset: frame.StampOffset, Reason: "the segment's stamp does not validate"}},
+	})
 	// Nothing says that 13 and 14 were ever durable: that is what a crash leaves.
+	s.forgetCheckpoint()
 	s.judge(small(), finding{
 		verdict: wal.Torn, last: 12, size: 10000, anyTorn: true,
 		behind: []wal.Range{{First: 13, Last: 14}}, saved: []string{"lost/0001/" + fourthName},

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/seawall-wal/seawall/durability"
-	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -189,12 +188,10 @@ func (x *inspecting) survey() (err error) {
 	for i := range files {
 		files[i].Bytes = x.heads[i]
 	}
-	if x.res, err = recovery.Survey(files, recovery.Options{UUID: x.known}); err != nil {
+	if x.res, err = recovery.Survey(files, x.known.options(recovery.Options{})); err != nil {
 		return err
 	}
-	if x.known != (frame.UUID{}) {
-		noteAllMissing(x.res)
-	}
+	noteAllMissing(x.known, x.res)
 	for _, h := range x.heads {
 		x.board = x.board.later(boardIn(h.head.bytes()))
 	}

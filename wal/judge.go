@@ -55,7 +55,7 @@ import (
 // the very same complaint in the same epoch. So two in a row with the same damage
 // count, disturbed or not.
 func (o *LogReader) judge(live bool) (_ *picture, err error) {
-	known, err := o.knownUUID()
+	known, err := o.known()
 	if err != nil {
 		return nil, err
 	}
@@ -63,8 +63,8 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(entries) == 0 && o.lock == nil {
-		return nil, fmt.Errorf("%w: %s holds no segment", ErrMissing, o.path)
+	if len(entries) == 0 && known.uuid == (frame.UUID{}) {
+		return nil, holdsNone(o.path, o.lock != nil)
 	}
 	var files []recovery.File
 	var open []*judgedFile
@@ -206,12 +206,12 @@ func sameFile(a, b *durability.File) (bool, error) {
 	return is.Dev == has.Dev && is.Ino == has.Ino, err
 }
 
-// knownUUID returns the UUID that the lock file names, or zero.
-func (o *LogReader) knownUUID() (frame.UUID, error) {
+// known returns what the lock file says.
+func (o *LogReader) known() (lockNote, error) {
 	if o.lock == nil {
-		return frame.UUID{}, nil
+		return lockNote{}, nil
 	}
-	return readLockUUID(o.lock.ReadAt)
+	return readLockNote(o.lock.ReadAt)
 }
 
 // depict makes a picture of a judgement.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/seawall-wal/seawall/durability"
-	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -188,11 +187,7 @@ func (k *look) recover(s *sight) (*recovery.Result, error) {
 		ro.Stop = k.o.Context.Err
 	}
 	ro.Progress = k.o.progress(s.bytes())
-	res, err := s.recover(ro)
-	if err == nil && s.known != (frame.UUID{}) {
-		noteAllMissing(res)
-	}
-	return res, err
+	return s.recover(ro)
 }
 
 // pass calls visit with a record that no earlier look has come to.

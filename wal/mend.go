@@ -55,7 +55,7 @@ func (op *opening) mend() error {
 	if err := op.clear(tail); err != nil {
 		return err
 	}
-	if err := writeLockUUID(l.dir, l.owner.lock, op.known, l.uuid); err != nil {
+	if err := l.owner.writeLock(op.known, l.uuid); err != nil {
 		return err
 	}
 	return op.settle(s)

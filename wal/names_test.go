@@ -61,7 +61,11 @@ var directories = []struct {
 		},
 	}, ""},
 	{"newest missing", func(s *specimen) { s.remove(fourthName) }, finding{
-		verdict: wal.Damaged, last: 12, durable: 0,
+		verdict: wal.Damaged, last: 12, durable: 14,
+		damage: []wal.Damage{missing(fourthName, 13, 14)},
+	}, ""},
+	{"newest missing, of which no other file knows", func(s *specimen) { s.forgetCheckpoint(); s.remove(fourthName) }, finding{
+		verdict: wal.Damaged, last: 12,
 		damage: []wal.Damage{missing(fourthName, 0, 0)},
 	}, ""},
 	{"prepared missing", func(s *specimen) { s.remove(fifthName) }, finding{
@@ -297,7 +301,12 @@ func TestAllSegmentsMissing(t *testing.T) {
 	for _, name := range s.segments() {
 		s.remove(name)
 	}
-	damage := []wal.Damage{{File: firstName, Reason: "missing: the directory held a log, and all of its segments are gone"}}
+	const gone = "missing: the directory held a log, and all of its segments are gone"
+	damage := []wal.Damage{{File: fourthName, FirstLSN: 1, LastLSN: 14, Reason: gone}}
+	s.verify(finding{verdict: wal.Damaged, last: 0, durable: 14, damage: damage})
+	s.refused(small(), damage)
+	s.forgetCheckpoint()
+	damage = []wal.Damage{{File: firstName, Reason: gone}}
 	s.verify(finding{verdict: wal.Damaged, last: 0, damage: damage})
 	s.refused(small(), damage)
 	// Leftovers of a segment in the making do not make it another one.

@@ -141,7 +141,7 @@ func (l *Log) start() {
 type opening struct {
 	l     *Log
 	mode  repairMode
-	known frame.UUID // from the lock file
+	known lockNote // what the lock file said
 	files []*diskFile
 	res   *recovery.Result
 	rep   *Report
@@ -178,7 +178,7 @@ func (op *opening) run() error {
 func (op *opening) judge() error {
 	l := op.l
 	var err error
-	if op.known, err = deviceLockUUID(l.owner.lock); err != nil {
+	if op.known, err = deviceLockNote(l.owner.lock); err != nil {
 		return err
 	}
 	entries, err := listSegments(l.dir)
@@ -251,7 +251,7 @@ func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	if s.nameErr != nil {
 		return errors.Join(s.nameErr, s.close())
 	}
-	if err := writeLockUUID(l.dir, l.owner.lock, op.known, id); err != nil {
+	if err := l.owner.writeLock(op.known, id); err != nil {
 		return errors.Join(err, s.close())
 	}
 	l.recovery = Report{

@@ -16,6 +16,8 @@ type owner struct {
 	dir    *durability.Dir
 	lock   *durability.File
 	expect durability.Expectation
+	note   lockNote // what the lock file says
+	room   bool     // it has blocks for checkpoints
 }
 
 // begin notes the lock file as it is from now on, and looks whether it is the

@@ -80,6 +80,10 @@ var forceTests = []struct {
 	}, 1, 4, "[{5 14}]", savedAs(secondName, thirdName, fourthName)},
 	{
 		"empty last segment", func(s *specimen) { s.put(fourthName, nil) },
+		1, 12, "[{13 14}]", savedAs(fourthName),
+	},
+	{
+		"empty last segment, and no checkpoint kept", func(s *specimen) { s.put(fourthName, nil); s.forgetCheckpoint() },
 		1, 12, "[]", savedAs(fourthName),
 	}, // what was in it nobody knows any more
 	{
@@ -107,6 +111,12 @@ var forceTests = []struct {
 		for _, n := range s.segments() {
 			s.remove(n)
 		}
+	}, 15, 14, "[{1 14}]", nil},
+	{"all segments missing, and no checkpoint kept", func(s *specimen) {
+		for _, n := range s.segments() {
+			s.remove(n)
+		}
+		s.forgetCheckpoint()
 	}, 1, 0, "[]", nil},
 	{"all headers", func(s *specimen) {
 		for _, n := range s.segments() {

@@ -71,15 +71,16 @@ func TestTruncatedAtEverySector(t *testing.T) {
 			want.Reason = "empty file"
 		}
 		var behind []wal.Range
-		if n >= frame.DataOffset { // the witnesses are there
+		want.FirstLSN, want.LastLSN = 1, 41 // as the lock file says
+		if n >= frame.DataOffset {
 			last := wal.LSN(0)
 			for _, f := range frames {
 				if f.Kind == frame.KindRecord && f.end() <= n {
 					last = f.LSN
 				}
 			}
-			if last < 41 {
-				want.FirstLSN, want.LastLSN = last+1, 41
+			if want.FirstLSN = last + 1; last == 41 {
+				want.FirstLSN, want.LastLSN = 0, 0
 			}
 			if last > 0 {
 				behind = []wal.Range{{First: 1, Last: last}}

@@ -25,7 +25,7 @@ type sight struct {
 	files  []*cachedFile
 	device []*deviceFile // the same files, where the device is to be read
 	room   []byte        // into which those are read
-	known  frame.UUID    // from the lock file
+	known  lockNote      // what the lock file says
 	locked bool          // there is a lock file
 	live   bool          // a writer holds it, or did while this was open
 	unsure error         // why it cannot be asked whether there is a writer
@@ -101,16 +101,16 @@ func (s *sight) openLock() error {
 	if s.live, err = f.Locked(); err != nil {
 		return err
 	}
-	s.known, err = readLockUUID(f.ReadAt)
+	s.known, err = readLockNote(f.ReadAt)
 	return err
 }
 
 // holdsLog returns ErrMissing where the directory holds no log.
 func (s *sight) holdsLog(path string) error {
-	if len(s.files) > 0 || s.known != (frame.UUID{}) || s.locked {
+	if len(s.files) > 0 || s.known.uuid != (frame.UUID{}) || s.unsure != nil {
 		return nil
 	}
-	return fmt.Errorf("%w: %s holds no segment", ErrMissing, path)
+	return holdsNone(path, s.locked)
 }
 
 // ask asks again whether the log has a writer: one may have come.
@@ -169,14 +169,13 @@ func (s *sight) settleHeads() error {
 
 // recover judges what was opened.
 func (s *sight) recover(ro recovery.Options) (res *recovery.Result, err error) {
-	ro.UUID = s.known
 	if s.live || s.unsure != nil {
 		if err = s.settleHeads(); err != nil {
 			return nil, err
 		}
 	}
 	err = durability.Guard(func() (err error) {
-		res, err = recovery.Recover(s.recoveryFiles(), ro)
+		res, err = judgeFiles(s.known, s.recoveryFiles(), ro)
 		return err
 	})
 	return res, err

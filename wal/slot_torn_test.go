@@ -119,7 +119,7 @@ func judgeSlots(t *testing.T, state durabilitytest.Files) {
 }
 
 // must ends the test at an error.
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

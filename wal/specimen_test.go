@@ -186,6 +186,16 @@ func (s *specimen) rename(from, to string) {
 	}
 }
 
+// forgetCheckpoint makes the lock file one that keeps no checkpoint, as all were
+// once.
+func (s *specimen) forgetCheckpoint() {
+	s.t.Helper()
+	s.change(lockFile, func(data []byte) []byte {
+		text, _, _ := bytes.Cut(data, []byte("\n"))
+		return append(text[:len(text):len(text)], '\n')
+	})
+}
+
 // names returns the files' names.
 func (s *specimen) names() []string {
 	s.t.Helper()

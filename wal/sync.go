@@ -299,21 +299,49 @@ func (l *Log) checkpoint(closing bool) error {
 	if err != nil {
 		return err
 	}
-	if l.witness.is(&snap) {
-		return nil
+	if !l.witness.is(&snap) {
+		if err := l.leaveWitness(&snap); err != nil {
+			return l.fail(err)
+		}
 	}
+	return l.noteCheckpoint(&snap)
+}
+
+// leaveWitness makes the tail's metadata durable too, and then leaves a witness of
+// what the snapshot covers in it. The caller holds syncMu.
+func (l *Log) leaveWitness(snap *snapshot) error {
 	if err := snap.tail.file.Sync(); err != nil {
-		return l.fail(err)
+		return err
 	}
 	if err := l.writeSlot(snap.tail, l.claimNow(snap.at, snap.lsn)); err != nil {
-		return l.fail(err)
+		return err
 	}
 	// The segments before the tail were checked, and may be closed by now.
 	snap.ranges = []dirtyRange{{seg: snap.tail}}
-	if err := l.checkSynced(&snap); err != nil {
+	if err := l.checkSynced(snap); err != nil {
+		return err
+	}
+	l.witness.set(snap)
+	l.stats.checkpoints.Add(1)
+	return nil
+}
+
+// noteCheckpoint leaves the checkpoint in the lock file, too, where the loss of the
+// newest segments does not reach it. The caller holds syncMu.
+func (l *Log) noteCheckpoint(snap *snapshot) error {
+	c := l.claimNow(snap.at, snap.lsn)
+	noted, err := l.owner.noteCheckpoint(frame.Checkpoint{
+		Ordinal: snap.tail.ordinal, Watermark: c.lsn, Front: c.front, Epoch: c.epoch,
+	})
+	if err == nil {
+		err = l.owner.check()
+	}
+	if err != nil {
 		return l.fail(err)
 	}
-	l.witness.set(&snap)
-	l.stats.checkpoints.Add(1)
+	if !noted {
+		l.opts.Logger.Warn("no space to note the checkpoint in the lock file: the loss of the newest segments would not be told",
+			"dir", l.dirPath, "lsn", uint64(snap.lsn))
+	}
 	return nil
 }

@@ -24,7 +24,7 @@ import (
 //     either, and no older claim is left in any.
 func (op *opening) trim(s *segment, tail *diskFile) error {
 	l, res := op.l, op.res
-	epoch, err := nextEpoch(res.Epoch)
+	epoch, err := nextEpoch(max(res.Epoch, op.known.newest.Epoch))
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,8 @@ func (op *opening) startOver() error {
 	}
 	last := lastKnown(res)
 	op.rep.giveUp(res)
-	op.l.epoch = max(res.Epoch, res.Epoch+1) // behind the last one there is no other
+	before := max(res.Epoch, op.known.newest.Epoch)
+	op.l.epoch = max(before, before+1) // behind the last one there is no other
 	for _, d := range op.files {
 		if h, err := frame.DecodeHeader(d.head.bytes()); err == nil {
 			op.l.opts.SegmentBytes = h.SegmentBytes
@@ -190,7 +191,7 @@ func (op *opening) startOver() error {
 	}
 	id := res.UUID
 	if id == (frame.UUID{}) {
-		id = op.known
+		id = op.known.uuid
 	}
 	if err := op.create(id, last+1, frame.StampReset); err != nil {
 		return err

@@ -137,7 +137,7 @@ type repairReport struct {
 // print writes the report to stdout.
 func (r *repairReport) print(p *process) error {
 	var t table
-	t.add("found", verdictWords(r.Verdict))
+	t.add("found", foundWords(r.Verdict, r.FirstLSN, r.LastLSN, r.DurableLSN))
 	t.damage(r.Damage)
 	t.behind(r.Verdict, r.TornBytes, r.Behind)
 	lost := "lost"

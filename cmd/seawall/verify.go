@@ -103,7 +103,7 @@ type verifyReport struct {
 // print writes the report to stdout.
 func (r *verifyReport) print(p *process) error {
 	var t table
-	t.add("verdict", verdictWords(r.Verdict))
+	t.add("verdict", foundWords(r.Verdict, r.FirstLSN, r.LastLSN, r.DurableLSN))
 	t.add("log", r.UUID)
 	t.add("records", recordsText(r.Records, r.FirstLSN, r.LastLSN))
 	if r.Records > 0 || r.DurableLSN > r.LastLSN {
@@ -147,6 +147,18 @@ func verdictWords(v wal.Verdict) string {
 		return "damaged: acknowledged records are lost or altered"
 	}
 	return "clean: every record is intact"
+}
+
+// foundWords is verdictWords with what is proved: that the records of a clean log
+// are intact says not that there were no others.
+func foundWords(v wal.Verdict, first, last, durable wal.LSN) string {
+	switch {
+	case v != wal.Clean || durable >= last:
+		return verdictWords(v)
+	case durable < first:
+		return "clean: what is there is intact; nothing proves that it is all"
+	}
+	return fmt.Sprintf("clean: what is there is intact; up to LSN %d it is proved to be all", durable)
 }
 
 // recordsText returns how many records there are, and which.

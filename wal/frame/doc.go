@@ -14,6 +14,9 @@
 //	 16384     4096  board    what readers beside the writer look at (const BoardEpoch, ...); no witness
 //	 20480      ...  frames, each aligned to 8 bytes (type Frame)
 //
+// The log's lock file has three such blocks: its name, as text, and two for the
+// last checkpoint (type Checkpoint).
+//
 // Blocks are the format's own unit: nothing here depends on the size of a VM
 // page or of a device's sector. All integers are little-endian.
 //

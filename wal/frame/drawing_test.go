@@ -31,6 +31,7 @@ func drawnTypes() []drawn {
 		h   frame.Header
 		st  frame.Stamp
 		sl  frame.Slot
+		cp  frame.Checkpoint
 		f   frame.Frame
 		buf frame.Buffer
 		le  = binary.LittleEndian
@@ -62,6 +63,14 @@ func drawnTypes() []drawn {
 				"watermark": "Watermark", "tail": "Tail",
 			},
 			encode: func() []byte { b := sl.Encode(seed); return b[:] },
+		},
+		{
+			name: "Checkpoint", sealed: "crc", value: reflect.ValueOf(&cp).Elem(),
+			fields: map[string]string{
+				"counter": "Counter", "uuid": "UUID", "ordinal": "Ordinal", "watermark": "Watermark",
+				"front": "Front", "epoch": "Epoch",
+			},
+			encode: func() []byte { b := cp.Encode(); return b[:] },
 		},
 		{
 			name: "Frame", sealed: "link", value: reflect.ValueOf(&f).Elem(),
@@ -385,6 +394,7 @@ func TestConstantsAreWhatTheCommentsSay(t *testing.T) {
 		{"Header", `CRC-32C of the (\d+) bytes before`, frame.SegmentHeaderBytes - 4},
 		{"Stamp", `CRC-32C of the (\d+) bytes before`, frame.StampBytes - 4},
 		{"Slot", `the (\d+) bytes before`, frame.SlotBytes - 4},
+		{"Checkpoint", `CRC-32C of the (\d+) bytes before`, frame.CheckpointBytes - 4},
 		{"Frame", `header's first (\d+) bytes`, frame.HeaderBytes - 4},
 	} {
 		if got := textNumber(t, doc[tt.decl], tt.pattern); got != tt.want {

@@ -65,6 +65,7 @@ func goldens(t testing.TB) []golden {
 	header := sampleHeader.Encode()
 	stamp, _ := sampleStamp.Encode()
 	slot := sampleSlot.Encode(sampleHeader.Seed())
+	checkpoint := sampleCheckpoint.Encode()
 	rows := src.drawing(t, "Frame")
 	frames := func(name string, list ...goldenFrame) golden {
 		seg := make([]byte, frame.MinSegmentBytes)
@@ -89,6 +90,7 @@ func goldens(t testing.TB) []golden {
 		block("header", "Header", frame.HeaderOffset, sampleHeader, header[:]),
 		block("stamp", "Stamp", frame.StampOffset, sampleStamp, stamp[:]),
 		block("slot", "Slot", frame.SlotOffset, sampleSlot, slot[:]),
+		block("checkpoint", "Checkpoint", frame.CheckpointOffset, sampleCheckpoint, checkpoint[:]),
 		frames("record", record("seawall", 8, true, true)),
 		frames("batch", record("one", 0, true, false), record("", 0x010203, false, false),
 			record("the third", frame.MaxDistance, false, true)),

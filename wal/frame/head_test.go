@@ -55,6 +55,12 @@ func sealedBlocks() []sealedBlock {
 			decode: func(p []byte) (any, error) { s, err := frame.DecodeSlot(p, seed); return s, err },
 			want:   sampleSlot, zero: frame.Slot{},
 		},
+		{
+			name:   "checkpoint",
+			sample: func() []byte { b := sampleCheckpoint.Encode(); return b[:] },
+			decode: func(p []byte) (any, error) { c, err := frame.DecodeCheckpoint(p); return c, err },
+			want:   sampleCheckpoint, zero: frame.Checkpoint{},
+		},
 	}
 }
 
@@ -126,6 +132,29 @@ func TestBlocksAreNotTakenForOneAnother(t *testing.T) {
 			reseal(p[:n], to.seed)
 			to.refuses(t, p, frame.ErrInvalid, "%s resealed and read as %s", from.name, to.name)
 		}
+	}
+}
+
+func TestDecodeCheckpointChecksFields(t *testing.T) {
+	for name, change := range map[string]func(*frame.Checkpoint){
+		"counter 0": func(c *frame.Checkpoint) { c.Counter = 0 },
+		"no log":    func(c *frame.Checkpoint) { c.UUID = frame.UUID{} },
+		"ordinal 0": func(c *frame.Checkpoint) { c.Ordinal = 0 },
+		"front 0":   func(c *frame.Checkpoint) { c.Front = 0 },
+		"epoch 0":   func(c *frame.Checkpoint) { c.Epoch = 0 },
+	} {
+		c := sampleCheckpoint
+		change(&c)
+		b := c.Encode()
+		if got, err := frame.DecodeCheckpoint(b[:]); !errors.Is(err, frame.ErrInvalid) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	c := sampleCheckpoint
+	c.Watermark = 0 // of a log without records
+	b := c.Encode()
+	if got, err := frame.DecodeCheckpoint(b[:]); err != nil || got != c {
+		t.Errorf("watermark 0: %+v, %v", got, err)
 	}
 }
 

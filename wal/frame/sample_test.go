@@ -28,6 +28,9 @@ var (
 		Counter: 0x7172, Epoch: 3, Link: 0x81828384, Cut: sampleCut, Front: 0x61,
 		Watermark: 0x4142434445464749, Tail: 0x7fe8,
 	}
+	sampleCheckpoint = frame.Checkpoint{
+		Counter: 0x7172, UUID: sampleUUID, Ordinal: 0x22, Watermark: 0x4142434445464749, Front: 0x61, Epoch: 3,
+	}
 )
 
 // crc32c is CRC-32C bit by bit (RFC 3720, appendix B.4), so that the package's

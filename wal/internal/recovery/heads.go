@@ -168,6 +168,9 @@ func (j *judge) rule() {
 			}
 		}
 	}
+	if c := &j.o.Newest; j.newestHolds() && c.Epoch == j.epoch {
+		j.front = max(j.front, c.Front)
+	}
 }
 
 // remains reports whether something of that epoch at that place lies behind
@@ -199,6 +202,7 @@ func (j *judge) classify() {
 	j.dropLeftovers()
 	j.dropStrayTemps()
 	j.checkNames()
+	j.checkNewest()
 	for _, s := range j.all {
 		for i, err := range s.slotErr {
 			if s.headerErr == "" && errors.Is(err, frame.ErrInvalid) {
@@ -294,7 +298,34 @@ func (j *judge) checkNames() {
 	}
 }
 
-// checkGap reports the segments [from, to) as missing, before s.
+// newestHolds reports whether the checkpoint that is known from elsewhere says
+// anything of the log as it is: a cut that began the ruling epoch, and came after
+// it, may have removed what it names. One of a higher epoch than any segment's was
+// written when a segment had that.
+func (j *judge) newestHolds() bool {
+	return j.o.Newest.Epoch >= j.epoch && j.o.Newest.UUID == j.uuid
+}
+
+// checkNewest finds the newest segments missing, which no gap in the names shows.
+// In one epoch the log never ends in a segment before one that it ended in.
+func (j *judge) checkNewest() {
+	if !j.newestHolds() || len(j.log) == 0 {
+		return
+	}
+	last, c := j.log[len(j.log)-1], &j.o.Newest
+	switch {
+	case last.file.Ordinal < c.Ordinal:
+		j.checkGap(last.file.Ordinal+1, c.Ordinal+1, nil)
+	case c.Epoch > j.epoch:
+		j.structural = append(j.structural, Damage{
+			File:   last.file.Name,
+			Reason: "of an older moment than the log's last checkpoint: a cut that was made before that is in no segment",
+		})
+	}
+}
+
+// checkGap reports the segments [from, to) as missing, before s, or at the log's end
+// where that is nil.
 func (j *judge) checkGap(from, to uint64, s *segment) {
 	for o := from; o < to; o++ {
 		d := Damage{File: segmentName(o), Reason: "missing segment"}
@@ -303,7 +334,11 @@ func (j *judge) checkGap(from, to uint64, s *segment) {
 		}
 		j.structural = append(j.structural, d)
 		if o-from >= 15 {
-			j.warn("%s: more segments before it are missing than are listed", s.file.Name)
+			if s == nil {
+				j.warn("more of the newest segments are missing than are listed")
+			} else {
+				j.warn("%s: more segments before it are missing than are listed", s.file.Name)
+			}
 			return
 		}
 	}

@@ -59,6 +59,10 @@ type Options struct {
 	From frame.LSN
 	// UUID is the log's identity if it is known from elsewhere, or zero.
 	UUID frame.UUID
+	// Newest is a checkpoint of that log that is known from elsewhere, or zero. In
+	// the epoch that rules it says up to where records were durable, and in which
+	// segment; of an older one it says nothing.
+	Newest frame.Checkpoint
 	// Visit, if set, is called with each record of the legal prefix from where
 	// the judgement begins, in order, a batch only when it is complete. Its
 	// error ends the judgement and is returned.

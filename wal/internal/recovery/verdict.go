@@ -77,6 +77,9 @@ func (j *judge) judgeFrom(start int) error {
 			}
 		}
 	}
+	if j.newestHolds() {
+		w = max(w, j.o.Newest.Watermark)
+	}
 	j.watermark = w
 	return nil
 }
