@@ -30,8 +30,9 @@ var (
 	ErrTooLarge = errors.New("wal: record or batch does not fit into a segment")
 	// ErrExhausted reports that the log has no LSN left, MaxLSN being the last, or
 	// no epoch, of which each cut at the back, each reset, and each Open that trims
-	// takes one of 2^32-1. Nothing was changed, and what needs none goes on. Copy
-	// the records into a new log.
+	// takes one of 2^32-1, or no number for a segment, of which there are 2^63-1.
+	// Nothing was changed, and what needs none goes on. Copy the records into a new
+	// log.
 	ErrExhausted = errors.New("wal: the log has none left")
 	// ErrNotFound reports an LSN that no record has yet.
 	ErrNotFound = errors.New("wal: no record has that LSN yet")

@@ -2,10 +2,13 @@ package wal_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"path/filepath"
 	"testing"
 
 	"github.com/seawall-wal/seawall/wal"
+	"github.com/seawall-wal/seawall/wal/frame"
 )
 
 // TestLastLSN appends up to the last LSN there is, and no further.
@@ -100,4 +103,51 @@ func TestCutListIsBounded(t *testing.T) {
 	if low, cut := c.Lowest(7); len(c) != 1 || low != 50 || !cut {
 		t.Errorf("a cut that left less: %v", c)
 	}
+}
+
+// TestLastOrdinal fills the last segments that a log can have: behind them an append
+// is refused, and all that was appended stays.
+func TestLastOrdinal(t *testing.T) {
+	const segments = 3
+	s := &specimen{t: t, dir: filepath.Join(logDir(t), "log")}
+	s.fill(lastSegments(math.MaxInt64 - segments + 1))
+	o := small()
+	o.SegmentsAhead = 1
+	last := wal.LSN(0)
+	for range 2 {
+		l, err := wal.Open(s.dir, o)
+		must(t, err)
+		for ; err == nil; last++ {
+			_, err = l.Append(record(last+1, 20000))
+		}
+		last--
+		if want := wal.LSN(2 * segments); !errors.Is(err, wal.ErrExhausted) || last != want {
+			t.Fatalf("ended behind record %d, want %d: %v", last, want, err)
+		}
+		if err = l.Reset(7); !errors.Is(err, wal.ErrExhausted) {
+			t.Errorf("reset: %v", err)
+		}
+		must(t, l.Checkpoint())
+		wantRecords(t, l, 1, last, 20000)
+		must(t, l.Close())
+		s.verify(finding{last: last, durable: last, size: 20000})
+	}
+	l, err := wal.Open(s.dir, o)
+	must(t, err)
+	must(t, l.TruncateBack(1))
+	appendRecords(t, l, 1, 20000)
+	must(t, l.Close())
+}
+
+// lastSegments returns the files of an empty log whose only segment has that
+// ordinal.
+func lastSegments(ordinal uint64) map[string][]byte {
+	h := frame.Header{UUID: frame.UUID{1}, Ordinal: ordinal, SegmentBytes: wal.MinSegmentBytes, Salt: 2, Epoch: 1, FillBytes: 4096}
+	st := frame.Stamp{UUID: h.UUID, Ordinal: ordinal, Salt: h.Salt, First: 1, Epoch: 1, Front: 1}
+	seg := make([]byte, h.SegmentBytes)
+	header := h.Encode()
+	stamp, _ := st.Encode()
+	copy(seg[frame.HeaderOffset:], header[:])
+	copy(seg[frame.StampOffset:], stamp[:])
+	return map[string][]byte{fmt.Sprintf("%016x.wal", ordinal): seg}
 }

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/seawall-wal/seawall/durability"
@@ -26,6 +27,10 @@ type entry struct {
 	ordinal uint64
 	temp    bool
 }
+
+// maxOrdinal is the last ordinal of a segment: far from where numbers end, so that
+// the one behind it and the difference of two are numbers.
+const maxOrdinal = math.MaxInt64
 
 const (
 	// ordinalDigits is how many digits an ordinal has in a name.
@@ -54,7 +59,7 @@ func parseName(name string) (entry, bool) {
 		}
 		e.ordinal = e.ordinal<<4 | uint64(d)
 	}
-	return e, e.ordinal != 0
+	return e, e.ordinal != 0 && e.ordinal <= maxOrdinal
 }
 
 // listSegments returns the segments' files by ordinal, the final name before

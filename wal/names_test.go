@@ -79,7 +79,7 @@ var directories = []struct {
 	{"other names", func(s *specimen) {
 		for _, name := range []string{
 			"1.wal", "0000000000000000.wal", "000000000000000A.wal", "00000000000000001.wal",
-			"0000000000000001.wal~", "notes.txt", ".wal", ".tmp", "0000000000000001",
+			"0000000000000001.wal~", "8000000000000000.wal", "notes.txt", ".wal", ".tmp", "0000000000000001",
 		} {
 			s.put(name, []byte("not a segment"))
 		}

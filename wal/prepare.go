@@ -212,6 +212,9 @@ func (l *Log) fillBytes() int {
 // zeros, with its header, and mapped. It is not durable yet. Where that fails,
 // nothing is left of it.
 func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*segment, error) {
+	if ordinal > maxOrdinal {
+		return nil, fmt.Errorf("%w: segments; copy the records into a new log", ErrExhausted)
+	}
 	h := frame.Header{
 		UUID: l.uuid, Ordinal: ordinal, SegmentBytes: l.opts.SegmentBytes,
 		Salt: l.newSalt(), Epoch: l.epochNow(), FillBytes: uint32(fill),
