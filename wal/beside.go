@@ -201,6 +201,39 @@ func (o *LogReader) evict() {
 	}
 }
 
+// stale reports whether the mapping is of another file than the one that is written
+// to. On an overlay a mapping that was made while the log lay in the lower layer stays
+// what it is: the first writer has the file copied to the upper layer, and what is
+// read through the descriptor comes from there (Documentation/filesystems/overlayfs.rst,
+// non-standard behavior). Nothing else shows it: inode, size and name are the same.
+func (s *besideSegment) stale() bool {
+	before, err := loadNotice(s.mem)
+	if err != nil {
+		return false
+	}
+	f := judgedFile{file: s.file}
+	now, err := f.block()
+	if err != nil || now == before {
+		return false
+	}
+	// Of one file the mapping has what was read, or what was stored since.
+	after, err := loadNotice(s.mem)
+	return err == nil && after == before
+}
+
+// discardStale drops the segments that are mapped and not the log's any more. The
+// caller holds mu.
+func (o *LogReader) discardStale() {
+	if !o.layered {
+		return
+	}
+	for _, s := range o.kept {
+		if s.stale() {
+			o.discard(s)
+		}
+	}
+}
+
 // keepOnly drops the segments that are not of the log any more.
 func (o *LogReader) keepOnly(list []segmentHead) {
 	for _, s := range o.kept {

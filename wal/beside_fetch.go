@@ -232,6 +232,10 @@ func (o *LogReader) adopt(r *Reader) error {
 	}
 	o.release(b.tail)
 	b.pic, b.tail, b.checked, b.seen = p, p.tail, false, p.notice
+	if b.seg != nil && !b.seg.kept { // it was discarded: of what was mapped nothing is known any more
+		o.release(b.seg)
+		b.seg, r.cur.view = nil, view{}
+	}
 	return nil
 }
 
@@ -415,7 +419,7 @@ func (o *LogReader) askAgain(p *picture) (bool, error) {
 	if err == nil && p.tail != nil && o.now.Load() == p {
 		var st durability.Stat
 		st, err = p.tail.file.Stat()
-		gone = st.Links == 0
+		gone = st.Links == 0 || o.layered && p.tail.stale()
 	}
 	if gone && o.lock != nil { // the directory's files were replaced
 		err = errors.Join(err, o.lock.Close())

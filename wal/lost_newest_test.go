@@ -262,8 +262,11 @@ func TestCheckpointFails(t *testing.T) {
 		errno unix.Errno
 		want  error
 	}{
-		{durability.OpWrite, unix.ENOSPC, nil}, {durability.OpWrite, unix.EDQUOT, nil}, {durability.OpSync, unix.ENOSPC, nil},
-		{durability.OpWrite, unix.EIO, wal.ErrPoisoned}, {durability.OpSync, unix.EIO, wal.ErrPoisoned},
+		{durability.OpWrite, unix.ENOSPC, nil},
+		{durability.OpWrite, unix.EDQUOT, nil},
+		{durability.OpSync, unix.ENOSPC, nil},
+		{durability.OpWrite, unix.EIO, wal.ErrPoisoned},
+		{durability.OpSync, unix.EIO, wal.ErrPoisoned},
 	} {
 		t.Run(fmt.Sprint(tt.op, " ", tt.errno), func(t *testing.T) {
 			var said bytes.Buffer

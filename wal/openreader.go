@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/seawall-wal/seawall/durability"
 )
 
@@ -46,6 +48,7 @@ type LogReader struct {
 
 	mu      sync.Mutex
 	dir     *durability.Dir
+	layered bool             // what is mapped may be what a writer has copied away from (overlay)
 	lock    *durability.File // nil where there is none yet
 	kept    map[uint64]*besideSegment
 	clock   uint64
@@ -72,6 +75,9 @@ func OpenReader(dir string) (*LogReader, error) {
 		return nil, err
 	}
 	o := &LogReader{path: dir, dir: d, kept: make(map[uint64]*besideSegment)}
+	if fsys, ferr := d.Filesystem(); ferr == nil {
+		o.layered = fsys.Magic == unix.OVERLAYFS_SUPER_MAGIC
+	}
 	wait := patience{o: o}
 	for {
 		err = o.refresh(nil)

@@ -141,6 +141,7 @@ func (o *LogReader) install(p *picture) {
 // look looks where the log is: what its writer says or, where it has none, how
 // what is there is judged. The caller holds mu.
 func (o *LogReader) look(old *picture) (*picture, error) {
+	o.discardStale()
 	for {
 		live, err := o.ask()
 		if err != nil {
