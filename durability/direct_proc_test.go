@@ -3,7 +3,6 @@ package durability_test
 import (
 	"bytes"
 	"os"
-	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -25,29 +24,17 @@ func TestReadDirectWithoutProc(t *testing.T) {
 	if f.DirectReason() != "" {
 		t.Fatal(f.DirectReason())
 	}
-	done := make(chan error, 1)
 	p := make([]byte, len(content))
 	var how durability.ReadMode
 	var nameless error
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with this goroutine
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-				return err
-			}
-			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-				return err
-			}
-			if err := unix.Mount("none", "/proc", "tmpfs", 0, ""); err != nil {
-				return err
-			}
-			var err error
-			_, how, err = f.ReadDirect(p, 0)
-			_, _, nameless = g.ReadDirect(make([]byte, 100), 0)
+	must(t, elsewhere(func() (err error) {
+		if err = unix.Mount("none", "/proc", "tmpfs", 0, ""); err != nil {
 			return err
-		}()
-	}()
-	must(t, <-done)
+		}
+		_, how, err = f.ReadDirect(p, 0)
+		_, _, nameless = g.ReadDirect(make([]byte, 100), 0)
+		return err
+	}))
 	if how == durability.ModeBuffered {
 		cannot(t, "no direct reads here: "+f.DirectReason())
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -137,14 +138,44 @@ func TestOverlay(t *testing.T) {
 			dirs[kind+"dir"] = strings.ReplaceAll(dirs[kind], ",", "\\,")
 		}
 		options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s%s", dirs["lowerdir"], dirs["upperdir"], dirs["workdir"], c.options)
+		check := func(where string) {
+			fsys, err := openDir(t, dirs["merged"], nil).Filesystem()
+			if err != nil || fsys.Name != "overlay" || fsys.Durable != c.durable || !strings.Contains(fsys.Why, c.says) {
+				t.Errorf("%s%s: %+v, want durable %v, %q: %v", c.name, where, fsys, c.durable, c.says, err)
+			}
+		}
+		if c.options == "" { // what was mounted volatile is not mounted again
+			must(t, elsewhere(func() error {
+				err := unix.Mount("overlay", dirs["merged"], "overlay", 0, options)
+				if err == nil {
+					check(" in a mount namespace of the thread's own")
+					err = unix.Unmount(dirs["merged"], unix.MNT_DETACH) // a directory is open
+				}
+				return err
+			}))
+		}
 		must(t, unix.Mount("overlay", dirs["merged"], "overlay", 0, options))
 		t.Cleanup(func() { must(t, unix.Unmount(dirs["merged"], 0)) })
-		fsys, err := openDir(t, dirs["merged"], nil).Filesystem()
-		must(t, err)
-		if fsys.Name != "overlay" || fsys.Durable != c.durable || !strings.Contains(fsys.Why, c.says) {
-			t.Errorf("%s: %+v, want durable %v, %q", c.name, fsys, c.durable, c.says)
-		}
+		check("")
 	}
+}
+
+// elsewhere calls fn on a thread with a mount namespace of its own. The thread ends
+// with the call, unless it is the process's first one.
+func elsewhere(fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		err := errors.New("the test has ended")
+		defer func() { done <- err }()
+		runtime.LockOSThread()
+		if err = unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			return
+		}
+		if err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err == nil {
+			err = fn()
+		}
+	}()
+	return <-done
 }
 
 // TestUnprivileged runs everything that needs no privilege as the user nobody.

@@ -64,7 +64,8 @@ func statfsPath(path string) (Filesystem, error) {
 }
 
 // overlayOptions returns the options with which the overlay was mounted that a
-// descriptor lies on, from /proc/self/mountinfo.
+// descriptor lies on, from the list of the calling thread: the first one of the process,
+// whose list /proc/self has, may be in a mount namespace of its own.
 func overlayOptions(fd int) (map[string]string, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
@@ -73,7 +74,7 @@ func overlayOptions(fd int) (map[string]string, error) {
 	if st.Mask&unix.STATX_MNT_ID == 0 {
 		return nil, fmt.Errorf("the kernel does not tell its mount (statx(2): since Linux 5.8)")
 	}
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := os.Open("/proc/thread-self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +94,7 @@ func overlayOptions(fd int) (map[string]string, error) {
 	if err := lines.Err(); err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("/proc/self/mountinfo does not list its mount")
+	return nil, fmt.Errorf("/proc/thread-self/mountinfo does not list its mount")
 }
 
 // mountOptions takes the mount options of an overlay apart, as mountinfo shows them:
