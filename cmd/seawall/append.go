@@ -178,7 +178,7 @@ func (a *appending) run(ctx context.Context, p *process, in *input) (*appendRepo
 		said = newAcks(p.out, each)
 		a.opts.OnDurable = said.note
 	}
-	l, err := wal.Open(a.dir, a.opts)
+	l, err := a.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -210,6 +210,25 @@ func (a *appending) run(ctx context.Context, p *process, in *input) (*appendRepo
 		Bytes: f.size, Kept: l.FirstLSN(), Seconds: time.Since(begin).Seconds(), Syncs: l.Stats().Syncs,
 		unfinished: f.unfinished(), keeps: a.keep > 0,
 	}, err
+}
+
+// open opens the log, which may take its time: a signal ends the command all the
+// same. It leaves the opening where it stands, as a crash would, which is harmless at
+// any point.
+func (a *appending) open(ctx context.Context) (*wal.Log, error) {
+	var l *wal.Log
+	opened := make(chan error, 1)
+	go func() {
+		var err error
+		l, err = wal.Open(a.dir, a.opts)
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		return l, err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w while the log was being opened: nothing was read, and no record appended", context.Cause(ctx))
+	}
 }
 
 // besides returns a failure and what had ended the append before it. The exit

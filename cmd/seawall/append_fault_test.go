@@ -100,6 +100,50 @@ func TestAppendSecondSignal(t *testing.T) {
 	}
 }
 
+// mainStuck is the program where no sync of a lock file ever ends: it does not come to
+// the end of the opening of a log.
+func mainStuck() {
+	durabilitytest.InjectDir("/", func(c *durabilitytest.Call) error {
+		if c.Op == durability.OpSync && c.Name == "seawall.lock" {
+			select {}
+		}
+		return nil
+	})
+	seawall.Main()
+}
+
+// TestAppendInterruptedWhileOpening: a signal ends append at once, and what was in
+// the pipe is said to be in no log.
+func TestAppendInterruptedWhileOpening(t *testing.T) {
+	for sig, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+		t.Run(sig.String(), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "log")
+			r := start(t, "append", dir, small)
+			r.write("one\ntwo\n")
+			_ = r.in.Close()
+			if got := r.wait(); got != 0 {
+				t.Fatalf("exit code %d: %s", got, r.stderr.String())
+			}
+			r = startProgram(t, "seawall-stuck", "append", dir)
+			r.write("three\n")
+			eventually(t, "the log is being opened", func() bool { return locked(t, dir) || r.ended() })
+			r.signal(sig)
+			if got := r.wait(); got != code {
+				t.Errorf("exit code %d, want %d", got, code)
+			}
+			r.said("while the log was being opened: nothing was read, and no record appended")
+			mustHold(t, dir, "one\ntwo\n")
+		})
+	}
+}
+
+// locked reports whether a log has a writer.
+func locked(t *testing.T, dir string) bool {
+	t.Helper()
+	out, _ := output(t, "verify", "--json", dir)
+	return strings.Contains(out, `"live":true`)
+}
+
 // and then more: they are appended all the same.
 func fillPipe(t *testing.T, r *running) {
 	t.Helper()

@@ -245,7 +245,7 @@ func TestAppendTerminal(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "log")
 			keyboard, terminal := openTerminal(t)
-			r := startIn(t, terminal, &syscall.SysProcAttr{Setsid: true, Setctty: true}, "append", dir, small, "--ack", "--sync", "each")
+			r := startIn(t, terminal, &syscall.SysProcAttr{Setsid: true, Setctty: true}, "seawall", "append", dir, small, "--ack", "--sync", "each")
 			if _, err := keyboard.WriteString("one\ntwo\n"); err != nil {
 				t.Fatal(err)
 			}

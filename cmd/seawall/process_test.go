@@ -58,12 +58,18 @@ func (l *lockedBuffer) String() string {
 // still there at the test's end is killed.
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
+	return startProgram(t, "seawall", args...)
+}
+
+// startProgram is start for one of the programs of TestMain.
+func startProgram(t *testing.T, program string, args ...string) *running {
+	t.Helper()
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = reader.Close() }()
-	r := startWith(t, reader, args...)
+	r := startIn(t, reader, nil, program, args...)
 	r.in = writer
 	t.Cleanup(func() { _ = writer.Close() })
 	return r
@@ -72,13 +78,13 @@ func start(t *testing.T, args ...string) *running {
 // startWith is start with a file for stdin.
 func startWith(t *testing.T, stdin *os.File, args ...string) *running {
 	t.Helper()
-	return startIn(t, stdin, nil, args...)
+	return startIn(t, stdin, nil, "seawall", args...)
 }
 
 // startIn is startWith with attributes of the process, or nil.
-func startIn(t *testing.T, stdin *os.File, attr *syscall.SysProcAttr, args ...string) *running {
+func startIn(t *testing.T, stdin *os.File, attr *syscall.SysProcAttr, program string, args ...string) *running {
 	t.Helper()
-	r := &running{t: t, cmd: exec.Command("seawall", args...), state: make(chan *os.ProcessState, 1)}
+	r := &running{t: t, cmd: exec.Command(program, args...), state: make(chan *os.ProcessState, 1)}
 	r.cmd.Stdin, r.cmd.SysProcAttr = stdin, attr
 	outR, outW, err := os.Pipe()
 	if err != nil {

@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 		"seawall-planted": func() { seawall.MainPlanted(planted{early: true}) },
 		"seawall-mended":  func() { seawall.MainPlanted(planted{}) },
 		"seawall-other":   func() { seawall.MainPlanted(planted{other: true}) },
+		"seawall-stuck":   mainStuck,
 	})
 }
 
