@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"strings"
@@ -38,6 +39,7 @@ type lockNote struct {
 	uuid   frame.UUID
 	newest frame.Checkpoint // zero for none, or none of that log
 	slot   int              // the block that it is in
+	device []byte           // the file's bytes, as the device has them
 }
 
 // deviceLockNote returns what the lock file says, durably and as the device holds
@@ -63,7 +65,9 @@ func readLockNote(read func([]byte, int64) (int, error)) (lockNote, error) {
 	if n < len(buf) && err != nil {
 		return lockNote{}, err
 	}
-	return parseLock(buf[:n]), nil
+	note := parseLock(buf[:n])
+	note.device = buf[:n]
+	return note, nil
 }
 
 // parseLock returns what a lock file of these bytes says. One that was made before
@@ -112,30 +116,35 @@ func parseLockText(b []byte) (id frame.UUID) {
 }
 
 // writeLock makes the lock file name the log, durably, and gives it room for
-// checkpoints, if it does not and has not yet: have is what deviceLockNote found.
-// Where there is no space for that room, an old log does without.
+// checkpoints, if it does not and has not yet: have is what deviceLockNote found. The
+// page cache is made to hold what the device holds. Where there is no space for the
+// room, the log does without.
 func (o *owner) writeLock(have lockNote, id frame.UUID) error {
-	text := []byte(lockText(id))
-	size, err := o.lock.Size()
-	if err != nil {
+	want, text := make([]byte, frame.LockBytes), []byte(lockText(id))
+	if o.note = have; have.uuid == id {
+		copy(want, have.device)
+	} else {
+		o.note = lockNote{uuid: id, slot: frame.Slots - 1}
+		copy(want, text)
+	}
+	o.note.device = nil
+	cached := make([]byte, frame.LockBytes)
+	n, err := o.lock.ReadAt(cached, 0)
+	if err != nil && !isEOF(err) {
 		return err
 	}
-	if have.uuid == id && size >= frame.LockBytes {
-		o.note, o.room = have, true
+	if o.room = true; bytes.Equal(have.device, want) && bytes.Equal(cached[:n], want) {
 		return nil
 	}
-	if have.uuid != id {
-		have = lockNote{uuid: id, slot: frame.Slots - 1}
-		if _, err = o.lock.WriteAt(text, 0); err != nil {
-			return err
-		}
+	_, err = o.lock.WriteAt(want, 0)
+	if errors.Is(err, ErrNoSpace) {
+		o.room = false
+		_, err = o.lock.WriteAt(text, 0)
 	}
-	o.note = have
-	_, err = o.lock.WriteAt(make([]byte, frame.LockBytes-len(text)), int64(len(text)))
-	if o.room = err == nil; !o.room && !errors.Is(err, ErrNoSpace) {
-		return err
+	if err == nil {
+		err = o.lock.Sync()
 	}
-	if err = o.lock.Sync(); err != nil {
+	if err != nil {
 		return err
 	}
 	return o.dir.Sync()
