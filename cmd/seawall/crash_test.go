@@ -92,8 +92,8 @@ func TestCrashInterrupted(t *testing.T) {
 		atWork := map[string]func(dir string) bool{
 			"kill": func(dir string) bool { return len(killedIn(t, dir)) > 0 },
 			"model": func(dir string) bool {
-				states, _ := filepath.Glob(filepath.Join(dir, "seawall-model-*", "judge-*"))
-				return len(states) > 0
+				lives, _ := filepath.Glob(filepath.Join(dir, "seawall-model-*", "life-*"))
+				return len(lives) > 0
 			},
 		}[name]
 		for _, c := range []struct {
