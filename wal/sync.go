@@ -282,10 +282,11 @@ func (l *Log) acknowledge(snap *snapshot) {
 func (r *dirtyRange) newer(s *segment) bool { return r.seg.ordinal > s.ordinal }
 
 // Checkpoint makes everything that was appended before the call durable, data
-// and metadata, by fsync, and then leaves a witness of it in the segment: from
+// and metadata, by fsync, and then leaves a witness of it in the segment, and in the
+// lock file, where the loss of whole segments does not reach it: from
 // then on the loss of any of these records is damage, never a torn tail.
 //
-// It costs two syncs more than Sync, and returns what Sync returns.
+// It costs three syncs more than Sync, and returns what Sync returns.
 func (l *Log) Checkpoint() error { return l.checkpoint(false) }
 
 // checkpoint is Checkpoint; closing lets Close pass.
