@@ -5,9 +5,12 @@ package model
 import (
 	"cmp"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // order makes a life the same each time it is lived with a seed, whatever else
@@ -112,7 +115,7 @@ func (o *order) guard() {
 			continue
 		}
 		o.d.mu.Unlock()
-		time.Sleep(wait)
+		nap(wait)
 		still := o.allWait(own)
 		o.d.mu.Lock()
 		switch {
@@ -126,6 +129,17 @@ func (o *order) guard() {
 			wait = min(wait+lookTime/500, lookTime/10)
 		}
 	}
+}
+
+// nap sleeps for that long, and not for a millisecond at the least, as a sleep of the
+// runtime takes where nobody else has work.
+func nap(d time.Duration) {
+	if d == 0 {
+		runtime.Gosched()
+		return
+	}
+	ts := unix.NsecToTimespec(int64(d))
+	_ = unix.Nanosleep(&ts, nil)
 }
 
 // pass gives the floor to somebody. Every goroutine of the life waits, and the
