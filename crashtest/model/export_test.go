@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 )
@@ -35,4 +36,12 @@ func Lived(s campaign.Subject, seed uint64, scratch string) (sum string, err err
 		err = errors.New("the order of the life was lost")
 	}
 	return h.text(), errors.Join(err, os.RemoveAll(r.root))
+}
+
+// SetDeadlock sets how long each goroutine of a life waits for another one until it is
+// given up, and returns what sets it back. No campaign may be on its way.
+func SetDeadlock(d time.Duration) (back func()) {
+	was := deadlock
+	deadlock = d
+	return func() { deadlock = was }
 }

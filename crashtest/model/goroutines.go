@@ -4,9 +4,13 @@ package model
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // stacks are buffers for the stacks of all goroutines.
@@ -68,6 +72,52 @@ func (d *director) othersWait() bool {
 	own, all := goroutine(), true
 	eachOf(d.root, map[string]bool{}, func(id, state, _ string) { all = all && (id == own || waits(state)) })
 	return all
+}
+
+// deadlock is how long each goroutine of a life waits for another one, with none at a
+// turn that it may make, until they are given up. What could still wake one is a timer
+// of the subject's, and those are shorter.
+var deadlock = time.Minute
+
+// awaitDeadlock waits until the life is over, or each of its goroutines waits for
+// another one. It returns where then, or nothing.
+func (d *director) awaitDeadlock(done <-chan struct{}) string {
+	tick := time.NewTicker(deadlock / 60)
+	defer tick.Stop()
+	seen, since := -1, time.Now()
+	for {
+		select {
+		case <-done:
+			return ""
+		case <-tick.C:
+		}
+		d.mu.Lock()
+		turns, free := len(d.turns), d.order == nil || d.order.root == working && len(d.order.held) == 0
+		d.mu.Unlock()
+		switch where, all := d.waiting(); {
+		case turns != seen || !free || !all:
+			seen, since = turns, time.Now()
+		case time.Since(since) > deadlock:
+			return where
+		}
+	}
+}
+
+// waiting reports whether every goroutine of the life waits for another one, and for
+// what those wait that have come to a mutex or to the subject's own conditions.
+func (d *director) waiting() (where string, all bool) {
+	all = true
+	states := map[string]int{}
+	eachOf(d.root, map[string]bool{}, func(_, state, _ string) {
+		state, _, _ = strings.Cut(state, ",")
+		states[state]++
+		all = all && waits(state)
+	})
+	var words []string
+	for _, state := range slices.Sorted(maps.Keys(states)) {
+		words = append(words, fmt.Sprintf("%d in %s", states[state], state))
+	}
+	return strings.Join(words, ", "), all
 }
 
 // shared are the functions of package durability that lock what all lives of the

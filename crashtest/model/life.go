@@ -80,18 +80,31 @@ type begin struct {
 
 // live lives a life and records it. A *campaign.Broken error is a finding; the
 // recording is there all the same. It is lived by a goroutine of its own: so that
-// those that it has started are told from others.
-func live(s campaign.Subject, seed uint64, scratch string, b begin) (r *recording, err error) {
-	done := make(chan struct{})
+// those that it has started are told from others, and that a life in which each of
+// them waits for another one has an end. These are left where they are.
+func live(s campaign.Subject, seed uint64, scratch string, b begin) (*recording, error) {
+	var lived *recording
+	var err error
+	begun, done := make(chan *recording, 1), make(chan struct{})
 	go func() {
 		defer close(done)
-		r, err = liveHere(s, seed, scratch, b)
+		lived, err = liveHere(s, seed, scratch, b, begun)
 	}()
+	select {
+	case <-done:
+		return lived, err
+	case r := <-begun:
+		if where := r.dir.awaitDeadlock(done); where != "" {
+			r.dir.stop()
+			r.events = r.rec.Events()
+			return r, &campaign.Broken{Kind: campaign.Stuck, What: "each goroutine waits for another one: " + where}
+		}
+	}
 	<-done
-	return r, err
+	return lived, err
 }
 
-func liveHere(s campaign.Subject, seed uint64, scratch string, b begin) (*recording, error) {
+func liveHere(s campaign.Subject, seed uint64, scratch string, b begin, begun chan<- *recording) (*recording, error) {
 	root, err := os.MkdirTemp(scratch, "life-")
 	if err != nil {
 		return nil, err
@@ -107,6 +120,7 @@ func liveHere(s campaign.Subject, seed uint64, scratch string, b begin) (*record
 			return nil, errors.Join(err, r.discard())
 		}
 	}
+	begun <- r
 	l := &campaign.Life{
 		Dir: root, Seed: seed, Rand: rand.New(rand.NewPCG(seed, 0x11fe)), Tracer: d,
 		Known: b.known, Killed: b.killed, Note: r.note, Now: r.now, Settle: d.settle,
