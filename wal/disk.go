@@ -17,14 +17,14 @@ import (
 type diskFile struct {
 	entry
 	dir    *durability.Dir
-	file   *durability.File
+	file   *durability.File // nil where it is closed, or handed on
+	source *durability.File // what is read: file, also where that is handed on
 	size   int64
 	span   int64 // bytes of it that are the segment's; set by Load
 	head   *keptHead
-	data   []byte // what was loaded; read as far as Touch asked
-	read   int64  // bytes that were read
 	mode   durability.ReadMode
-	loaded bool
+	loaded bool // it was synced, and its frames may have been read
+	room   diskRoom
 
 	dropped bool  // the page cache was emptied before it was read through
 	stays   int64 // bytes that stayed in it all the same
@@ -39,7 +39,7 @@ func (d *diskFile) open() error {
 	if err != nil {
 		return err
 	}
-	d.file = f
+	d.file, d.source = f, f
 	d.size, err = f.Size()
 	return err
 }
@@ -71,34 +71,17 @@ func (d *diskFile) refresh() (bool, error) {
 	if !d.loaded {
 		return false, nil
 	}
-	if err := d.Touch(0, int64(d.head.size)); err != nil {
-		return false, err
+	now := d.room.head
+	if now == nil { // no byte of it was asked for
+		head := make([]byte, d.head.size)
+		if err := d.readAt(head, 0); err != nil {
+			return false, err
+		}
+		now = keepHead(head)
 	}
-	now := d.data[:d.head.size]
-	other := !bytes.Equal(now, d.head.bytes())
-	d.head = keepHead(now)
+	other := !bytes.Equal(now.bytes(), d.head.bytes())
+	d.head = now
 	return other, nil
-}
-
-// Load implements recovery.Bytes. It makes the file durable before any of its
-// frames is looked at. What somebody put behind the segment's end is not loaded.
-func (d *diskFile) Load() ([]byte, error) {
-	if d.loaded {
-		return d.data, nil
-	}
-	if err := d.file.Sync(); err != nil {
-		return nil, err
-	}
-	head, err := d.Head()
-	if err != nil {
-		return nil, err
-	}
-	d.span = segmentSpan(head, d.size)
-	if d.data, err = newRoom(d.file, d.span); err != nil {
-		return nil, err
-	}
-	d.loaded, d.dropped = true, false // what was dirty can be dropped now
-	return d.data, nil
 }
 
 // segmentSpan returns how many bytes of a file are the segment's, by its header.
@@ -110,34 +93,18 @@ func segmentSpan(head []byte, size int64) int64 {
 	return min(size, frame.MaxSegmentBytes)
 }
 
-// Touch implements recovery.Bytes.
-func (d *diskFile) Touch(from, to int64) error {
-	if to <= d.read {
-		return nil
-	}
-	// Everything before is read too: what is compared with the cache later has
-	// no gaps.
-	err := d.readAt(d.data[d.read:to], d.read)
-	d.read = to
-	return err
-}
-
-// Unload implements recovery.Bytes. What was read is kept for the comparison
-// with the page cache.
-func (d *diskFile) Unload() {}
-
 // readAt reads from the device, all of p. Where the filesystem has no direct
 // reads, the page cache is emptied first, as far as the kernel lets it.
 func (d *diskFile) readAt(p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
 	}
-	n, mode, err := d.file.ReadDirect(p, off)
+	n, mode, err := d.source.ReadDirect(p, off)
 	if mode == durability.ModeBuffered && !d.dropped {
 		if derr := d.dropCache(); derr != nil {
 			return derr
 		}
-		n, mode, err = d.file.ReadDirect(p, off)
+		n, mode, err = d.source.ReadDirect(p, off)
 	}
 	d.mode = mode
 	if n == len(p) {
@@ -146,7 +113,7 @@ func (d *diskFile) readAt(p []byte, off int64) error {
 	if err == nil || isEOF(err) {
 		err = errors.New("the file was truncated meanwhile")
 	}
-	return fmt.Errorf("wal: read %s at offset %d: %w", d.file.Path(), off, err)
+	return fmt.Errorf("wal: read %s at offset %d: %w", d.source.Path(), off, err)
 }
 
 // dropCache drops the file's clean pages from the page cache, so that the next
@@ -157,10 +124,10 @@ func (d *diskFile) dropCache() error {
 	if fsys, err := d.dir.Filesystem(); err != nil || !fsys.Durable {
 		return err // the page cache of a filesystem in memory is the device
 	}
-	if err := d.file.DropCache(0, 0); err != nil {
+	if err := d.source.DropCache(0, 0); err != nil {
 		return err
 	}
-	mem, err := d.file.Map(d.size, false)
+	mem, err := d.source.Map(d.size, false)
 	if err != nil {
 		return err
 	}
@@ -201,14 +168,22 @@ func eachResident(mem *durability.Mapping, size int64, fn func(off, n int64) err
 // through the cache believes it until it is evicted. Of a file that was not
 // loaded this is about the head, by which it was judged. It returns how many
 // bytes differed.
-func (d *diskFile) reconcile() (int64, error) {
-	device := d.head.bytes()
+func (d *diskFile) reconcile() (differ int64, err error) {
 	if d.loaded {
-		if err := d.Touch(0, d.span); err != nil {
-			return 0, err
-		}
-		device = d.data[:d.span]
+		differ, err = d.writeDiffering()
+	} else {
+		differ, err = d.reconcileHead()
 	}
+	err = errors.Join(err, d.file.EndDirect())
+	if err == nil && differ > 0 {
+		err = d.file.Sync()
+	}
+	return differ, err
+}
+
+// reconcileHead is reconcile of the head alone.
+func (d *diskFile) reconcileHead() (int64, error) {
+	device := d.head.bytes()
 	if len(device) == 0 {
 		return 0, nil
 	}
@@ -217,11 +192,7 @@ func (d *diskFile) reconcile() (int64, error) {
 		return 0, err
 	}
 	differ, err := d.writeWhere(mem, device)
-	err = errors.Join(err, mem.Unmap(), d.file.EndDirect())
-	if err == nil && differ > 0 {
-		err = d.file.Sync()
-	}
-	return differ, err
+	return differ, errors.Join(err, mem.Unmap())
 }
 
 // writeWhere writes each page of what the device holds where the page cache
@@ -259,13 +230,13 @@ func (d *diskFile) makeReal() error {
 // close closes the file, unless it was handed on. Nothing that was loaded may be
 // looked at any more.
 func (d *diskFile) close() error {
-	freeRoom(d.data)
+	err := d.room.free()
 	f := d.file
-	d.file, d.data, d.loaded = nil, nil, false
-	if f == nil {
-		return nil
+	d.file, d.source, d.loaded = nil, nil, false
+	if f != nil {
+		err = errors.Join(err, f.Close())
 	}
-	return f.Close()
+	return err
 }
 
 // cachedFile is a segment's file as Verify and Dump read it: through a mapping
@@ -348,6 +319,9 @@ func (c *cachedFile) Touch(from, to int64) error {
 	return c.mem.PopulateRead(from, to-from)
 }
 
+// Release implements recovery.Bytes. The pages stay in the page cache.
+func (c *cachedFile) Release(from, to int64) { releaseMapped(c.mem, from, to) }
+
 // Unload implements recovery.Bytes.
 func (c *cachedFile) Unload() {
 	if c.mem != nil {
@@ -390,6 +364,7 @@ func (d *deviceFile) Load() ([]byte, error) {
 	n := segmentSpan(d.head.bytes(), d.size)
 	if int64(cap(*d.room)) < n {
 		freeRoom(*d.room)
+		*d.room = nil
 		var err error
 		if *d.room, err = newRoom(d.file, n); err != nil {
 			return nil, err
@@ -406,8 +381,12 @@ func (d *deviceFile) Touch(from, to int64) error {
 	return d.readAt(d.data[from:to], from)
 }
 
+// Release implements recovery.Bytes.
+func (d *deviceFile) Release(from, to int64) { emptyRoom(d.data, from, to) }
+
 // Unload implements recovery.Bytes.
 func (d *deviceFile) Unload() {
+	emptyRoom(d.data, 0, int64(len(d.data)))
 	d.data = nil
 	_ = d.file.EndDirect() // read-only
 }

@@ -90,6 +90,9 @@ func (h *headFile) Load() ([]byte, error) { return nil, errHeadsOnly }
 // Touch implements recovery.Bytes.
 func (h *headFile) Touch(int64, int64) error { return errHeadsOnly }
 
+// Release implements recovery.Bytes.
+func (h *headFile) Release(int64, int64) {}
+
 // Unload implements recovery.Bytes.
 func (h *headFile) Unload() {}
 

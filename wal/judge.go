@@ -338,6 +338,9 @@ func (f *judgedFile) Touch(from, to int64) error {
 	return f.mem.PopulateRead(from, to-from)
 }
 
+// Release implements recovery.Bytes. The pages stay in the page cache.
+func (f *judgedFile) Release(from, to int64) { releaseMapped(f.mem, from, to) }
+
 // Unload implements recovery.Bytes.
 func (f *judgedFile) Unload() {
 	if f.mem != nil {

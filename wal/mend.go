@@ -171,7 +171,7 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 	s.taken = true
 	l.tail, l.limit = s, s.size()-markRoom
 	l.at = place{off: t.Offset, link: t.Link, lsn: t.LSN, epoch: t.Epoch}
-	base := op.indexTail(s, tail)
+	base := op.indexTail()
 	var slot frame.Slot
 	if l.witness, slot = readWitness(s, tail.head.bytes()); slot.Counter != 0 {
 		l.witness.at = place{off: int64(slot.Tail), link: slot.Link, lsn: slot.Watermark, epoch: t.Epoch}
@@ -187,24 +187,38 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 }
 
 // indexTail finds where the tail's link lies, behind the last frame's header or
-// in the stamp, and notes the places that Get starts from. The frames are valid
-// up to the tail.
-func (op *opening) indexTail(s *segment, tail *diskFile) *index {
-	l := op.l
+// in the stamp, and returns the places that Get starts from, as they were noted when
+// the tail's segment was judged. Where another one's were noted since, there are none
+// yet, and Get will look for them.
+func (op *opening) indexTail() *index {
+	l, t := op.l, &op.res.Tail
 	l.linkOff = stampLinkOffset
-	base := new(index)
-	base.init(s.size())
-	p := s.start
-	for p.off != 0 && p.off < l.at.off {
-		base.add(p)
-		f, err := frame.Decode(tail.data[p.off:], p.lsn)
-		if err != nil {
-			break
-		}
-		l.linkOff = p.off + frameLinkOffset
-		p = place{off: p.off + f.Size(), link: f.Link, lsn: f.LSN, epoch: f.Epoch}
+	if t.Frame != 0 {
+		l.linkOff = t.Frame + frameLinkOffset
 	}
-	return base
+	if op.places.file != t.File || op.places.index == nil {
+		return nil
+	}
+	op.places.index.truncate(t.Offset)
+	return op.places.index
+}
+
+// placesNoted are places of one segment of the log, for Get: of the newest one whose
+// frames were followed. Nearly always the log ends in it.
+type placesNoted struct {
+	file  int // index into the files
+	index *index
+}
+
+// note notes a place.
+func (n *placesNoted) note(p recovery.Place, segmentBytes int64) {
+	if n.index == nil || n.file < p.File {
+		n.file, n.index = p.File, new(index)
+		n.index.init(segmentBytes)
+	}
+	if n.file == p.File {
+		n.index.add(place{off: p.Offset, link: p.Link, lsn: p.LSN, epoch: p.Epoch})
+	}
 }
 
 // settle ends the mending: the stamp of a log that has none yet, the readers'
