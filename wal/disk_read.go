@@ -41,7 +41,7 @@ type extent struct{ off, n int64 }
 func (d *diskFile) Load() ([]byte, error) {
 	r := &d.room
 	if !d.loaded {
-		if err := d.file.Sync(); err != nil {
+		if err := d.sync(); err != nil {
 			return nil, err
 		}
 		head, err := d.Head()
@@ -57,7 +57,7 @@ func (d *diskFile) Load() ([]byte, error) {
 	}
 	if r.data == nil {
 		var err error
-		if r.data, err = newRoom(d.source, d.span); err != nil {
+		if r.data, err = newRoom(d.dir.Path()+"/"+d.name, d.span); err != nil {
 			return nil, err
 		}
 	}
@@ -109,8 +109,10 @@ func (d *diskFile) Release(from, to int64) {
 	case to <= r.lo || from >= r.hi:
 	case from <= r.lo:
 		r.lo = min(to, r.hi)
-	default:
-		to, r.hi = max(to, r.hi), from
+	case to >= r.hi:
+		r.hi = from
+	default: // what lies before stays, and is not known to be there any more
+		r.lo, r.strewn = to, true
 	}
 	emptyRoom(r.data, from, to)
 }
@@ -170,7 +172,7 @@ func (d *diskFile) scan(from int64, fn func(off int64, p []byte) error) error {
 		d.Release(off, end)
 		off = end
 	}
-	return d.source.EndDirect()
+	return d.endDirect()
 }
 
 // errFound ends a scan.
@@ -185,17 +187,21 @@ func (d *diskFile) nonzero(from int64) (bool, error) {
 		return nil
 	})
 	if errors.Is(err, errFound) {
-		return true, d.source.EndDirect()
+		return true, d.endDirect()
 	}
 	return false, err
 }
 
 // compare notes where the page cache holds something else than was read of the
 // bytes [from, to).
-func (d *diskFile) compare(from, to int64) (err error) {
+func (d *diskFile) compare(from, to int64) error {
 	r := &d.room
 	if r.view == nil {
-		if r.view, err = d.source.Map(d.span, false); err != nil {
+		f, err := d.source()
+		if err != nil {
+			return err
+		}
+		if r.view, err = f.Map(d.span, false); err != nil {
 			return err
 		}
 	}
@@ -251,13 +257,17 @@ func (d *diskFile) writeDiffering() (differ int64, err error) {
 	if err = d.scan(d.room.seen, func(int64, []byte) error { return nil }); err != nil {
 		return 0, err
 	}
+	f, err := d.held.use()
+	if err != nil {
+		return 0, err
+	}
 	p := make([]byte, pageSize)
 	for _, e := range d.room.differ {
 		if err = d.readAt(p[:e.n], e.off); err != nil {
 			return differ, err
 		}
 		differ += e.n
-		if _, err = d.file.WriteAt(p[:e.n], e.off); err != nil {
+		if _, err = f.WriteAt(p[:e.n], e.off); err != nil {
 			return differ, err
 		}
 	}

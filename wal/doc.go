@@ -160,8 +160,8 @@
 //	a LogReader          24 for each 16 KiB of a segment that it holds mapped
 //
 // A file that was made longer than its segment counts as the segment; one whose
-// header is lost as 4 GiB at most. While a log is judged, all of its files are open:
-// one descriptor for each, and a few more.
+// header is lost as 4 GiB at most. While a log is judged, 64 of its files are open at
+// the most, and a few more: one that is opened again has to be the one that it was.
 //
 // # Concurrency
 //

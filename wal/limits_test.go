@@ -33,6 +33,7 @@ var limitedTrials = map[string]func(dir string) error{
 	"map":           mapWhole,
 	"memory":        littleMemory,
 	"peak writer":   peakWriter,
+	"segments":      manySegments,
 }
 
 // runLimited tries it, and says what was not as it has to be.

@@ -94,8 +94,8 @@ func (op *opening) reconcile() error {
 			op.rep.Warnings = append(op.rep.Warnings, d.name+
 				": the page cache held what the device never got; the device's bytes were kept")
 		}
-		if d.loaded && d.mode != 0 && d.file.DirectReason() != "" {
-			w := d.name + ": read through the page cache: " + d.file.DirectReason()
+		if d.loaded && d.reason != "" {
+			w := d.name + ": read through the page cache: " + d.reason
 			if d.stays > 0 {
 				w += fmt.Sprintf("; %d bytes stayed in it, which another process maps: if a write to the device failed before, these are not what it holds", d.stays)
 			}
@@ -120,8 +120,12 @@ func (op *opening) adopt() error {
 		if !d.temp || st != recovery.StateFull && st != recovery.StateActive && st != recovery.StateUnread {
 			continue
 		}
+		f, err := d.held.use()
+		if err != nil {
+			return err
+		}
 		// It was synced before its head was read.
-		if err := errors.Join(l.dir.Rename(d.name, finalName(d.ordinal), d.file), l.dir.Sync()); err != nil {
+		if err := errors.Join(l.dir.Rename(d.name, finalName(d.ordinal), f), l.dir.Sync()); err != nil {
 			return err
 		}
 		d.name, d.temp = finalName(d.ordinal), false
@@ -142,11 +146,16 @@ func (op *opening) mapFile(d *diskFile) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := mapSegment(op.l.dir, d.file, h, op.l.opts.Align)
+	f, err := d.held.use()
 	if err != nil {
 		return nil, err
 	}
-	d.file = nil // the segment's now
+	s, err := mapSegment(op.l.dir, f, h, op.l.opts.Align)
+	if err != nil {
+		return nil, err
+	}
+	d.held.forget() // the segment's now
+	d.handed, d.gone = f, true
 	return s, nil
 }
 
@@ -280,7 +289,7 @@ func (op *opening) keepPrepared() error {
 	l := op.l
 	var drop []*diskFile
 	for i, d := range op.files {
-		if d.file == nil || op.res.Segments[i].State != recovery.StatePrepared {
+		if d.gone || op.res.Segments[i].State != recovery.StatePrepared {
 			continue
 		}
 		h, err := frame.DecodeHeader(d.head.bytes())

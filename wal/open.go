@@ -143,6 +143,7 @@ type opening struct {
 	mode  repairMode
 	known frame.UUID // from the lock file
 	files []*diskFile
+	open  openFiles
 	kept  int64 // bytes that the files keep in memory between two looks at them
 	res   *recovery.Result
 	rep   *Report
@@ -192,7 +193,7 @@ func (op *opening) judge() error {
 	for _, e := range entries {
 		d := &diskFile{entry: e, dir: l.dir, room: diskRoom{kept: &op.kept}}
 		op.files = append(op.files, d)
-		if err = d.open(); err != nil {
+		if err = d.open(&op.open); err != nil {
 			return err
 		}
 		files = append(files, recovery.File{Name: e.name, Ordinal: e.ordinal, Temp: e.temp, Size: d.size, Bytes: d})

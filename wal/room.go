@@ -9,17 +9,17 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 )
 
-// newRoom returns addresses at which n bytes of a file are to be read. Memory is
+// newRoom returns addresses at which n bytes of the file with that path are to be read. Memory is
 // taken for those that are stored to, page by page, and is none of the heap's:
 // where there are not so many addresses, the Go runtime ends the process, while this
 // returns an error. Give it to freeRoom as it is.
-func newRoom(f *durability.File, n int64) ([]byte, error) {
+func newRoom(path string, n int64) ([]byte, error) {
 	if n == 0 {
 		return nil, nil
 	}
 	p, err := unix.Mmap(-1, 0, int(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
 	if err != nil {
-		return nil, &fs.PathError{Op: "load", Path: f.Path(), Err: fmt.Errorf("no memory for its %d bytes (see ulimit -v): %w", n, err)}
+		return nil, &fs.PathError{Op: "load", Path: path, Err: fmt.Errorf("no memory for its %d bytes (see ulimit -v): %w", n, err)}
 	}
 	return p, nil
 }

@@ -61,7 +61,7 @@ func (op *opening) trim(s *segment, tail *diskFile) error {
 func (op *opening) removeBehind(tail *diskFile) error {
 	for i := len(op.files) - 1; i >= 0; i-- {
 		d := op.files[i]
-		if d.file == nil || d.ordinal <= tail.ordinal && !d.temp {
+		if d.gone || d.ordinal <= tail.ordinal && !d.temp {
 			continue
 		}
 		if err := errors.Join(d.close(), op.l.dir.Remove(d.name)); err != nil {
@@ -112,7 +112,7 @@ func (op *opening) clear(tail *diskFile) error {
 	removed := false
 	for i := range op.files {
 		d, state := op.files[i], op.res.Segments[i].State
-		if d == tail || d.file == nil {
+		if d == tail || d.gone {
 			continue
 		}
 		if state != recovery.StateTemporary && state != recovery.StateLeftover {
