@@ -105,7 +105,7 @@ RACE_SKIP ?= TestScripts TestReadmeCommands TestFewDescriptors TestPermissionsMi
     TestDeathThenPowerLoss TestOlderSegmentTorn TestHeads TestEveryBitFlipped FuzzRecover TestDirectory TestFrameDamage \
     TestExactDeaths TestBusyTokens TestPlantedDeath TestCompletionInShells TestNamesThatComeLate \
     TestCrashWhileASegmentIsUsedAgain TestReopenedLogKeepsLittle TestManySegmentsOpen \
-    TestAppendedSegmentsKeepLittle TestInspectExtendedFile
+    TestAppendedSegmentsKeepLittle TestInspectExtendedFile TestMemoryPeak TestWindow TestWindowOfASearch
 empty :=
 RACE_SKIP_RE = $(subst $(empty) $(empty),|,$(strip $(RACE_SKIP)))
 

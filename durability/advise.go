@@ -20,6 +20,7 @@ const (
 	AdviceRandom     Advice = unix.MADV_RANDOM     // no readahead
 	AdviceSequential Advice = unix.MADV_SEQUENTIAL // much readahead
 	AdviceWillNeed   Advice = unix.MADV_WILLNEED   // read ahead now
+	AdviceDontNeed   Advice = unix.MADV_DONTNEED   // take these pages out of the process's memory: they stay in the page cache
 	AdviceCold       Advice = unix.MADV_COLD       // reclaim these pages before others (Linux 5.4)
 )
 

@@ -161,12 +161,12 @@ func (c *backCut) findPlace() (ordinal uint64, err error) {
 // file blocks where a sparse copy left holes.
 func (l *Log) reopenSegment(ordinal uint64) (*segment, error) {
 	d := &diskFile{entry: entry{name: finalName(ordinal), ordinal: ordinal}, dir: l.dir}
-	err := d.open()
+	err := d.open(new(openFiles))
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	head := make([]byte, frame.DataOffset)
-	_, err = d.file.ReadAt(head, 0)
+	_, err = d.held.file.ReadAt(head, 0)
 	if err == nil {
 		err = d.makeReal()
 	}
@@ -185,7 +185,7 @@ func (l *Log) reopenSegment(ordinal uint64) (*segment, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("wal: open segment %s/%s to cut it: %w", l.dirPath, d.name, err), d.close())
 	}
-	s, err := mapSegment(l.dir, d.file, h, l.opts.Align)
+	s, err := mapSegment(l.dir, d.held.file, h, l.opts.Align)
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}

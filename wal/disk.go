@@ -17,14 +17,15 @@ import (
 type diskFile struct {
 	entry
 	dir    *durability.Dir
-	file   *durability.File
+	held   openFile
+	gone   bool             // it was closed for good, or handed on
+	handed *durability.File // to whom it was handed on; it may still be read
 	size   int64
 	span   int64 // bytes of it that are the segment's; set by Load
 	head   *keptHead
-	data   []byte // what was loaded; read as far as Touch asked
-	read   int64  // bytes that were read
-	mode   durability.ReadMode
-	loaded bool
+	reason string // why it was read through the page cache
+	loaded bool   // it was synced, and its frames may have been read
+	room   diskRoom
 
 	dropped bool  // the page cache was emptied before it was read through
 	stays   int64 // bytes that stayed in it all the same
@@ -34,14 +35,40 @@ var _ recovery.Bytes = (*diskFile)(nil)
 
 // open opens the file for writing: where its sync fails, this descriptor is
 // told.
-func (d *diskFile) open() error {
-	f, err := d.dir.Open(d.name, true)
+func (d *diskFile) open(set *openFiles) error {
+	d.held = openFile{set: set, dir: d.dir, entry: &d.entry, writable: true, direct: true}
+	err := d.held.open()
+	d.size = d.held.was.Size
+	return err
+}
+
+// source returns the file to read from.
+func (d *diskFile) source() (*durability.File, error) {
+	if d.handed != nil {
+		return d.handed, nil
+	}
+	return d.held.use()
+}
+
+// sync makes the file durable.
+func (d *diskFile) sync() error {
+	f, err := d.held.use()
 	if err != nil {
 		return err
 	}
-	d.file = f
-	d.size, err = f.Size()
-	return err
+	return f.Sync()
+}
+
+// endDirect closes the descriptor for direct reads.
+func (d *diskFile) endDirect() error {
+	f := d.handed
+	if f == nil {
+		f = d.held.file
+	}
+	if f == nil {
+		return nil
+	}
+	return f.EndDirect()
 }
 
 // Head implements recovery.Bytes.
@@ -52,12 +79,12 @@ func (d *diskFile) Head() ([]byte, error) {
 	// What the stamp of a segment on its way says decides whether the file is
 	// read at all, or removed.
 	if d.temp {
-		if err := d.file.Sync(); err != nil {
+		if err := d.sync(); err != nil {
 			return nil, err
 		}
 	}
 	head := make([]byte, min(d.size, frame.DataOffset))
-	if err := errors.Join(d.readAt(head, 0), d.file.EndDirect()); err != nil {
+	if err := errors.Join(d.readAt(head, 0), d.endDirect()); err != nil {
 		return nil, err
 	}
 	d.head = keepHead(head)
@@ -71,34 +98,17 @@ func (d *diskFile) refresh() (bool, error) {
 	if !d.loaded {
 		return false, nil
 	}
-	if err := d.Touch(0, int64(d.head.size)); err != nil {
-		return false, err
+	now := d.room.head
+	if now == nil { // no byte of it was asked for
+		head := make([]byte, d.head.size)
+		if err := d.readAt(head, 0); err != nil {
+			return false, err
+		}
+		now = keepHead(head)
 	}
-	now := d.data[:d.head.size]
-	other := !bytes.Equal(now, d.head.bytes())
-	d.head = keepHead(now)
+	other := !bytes.Equal(now.bytes(), d.head.bytes())
+	d.head = now
 	return other, nil
-}
-
-// Load implements recovery.Bytes. It makes the file durable before any of its
-// frames is looked at. What somebody put behind the segment's end is not loaded.
-func (d *diskFile) Load() ([]byte, error) {
-	if d.loaded {
-		return d.data, nil
-	}
-	if err := d.file.Sync(); err != nil {
-		return nil, err
-	}
-	head, err := d.Head()
-	if err != nil {
-		return nil, err
-	}
-	d.span = segmentSpan(head, d.size)
-	if d.data, err = newRoom(d.file, d.span); err != nil {
-		return nil, err
-	}
-	d.loaded, d.dropped = true, false // what was dirty can be dropped now
-	return d.data, nil
 }
 
 // segmentSpan returns how many bytes of a file are the segment's, by its header.
@@ -110,57 +120,47 @@ func segmentSpan(head []byte, size int64) int64 {
 	return min(size, frame.MaxSegmentBytes)
 }
 
-// Touch implements recovery.Bytes.
-func (d *diskFile) Touch(from, to int64) error {
-	if to <= d.read {
-		return nil
-	}
-	// Everything before is read too: what is compared with the cache later has
-	// no gaps.
-	err := d.readAt(d.data[d.read:to], d.read)
-	d.read = to
-	return err
-}
-
-// Unload implements recovery.Bytes. What was read is kept for the comparison
-// with the page cache.
-func (d *diskFile) Unload() {}
-
 // readAt reads from the device, all of p. Where the filesystem has no direct
 // reads, the page cache is emptied first, as far as the kernel lets it.
 func (d *diskFile) readAt(p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
 	}
-	n, mode, err := d.file.ReadDirect(p, off)
+	f, err := d.source()
+	if err != nil {
+		return err
+	}
+	n, mode, err := f.ReadDirect(p, off)
 	if mode == durability.ModeBuffered && !d.dropped {
-		if derr := d.dropCache(); derr != nil {
+		if derr := d.dropCache(f); derr != nil {
 			return derr
 		}
-		n, mode, err = d.file.ReadDirect(p, off)
+		n, mode, err = f.ReadDirect(p, off)
 	}
-	d.mode = mode
+	if mode == durability.ModeBuffered {
+		d.reason = f.DirectReason()
+	}
 	if n == len(p) {
 		return nil
 	}
 	if err == nil || isEOF(err) {
 		err = errors.New("the file was truncated meanwhile")
 	}
-	return fmt.Errorf("wal: read %s at offset %d: %w", d.file.Path(), off, err)
+	return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), off, err)
 }
 
 // dropCache drops the file's clean pages from the page cache, so that the next
 // read through it comes from the device. Pages that another process maps stay
 // (kernel fact 4), and what they hold is believed: how many there are is told.
-func (d *diskFile) dropCache() error {
+func (d *diskFile) dropCache(f *durability.File) error {
 	d.dropped, d.stays = true, 0
 	if fsys, err := d.dir.Filesystem(); err != nil || !fsys.Durable {
 		return err // the page cache of a filesystem in memory is the device
 	}
-	if err := d.file.DropCache(0, 0); err != nil {
+	if err := f.DropCache(0, 0); err != nil {
 		return err
 	}
-	mem, err := d.file.Map(d.size, false)
+	mem, err := f.Map(d.size, false)
 	if err != nil {
 		return err
 	}
@@ -201,32 +201,40 @@ func eachResident(mem *durability.Mapping, size int64, fn func(off, n int64) err
 // through the cache believes it until it is evicted. Of a file that was not
 // loaded this is about the head, by which it was judged. It returns how many
 // bytes differed.
-func (d *diskFile) reconcile() (int64, error) {
-	device := d.head.bytes()
+func (d *diskFile) reconcile() (differ int64, err error) {
 	if d.loaded {
-		if err := d.Touch(0, d.span); err != nil {
-			return 0, err
-		}
-		device = d.data[:d.span]
+		differ, err = d.writeDiffering()
+	} else {
+		differ, err = d.reconcileHead()
 	}
-	if len(device) == 0 {
-		return 0, nil
-	}
-	mem, err := d.file.Map(int64(len(device)), false)
-	if err != nil {
-		return 0, err
-	}
-	differ, err := d.writeWhere(mem, device)
-	err = errors.Join(err, mem.Unmap(), d.file.EndDirect())
+	err = errors.Join(err, d.endDirect())
 	if err == nil && differ > 0 {
-		err = d.file.Sync()
+		err = d.sync()
 	}
 	return differ, err
 }
 
+// reconcileHead is reconcile of the head alone.
+func (d *diskFile) reconcileHead() (int64, error) {
+	device := d.head.bytes()
+	if len(device) == 0 {
+		return 0, nil
+	}
+	f, err := d.held.use()
+	if err != nil {
+		return 0, err
+	}
+	mem, err := f.Map(int64(len(device)), false)
+	if err != nil {
+		return 0, err
+	}
+	differ, err := writeWhere(f, mem, device)
+	return differ, errors.Join(err, mem.Unmap())
+}
+
 // writeWhere writes each page of what the device holds where the page cache
 // holds another.
-func (d *diskFile) writeWhere(mem *durability.Mapping, device []byte) (differ int64, err error) {
+func writeWhere(f *durability.File, mem *durability.Mapping, device []byte) (differ int64, err error) {
 	cached := make([]byte, pageSize)
 	err = eachResident(mem, int64(len(device)), func(off, n int64) error {
 		p := device[off : off+n]
@@ -234,7 +242,7 @@ func (d *diskFile) writeWhere(mem *durability.Mapping, device []byte) (differ in
 			return lerr
 		}
 		differ += n
-		_, werr := d.file.WriteAt(p, off)
+		_, werr := f.WriteAt(p, off)
 		return werr
 	})
 	return differ, err
@@ -243,29 +251,28 @@ func (d *diskFile) writeWhere(mem *durability.Mapping, device []byte) (differ in
 // makeReal gives the segment blocks where a sparse copy left holes, so that no
 // store into the mapping has to find some.
 func (d *diskFile) makeReal() error {
-	st, err := d.file.Stat()
+	f, err := d.held.use()
+	if err != nil {
+		return err
+	}
+	st, err := f.Stat()
 	if err != nil || st.Blocks*512 >= d.size {
 		return err
 	}
-	n, err := d.file.FillHoles(durability.AllocateOptions{
+	n, err := f.FillHoles(durability.AllocateOptions{
 		FillBytes: defaultFillBytes, Head: frame.DataOffset, End: segmentSpan(d.head.bytes(), d.size),
 	})
 	if err != nil || n == 0 {
 		return err
 	}
-	return d.file.Sync()
+	return f.Sync()
 }
 
 // close closes the file, unless it was handed on. Nothing that was loaded may be
 // looked at any more.
 func (d *diskFile) close() error {
-	freeRoom(d.data)
-	f := d.file
-	d.file, d.data, d.loaded = nil, nil, false
-	if f == nil {
-		return nil
-	}
-	return f.Close()
+	d.gone, d.handed, d.loaded = true, nil, false
+	return errors.Join(d.room.free(), d.held.close())
 }
 
 // cachedFile is a segment's file as Verify and Dump read it: through a mapping
@@ -273,7 +280,7 @@ func (d *diskFile) close() error {
 type cachedFile struct {
 	entry
 	dir     *durability.Dir
-	file    *durability.File
+	held    openFile
 	size    int64
 	head    *keptHead
 	mem     *durability.Mapping
@@ -285,18 +292,17 @@ var _ recovery.Bytes = (*cachedFile)(nil)
 
 // open opens the file for reading. A segment that got its final name since it
 // was listed is found under that.
-func (c *cachedFile) open() error {
-	f, err := c.dir.Open(c.name, false)
+func (c *cachedFile) open(set *openFiles) error {
+	c.held = openFile{set: set, dir: c.dir, entry: &c.entry}
+	err := c.held.open()
 	if c.temp && errors.Is(err, fs.ErrNotExist) {
-		if f, err = c.dir.Open(finalName(c.ordinal), false); err == nil {
-			c.name, c.temp = finalName(c.ordinal), false
+		was := c.entry
+		c.name, c.temp = finalName(c.ordinal), false
+		if err = c.held.open(); err != nil && c.held.file == nil {
+			c.entry = was
 		}
 	}
-	if err != nil {
-		return err
-	}
-	c.file = f
-	c.size, err = f.Size()
+	c.size = c.held.was.Size
 	return err
 }
 
@@ -318,7 +324,11 @@ func (c *cachedFile) headBy(read func() ([]byte, error)) ([]byte, error) {
 // readHead reads the head as it is now.
 func (c *cachedFile) readHead() ([]byte, error) {
 	head := make([]byte, frame.DataOffset)
-	n, err := c.file.ReadAt(head, 0)
+	f, err := c.held.use()
+	if err != nil {
+		return nil, err
+	}
+	n, err := f.ReadAt(head, 0)
 	if err != nil && !isEOF(err) {
 		return nil, err
 	}
@@ -331,8 +341,11 @@ func (c *cachedFile) Load() ([]byte, error) {
 		return nil, nil
 	}
 	c.Unload() // where a fault ended an earlier round
-	var err error
-	if c.mem, err = c.file.Map(c.size, false); err != nil {
+	f, err := c.held.use()
+	if err != nil {
+		return nil, err
+	}
+	if c.mem, err = f.Map(c.size, false); err != nil {
 		return nil, err
 	}
 	return c.mem.Bytes(), nil
@@ -348,6 +361,9 @@ func (c *cachedFile) Touch(from, to int64) error {
 	return c.mem.PopulateRead(from, to-from)
 }
 
+// Release implements recovery.Bytes. The pages stay in the page cache.
+func (c *cachedFile) Release(from, to int64) { releaseMapped(c.mem, from, to) }
+
 // Unload implements recovery.Bytes.
 func (c *cachedFile) Unload() {
 	if c.mem != nil {
@@ -359,10 +375,15 @@ func (c *cachedFile) Unload() {
 // close closes the file.
 func (c *cachedFile) close() error {
 	c.Unload()
-	if c.file == nil {
+	return c.held.close()
+}
+
+// endDirect closes the descriptor for direct reads.
+func (c *cachedFile) endDirect() error {
+	if c.held.file == nil {
 		return nil
 	}
-	return c.file.Close()
+	return c.held.file.EndDirect()
 }
 
 // deviceFile is a segment's file as Verify reads it from the device: around the
@@ -371,7 +392,8 @@ type deviceFile struct {
 	*cachedFile
 	room     *[]byte // shared: one file is loaded at a time
 	data     []byte
-	buffered int64 // bytes that came from the page cache
+	buffered int64  // bytes that came from the page cache
+	reason   string // why they did
 }
 
 var _ recovery.Bytes = (*deviceFile)(nil)
@@ -382,7 +404,7 @@ func (d *deviceFile) Head() ([]byte, error) { return d.headBy(d.readHead) }
 // readHead reads the head as it is now.
 func (d *deviceFile) readHead() ([]byte, error) {
 	head := make([]byte, min(d.size, frame.DataOffset))
-	return head, errors.Join(d.readAt(head, 0), d.file.EndDirect())
+	return head, errors.Join(d.readAt(head, 0), d.endDirect())
 }
 
 // Load implements recovery.Bytes.
@@ -390,8 +412,9 @@ func (d *deviceFile) Load() ([]byte, error) {
 	n := segmentSpan(d.head.bytes(), d.size)
 	if int64(cap(*d.room)) < n {
 		freeRoom(*d.room)
+		*d.room = nil
 		var err error
-		if *d.room, err = newRoom(d.file, n); err != nil {
+		if *d.room, err = newRoom(d.dir.Path()+"/"+d.name, n); err != nil {
 			return nil, err
 		}
 	}
@@ -406,17 +429,26 @@ func (d *deviceFile) Touch(from, to int64) error {
 	return d.readAt(d.data[from:to], from)
 }
 
+// Release implements recovery.Bytes.
+func (d *deviceFile) Release(from, to int64) { emptyRoom(d.data, from, to) }
+
 // Unload implements recovery.Bytes.
 func (d *deviceFile) Unload() {
+	emptyRoom(d.data, 0, int64(len(d.data)))
 	d.data = nil
-	_ = d.file.EndDirect() // read-only
+	_ = d.endDirect() // read-only
 }
 
 // readAt reads all of p.
 func (d *deviceFile) readAt(p []byte, off int64) error {
-	n, mode, err := d.file.ReadDirect(p, off)
+	f, err := d.held.use()
+	if err != nil {
+		return err
+	}
+	n, mode, err := f.ReadDirect(p, off)
 	if mode == durability.ModeBuffered {
 		d.buffered += int64(n)
+		d.reason = f.DirectReason()
 	}
 	if n == len(p) {
 		return nil
@@ -424,5 +456,5 @@ func (d *deviceFile) readAt(p []byte, off int64) error {
 	if err == nil || isEOF(err) {
 		err = errShorter
 	}
-	return fmt.Errorf("wal: read %s at offset %d: %w", d.file.Path(), off+int64(n), err)
+	return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), off+int64(n), err)
 }

@@ -156,18 +156,18 @@
 //	  places for Get     24 for each 16 KiB of the newest segments that are full, up
 //	                     to 6 MiB; 6 KiB for each older one
 //	  address space      what is mapped for writing, and 64 segments for reading
-//	Open                 2 KiB for each file; outside of the heap the segments behind
-//	                     the newest one before which everything is proved to be
-//	                     durable: at least the tail and the prepared ones
-//	Verify, Dump         2 KiB for each file; one segment mapped
-//	  of the device      outside of the heap one segment
+//	Open                 2 KiB for each file; outside of the heap 32 MiB, and addresses
+//	                     for the segment at hand
+//	Verify, Dump         2 KiB for each file; one segment mapped, 32 MiB of it at once,
+//	                     or the record that is handed out, if that is larger
+//	  of the device      the same outside of the heap
 //	Inspect              2 KiB for each file, and 2 MiB
 //	a Reader             its own record, where it copies
 //	a LogReader          24 for each 16 KiB of a segment that it holds mapped
 //
 // A file that was made longer than its segment counts as the segment; one whose
-// header is lost as 4 GiB at most. While a log is judged, all of its files are open:
-// one descriptor for each, and a few more.
+// header is lost as 4 GiB at most. While a log is judged, 64 of its files are open at
+// the most, and a few more: one that is opened again has to be the one that it was.
 //
 // # Concurrency
 //

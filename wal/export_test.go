@@ -1,9 +1,15 @@
 package wal
 
+import (
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
 // Bounds of segments: mapped for reading, and waiting for a sync.
 const (
 	MaxMapped   = maxMapped
 	MaxUnsynced = maxUnsynced
+	MaxOpen     = maxOpen
 )
 
 // Unmap gives up all mappings of a log that are for reading only.
@@ -73,4 +79,11 @@ const PopulateBytes = populateBytes
 func SetWarmAhead(n int64) (was int64) {
 	was, warmAhead = warmAhead, n
 	return was
+}
+
+// DiskBytes opens a file as Open reads a segment's, and keeps what it reads between
+// two looks at it, as far as Open would.
+func DiskBytes(dir *durability.Dir, name string) (b recovery.Bytes, closeIt func() error, err error) {
+	d := &diskFile{entry: entry{name: name}, dir: dir, room: diskRoom{kept: new(int64)}}
+	return d, d.close, d.open(new(openFiles))
 }

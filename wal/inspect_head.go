@@ -33,9 +33,13 @@ func (h *headFile) Head() ([]byte, error) {
 	}
 	// Where it has to go through the cache after all, no more than this is
 	// brought in.
-	_ = unix.Fadvise(h.file.Fd(), 0, 0, unix.FADV_RANDOM) // a hint
+	f, err := h.held.use()
+	if err != nil {
+		return nil, err
+	}
+	_ = unix.Fadvise(f.Fd(), 0, 0, unix.FADV_RANDOM) // a hint
 	head := make([]byte, min(h.size, frame.DataOffset))
-	if err := errors.Join(h.read(head, 0), h.file.EndDirect()); err != nil {
+	if err := errors.Join(h.read(head, 0), h.endDirect()); err != nil {
 		return nil, err
 	}
 	h.head = keepHead(head)
@@ -44,21 +48,25 @@ func (h *headFile) Head() ([]byte, error) {
 
 // read reads all of p, which is of the head.
 func (h *headFile) read(p []byte, at int64) error {
+	f, err := h.held.use()
+	if err != nil {
+		return err
+	}
 	for off, to := at, at+int64(len(p)); off < to; {
 		page := int64(pageSize)
 		end := min((off/page+1)*page, to)
 		var err error
 		n := 0
 		if i := off / page; !h.says || i >= int64(len(h.headIn)) || h.headIn[i] { // or behind its end
-			n, err = h.file.ReadAt(p[off-at:end-at], off)
+			n, err = f.ReadAt(p[off-at:end-at], off)
 		} else {
-			n, _, err = h.file.ReadDirect(p[off-at:end-at], off)
+			n, _, err = f.ReadDirect(p[off-at:end-at], off)
 		}
 		if n < int(end-off) {
 			if err == nil || isEOF(err) {
 				err = errShorter
 			}
-			return fmt.Errorf("wal: read %s at offset %d: %w", h.file.Path(), off+int64(n), err)
+			return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), off+int64(n), err)
 		}
 		off = end
 	}
@@ -69,7 +77,7 @@ func (h *headFile) read(p []byte, at int64) error {
 func (h *headFile) board() board {
 	head := make([]byte, frame.BoardOffset+frame.BoardBytes)
 	err := h.read(head[frame.StampOffset:], frame.StampOffset)
-	if errors.Join(err, h.file.EndDirect()) != nil {
+	if errors.Join(err, h.endDirect()) != nil {
 		return board{}
 	}
 	return boardIn(head)
@@ -89,6 +97,9 @@ func (h *headFile) Load() ([]byte, error) { return nil, errHeadsOnly }
 
 // Touch implements recovery.Bytes.
 func (h *headFile) Touch(int64, int64) error { return errHeadsOnly }
+
+// Release implements recovery.Bytes.
+func (h *headFile) Release(int64, int64) {}
 
 // Unload implements recovery.Bytes.
 func (h *headFile) Unload() {}
@@ -187,7 +198,11 @@ func (h *headFile) trail(durable LSN) (*trail, bool) {
 // follow goes on behind the record with that LSN and the marks behind it, as far
 // as the headers are in memory.
 func (t *trail) follow(last LSN) (err error) {
-	if t.mem, err = t.h.file.Map(t.h.size, false); err != nil {
+	f, err := t.h.held.use()
+	if err != nil {
+		return err
+	}
+	if t.mem, err = f.Map(t.h.size, false); err != nil {
 		return err
 	}
 	// What is read of it brings nothing else in.

@@ -99,18 +99,22 @@ func mayAsk(f *durability.File) bool {
 func (h *headFile) lookAtPages(cell int64, info *SegmentInspected) error {
 	page := int64(pageSize)
 	count := PageCount{PageBytes: page, Pages: (h.size + page - 1) / page}
-	pc, err := h.file.PageCache(0, 0)
+	f, err := h.held.use()
+	if err != nil {
+		return err
+	}
+	pc, err := f.PageCache(0, 0)
 	if err != nil {
 		return err
 	}
 	count.Dirtiness, count.Reason = pc.Known, pc.Reason
 	count.Residency = durability.Known
-	if pc.Known == durability.Unknown || pc.Known == durability.Unsupported && !mayAsk(h.file) {
+	if pc.Known == durability.Unknown || pc.Known == durability.Unsupported && !mayAsk(f) {
 		count.Residency = durability.Unknown
 	}
 	h.says = count.Residency == durability.Known
 	if h.size > 0 {
-		mem, err := h.file.Map(h.size, false)
+		mem, err := f.Map(h.size, false)
 		if err != nil {
 			return err
 		}
@@ -157,7 +161,11 @@ func (h *headFile) cell(mem *durability.Mapping, off, n int64, pc durability.Pag
 	if pc.Cached == 0 && pc.Dirty+pc.Writeback == 0 {
 		return PagesAbsent, nil
 	}
-	c, err := h.file.PageCache(off, n)
+	f, err := h.held.use()
+	if err != nil {
+		return 0, err
+	}
+	c, err := f.PageCache(off, n)
 	if err != nil {
 		return 0, err
 	}

@@ -68,6 +68,7 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 	}
 	var files []recovery.File
 	var open []*judgedFile
+	var set openFiles
 	defer func() {
 		for _, f := range open {
 			f.close()
@@ -75,7 +76,7 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 	}()
 	for _, e := range entries {
 		f := &judgedFile{entry: e}
-		if err = f.open(o.dir); err != nil {
+		if err = f.open(o.dir, &set); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				err = errUnsettled // renamed or removed since it was listed
 			}
@@ -176,18 +177,15 @@ func (o *LogReader) disturbed(entries []entry, files []*judgedFile) (bool, error
 	}
 	for _, f := range files {
 		again := judgedFile{entry: f.entry}
-		err := again.open(o.dir)
+		err := again.open(o.dir, new(openFiles))
 		if errors.Is(err, fs.ErrNotExist) {
 			return true, nil
 		}
 		if err != nil {
 			return false, err
 		}
-		same, err := sameFile(f.file, again.file)
 		again.close()
-		if err != nil {
-			return false, err
-		}
+		same := f.held.was.Dev == again.held.was.Dev && f.held.was.Ino == again.held.was.Ino
 		if !same || again.head != f.head || again.notice.epoch != f.notice.epoch ||
 			again.notice.next != f.notice.next || again.notice.front != f.notice.front {
 			return true, nil
@@ -230,7 +228,11 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 		default:
 			continue
 		}
-		h, err := readHead(f.file, f.entry)
+		file, err := f.held.use()
+		if err != nil {
+			return nil, movedOn(err)
+		}
+		h, err := readHead(file, f.entry)
 		if err != nil {
 			// One without a stamp holds no record yet; one that is damaged is
 			// found missing when a record of it is asked for.
@@ -240,7 +242,7 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 		if i != res.Tail.File {
 			continue
 		}
-		if err = o.discardOther(&h, f.file); err != nil {
+		if err = o.discardOther(&h, file); err != nil {
 			return nil, err
 		}
 		if p.tail, err = o.acquire(&h); err != nil {
@@ -271,7 +273,7 @@ func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
 // judgedFile is a segment's file as the judgement reads it.
 type judgedFile struct {
 	entry
-	file   *durability.File
+	held   openFile
 	size   int64
 	mem    *durability.Mapping
 	notice notice // before anything was judged
@@ -281,16 +283,26 @@ type judgedFile struct {
 var _ recovery.Bytes = (*judgedFile)(nil)
 
 // open opens the file for reading, and reads its head and its readers' block.
-func (f *judgedFile) open(dir *durability.Dir) (err error) {
-	if f.file, err = dir.Open(f.name, false); err != nil {
+func (f *judgedFile) open(dir *durability.Dir, set *openFiles) error {
+	f.held = openFile{set: set, dir: dir, entry: &f.entry}
+	if err := f.held.open(); err != nil {
+		f.close()
 		return err
 	}
+	f.size = f.held.was.Size
 	f.notice, _ = f.block()
-	if _, err = f.file.ReadAt(f.head[:], 0); err == nil || isEOF(err) {
-		f.size, err = f.file.Size()
-	}
-	if err != nil {
+	if _, err := f.held.file.ReadAt(f.head[:], 0); err != nil && !isEOF(err) {
 		f.close()
+		return err
+	}
+	return nil
+}
+
+// movedOn returns errUnsettled where a file that was closed meanwhile is not there
+// any more, or is another one: its writer is at work.
+func movedOn(err error) error {
+	if errors.Is(err, errMoved) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", errUnsettled, err)
 	}
 	return err
 }
@@ -298,8 +310,12 @@ func (f *judgedFile) open(dir *durability.Dir) (err error) {
 // block reads the file's readers' block.
 func (f *judgedFile) block() (notice, error) {
 	b := make([]byte, frame.BoardBytes)
+	file, err := f.held.use()
+	if err != nil {
+		return notice{}, err
+	}
 	// Behind the end of a file that was truncated the mapping has zeros, too.
-	if _, err := f.file.ReadAt(b, frame.BoardOffset); err != nil && !isEOF(err) {
+	if _, err := file.ReadAt(b, frame.BoardOffset); err != nil && !isEOF(err) {
 		return notice{}, err
 	}
 	word := func(off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
@@ -312,7 +328,11 @@ func (f *judgedFile) block() (notice, error) {
 // Head implements recovery.Bytes.
 func (f *judgedFile) Head() ([]byte, error) {
 	head := make([]byte, frame.DataOffset)
-	n, err := f.file.ReadAt(head, 0)
+	file, err := f.held.use()
+	if err != nil {
+		return nil, err
+	}
+	n, err := file.ReadAt(head, 0)
 	if err != nil && !isEOF(err) {
 		return nil, err
 	}
@@ -324,7 +344,11 @@ func (f *judgedFile) Load() (_ []byte, err error) {
 	if f.size == 0 {
 		return nil, nil
 	}
-	if f.mem, err = f.file.Map(f.size, false); err != nil {
+	file, err := f.held.use()
+	if err != nil {
+		return nil, err
+	}
+	if f.mem, err = file.Map(f.size, false); err != nil {
 		return nil, err
 	}
 	return f.mem.Bytes(), nil
@@ -338,6 +362,9 @@ func (f *judgedFile) Touch(from, to int64) error {
 	return f.mem.PopulateRead(from, to-from)
 }
 
+// Release implements recovery.Bytes. The pages stay in the page cache.
+func (f *judgedFile) Release(from, to int64) { releaseMapped(f.mem, from, to) }
+
 // Unload implements recovery.Bytes.
 func (f *judgedFile) Unload() {
 	if f.mem != nil {
@@ -349,5 +376,5 @@ func (f *judgedFile) Unload() {
 // close closes the file.
 func (f *judgedFile) close() {
 	f.Unload()
-	_ = f.file.Close() // read-only
+	_ = f.held.close() // read-only
 }

@@ -26,6 +26,9 @@ func (m memoryFile) Load() ([]byte, error) { return m, nil }
 // Touch implements recovery.Bytes.
 func (m memoryFile) Touch(int64, int64) error { return nil }
 
+// Release implements recovery.Bytes.
+func (m memoryFile) Release(int64, int64) {}
+
 // Unload implements recovery.Bytes.
 func (m memoryFile) Unload() {}
 

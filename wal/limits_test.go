@@ -31,6 +31,9 @@ var limitedTrials = map[string]func(dir string) error{
 	"names":         takenWhileNaming,
 	"direct reads":  openWithoutADescriptor,
 	"map":           mapWhole,
+	"memory":        littleMemory,
+	"peak writer":   peakWriter,
+	"segments":      manySegments,
 }
 
 // runLimited tries it, and says what was not as it has to be.

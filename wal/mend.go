@@ -94,8 +94,8 @@ func (op *opening) reconcile() error {
 			op.rep.Warnings = append(op.rep.Warnings, d.name+
 				": the page cache held what the device never got; the device's bytes were kept")
 		}
-		if d.loaded && d.mode != 0 && d.file.DirectReason() != "" {
-			w := d.name + ": read through the page cache: " + d.file.DirectReason()
+		if d.loaded && d.reason != "" {
+			w := d.name + ": read through the page cache: " + d.reason
 			if d.stays > 0 {
 				w += fmt.Sprintf("; %d bytes stayed in it, which another process maps: if a write to the device failed before, these are not what it holds", d.stays)
 			}
@@ -120,8 +120,12 @@ func (op *opening) adopt() error {
 		if !d.temp || st != recovery.StateFull && st != recovery.StateActive && st != recovery.StateUnread {
 			continue
 		}
+		f, err := d.held.use()
+		if err != nil {
+			return err
+		}
 		// It was synced before its head was read.
-		if err := errors.Join(l.dir.Rename(d.name, finalName(d.ordinal), d.file), l.dir.Sync()); err != nil {
+		if err := errors.Join(l.dir.Rename(d.name, finalName(d.ordinal), f), l.dir.Sync()); err != nil {
 			return err
 		}
 		d.name, d.temp = finalName(d.ordinal), false
@@ -142,11 +146,16 @@ func (op *opening) mapFile(d *diskFile) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := mapSegment(op.l.dir, d.file, h, op.l.opts.Align)
+	f, err := d.held.use()
 	if err != nil {
 		return nil, err
 	}
-	d.file = nil // the segment's now
+	s, err := mapSegment(op.l.dir, f, h, op.l.opts.Align)
+	if err != nil {
+		return nil, err
+	}
+	d.held.forget() // the segment's now
+	d.handed, d.gone = f, true
 	return s, nil
 }
 
@@ -171,7 +180,7 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 	s.taken = true
 	l.tail, l.limit = s, s.size()-markRoom
 	l.at = place{off: t.Offset, link: t.Link, lsn: t.LSN, epoch: t.Epoch}
-	base := op.indexTail(s, tail)
+	base := op.indexTail()
 	var slot frame.Slot
 	if l.witness, slot = readWitness(s, tail.head.bytes()); slot.Counter != 0 {
 		l.witness.at = place{off: int64(slot.Tail), link: slot.Link, lsn: slot.Watermark, epoch: t.Epoch}
@@ -187,24 +196,38 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 }
 
 // indexTail finds where the tail's link lies, behind the last frame's header or
-// in the stamp, and notes the places that Get starts from. The frames are valid
-// up to the tail.
-func (op *opening) indexTail(s *segment, tail *diskFile) *index {
-	l := op.l
+// in the stamp, and returns the places that Get starts from, as they were noted when
+// the tail's segment was judged. Where another one's were noted since, there are none
+// yet, and Get will look for them.
+func (op *opening) indexTail() *index {
+	l, t := op.l, &op.res.Tail
 	l.linkOff = stampLinkOffset
-	base := new(index)
-	base.init(s.size())
-	p := s.start
-	for p.off != 0 && p.off < l.at.off {
-		base.add(p)
-		f, err := frame.Decode(tail.data[p.off:], p.lsn)
-		if err != nil {
-			break
-		}
-		l.linkOff = p.off + frameLinkOffset
-		p = place{off: p.off + f.Size(), link: f.Link, lsn: f.LSN, epoch: f.Epoch}
+	if t.Frame != 0 {
+		l.linkOff = t.Frame + frameLinkOffset
 	}
-	return base
+	if op.places.file != t.File || op.places.index == nil {
+		return nil
+	}
+	op.places.index.truncate(t.Offset)
+	return op.places.index
+}
+
+// placesNoted are places of one segment of the log, for Get: of the newest one whose
+// frames were followed. Nearly always the log ends in it.
+type placesNoted struct {
+	file  int // index into the files
+	index *index
+}
+
+// note notes a place.
+func (n *placesNoted) note(p recovery.Place, segmentBytes int64) {
+	if n.index == nil || n.file < p.File {
+		n.file, n.index = p.File, new(index)
+		n.index.init(segmentBytes)
+	}
+	if n.file == p.File {
+		n.index.add(place{off: p.Offset, link: p.Link, lsn: p.LSN, epoch: p.Epoch})
+	}
 }
 
 // settle ends the mending: the stamp of a log that has none yet, the readers'
@@ -266,7 +289,7 @@ func (op *opening) keepPrepared() error {
 	l := op.l
 	var drop []*diskFile
 	for i, d := range op.files {
-		if d.file == nil || op.res.Segments[i].State != recovery.StatePrepared {
+		if d.gone || op.res.Segments[i].State != recovery.StatePrepared {
 			continue
 		}
 		h, err := frame.DecodeHeader(d.head.bytes())

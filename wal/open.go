@@ -143,8 +143,12 @@ type opening struct {
 	mode  repairMode
 	known lockNote // what the lock file said
 	files []*diskFile
+	open  openFiles
+	kept  int64 // bytes that the files keep in memory between two looks at them
 	res   *recovery.Result
 	rep   *Report
+
+	places placesNoted
 }
 
 // run takes the log from whatever the last writer left to one that can be
@@ -187,9 +191,9 @@ func (op *opening) judge() error {
 	}
 	files := make([]recovery.File, 0, len(entries))
 	for _, e := range entries {
-		d := &diskFile{entry: e, dir: l.dir}
+		d := &diskFile{entry: e, dir: l.dir, room: diskRoom{kept: &op.kept}}
 		op.files = append(op.files, d)
-		if err = d.open(); err != nil {
+		if err = d.open(&op.open); err != nil {
 			return err
 		}
 		files = append(files, recovery.File{Name: e.name, Ordinal: e.ordinal, Temp: e.temp, Size: d.size, Bytes: d})
@@ -200,7 +204,11 @@ func (op *opening) judge() error {
 	// Each round loads what the heads that are known so far ask for; a head
 	// changes at most once.
 	for again := true; again; {
-		op.res, err = judgeFiles(op.known, files, recovery.Options{From: op.mode.from})
+		op.places = placesNoted{}
+		op.res, err = judgeFiles(op.known, files, recovery.Options{
+			From:   op.mode.from,
+			Passed: func(p recovery.Place) { op.places.note(p, op.files[p.File].span) },
+		})
 		if err != nil {
 			return refusal(l.dirPath, err)
 		}

@@ -74,12 +74,16 @@ func lockSegment(dir *durability.Dir, name string) (*durability.File, error) {
 // it goes on, one of those that were listed since is locked.
 func (op *opening) checkUnowned() error {
 	for _, d := range op.files {
-		locked, err := d.file.Locked()
+		f, err := d.held.use()
+		if err != nil {
+			return err
+		}
+		locked, err := f.Locked()
 		if err != nil {
 			return err
 		}
 		if locked {
-			return lockedBy(d.file)
+			return lockedBy(f)
 		}
 	}
 	return nil

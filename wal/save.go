@@ -106,11 +106,7 @@ func (op *opening) worthSaving(i int) (bool, error) {
 	case recovery.StateActive:
 		return op.res.Segments[i].Torn > 0, nil
 	case recovery.StateTemporary:
-		if _, err := d.Load(); err != nil {
-			return false, err
-		}
-		err := d.Touch(0, d.span)
-		return recovery.LastNonzero(d.data[min(d.span, frame.StampOffset):]) > 0, err
+		return d.nonzero(frame.StampOffset)
 	default:
 		return true, nil
 	}
@@ -167,19 +163,26 @@ func (op *opening) saveFile(dir *durability.Dir, d *diskFile) error {
 		return err
 	}
 	if _, err = d.Load(); err == nil {
-		err = d.Touch(0, d.span)
-	}
-	if err == nil {
 		err = f.Truncate(d.span)
 	}
-	for off := int64(0); off < d.span && err == nil; off += saveChunk {
-		p := d.data[off:min(off+saveChunk, d.span)]
-		if n := recovery.LastNonzero(p); n > 0 {
-			_, err = f.WriteAt(p[:n], off)
-		}
+	if err == nil {
+		err = d.scan(0, func(off int64, p []byte) error { return saveChunks(f, off, p) })
 	}
 	if err == nil {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
+}
+
+// saveChunks writes what is not zero of some bytes of a copy.
+func saveChunks(f *durability.File, off int64, p []byte) error {
+	for chunk := range slices.Chunk(p, saveChunk) {
+		if n := recovery.LastNonzero(chunk); n > 0 {
+			if _, err := f.WriteAt(chunk[:n], off); err != nil {
+				return err
+			}
+		}
+		off += int64(len(chunk))
+	}
+	return nil
 }

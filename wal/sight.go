@@ -23,6 +23,7 @@ type sight struct {
 	dir    *durability.Dir
 	lock   *durability.File // nil where it is missing or may not be read
 	files  []*cachedFile
+	open   openFiles
 	device []*deviceFile // the same files, where the device is to be read
 	room   []byte        // into which those are read
 	known  lockNote      // what the lock file says
@@ -68,7 +69,7 @@ func (s *sight) openListed(device bool) (gone bool, err error) {
 		c := old[e]
 		if delete(old, e); c == nil {
 			c = &cachedFile{entry: e, dir: s.dir, touched: s.ask}
-			if err = errors.Join(err, c.open()); errors.Is(err, fs.ErrNotExist) {
+			if err = errors.Join(err, c.open(&s.open)); errors.Is(err, fs.ErrNotExist) {
 				gone, err = true, nil
 				continue
 			}
@@ -237,12 +238,19 @@ func (s *sight) listing() []entry {
 // the log holds.
 func (s *sight) shrunk() error {
 	for _, c := range s.files {
-		now, err := c.file.Size()
+		f, err := c.held.use()
+		if errors.Is(err, errMoved) || errors.Is(err, fs.ErrNotExist) {
+			continue // moved says so
+		}
+		if err != nil {
+			return err
+		}
+		now, err := f.Size()
 		if err != nil {
 			return err
 		}
 		if now < c.size {
-			return fmt.Errorf("wal: read %s at offset %d: %w", c.file.Path(), now, errShorter)
+			return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), now, errShorter)
 		}
 	}
 	return nil
@@ -254,9 +262,13 @@ func (c *cachedFile) named() bool {
 	if err != nil {
 		return false
 	}
-	now, err := f.Stat()
-	was, werr := c.file.Stat()
-	return errors.Join(err, werr, f.Close()) == nil && now.Dev == was.Dev && now.Ino == was.Ino
+	defer f.Close() //nolint:errcheck // read-only
+	again := openFile{file: f, was: c.held.was, header: c.held.header}
+	if c.held.header == nil { // it was never closed, and its inode is no other file's
+		now, err := f.Stat()
+		return err == nil && now.Dev == c.held.was.Dev && now.Ino == c.held.was.Ino
+	}
+	return again.same() == nil
 }
 
 // board is the readers' block of a log: what its writer says of it.
@@ -292,10 +304,14 @@ func (b board) later(o board) board {
 func (c *cachedFile) board() board {
 	var stamp [8]byte
 	var b [frame.BoardBytes]byte
-	if n, _ := c.file.ReadAt(stamp[:], frame.StampOffset); n < len(stamp) || stamp == [8]byte{} {
+	f, err := c.held.use()
+	if err != nil {
+		return board{} // it went, or is another one: what is read next finds that
+	}
+	if n, _ := f.ReadAt(stamp[:], frame.StampOffset); n < len(stamp) || stamp == [8]byte{} {
 		return board{}
 	}
-	if n, _ := c.file.ReadAt(b[:], frame.BoardOffset); n < len(b) {
+	if n, _ := f.ReadAt(b[:], frame.BoardOffset); n < len(b) {
 		return board{}
 	}
 	return boardOf(b[:])
@@ -341,7 +357,7 @@ func (s *sight) count(rep *Report) []string {
 	for _, d := range s.device {
 		rep.BufferedBytes += d.buffered
 		if d.buffered > 0 {
-			reasons[d.file.DirectReason()] += d.buffered
+			reasons[d.reason] += d.buffered
 		}
 	}
 	for reason, n := range reasons {

@@ -61,7 +61,7 @@ func (op *opening) trim(s *segment, tail *diskFile) error {
 func (op *opening) removeBehind(tail *diskFile) error {
 	for i := len(op.files) - 1; i >= 0; i-- {
 		d := op.files[i]
-		if d.file == nil || d.ordinal <= tail.ordinal && !d.temp {
+		if d.gone || d.ordinal <= tail.ordinal && !d.temp {
 			continue
 		}
 		if err := errors.Join(d.close(), op.l.dir.Remove(d.name)); err != nil {
@@ -74,9 +74,6 @@ func (op *opening) removeBehind(tail *diskFile) error {
 // zeroBehind zeroes what is not zero behind the tail. Page cache and device
 // hold the same by now, so that what was read from the device tells where.
 func (op *opening) zeroBehind(s *segment, tail *diskFile) error {
-	if err := tail.Touch(0, tail.span); err != nil {
-		return err
-	}
 	if s.start.off == 0 {
 		if err := s.mem.Zero(frame.StampOffset, frame.BlockBytes); err != nil {
 			return err
@@ -86,21 +83,25 @@ func (op *opening) zeroBehind(s *segment, tail *diskFile) error {
 		}
 	}
 	from, to := int64(-1), int64(0)
-	for off := op.l.at.off; off < s.size(); {
-		end := min((off+frame.BlockBytes)&^(frame.BlockBytes-1), s.size())
-		if recovery.LastNonzero(tail.data[off:end]) > 0 {
-			if err := s.mem.Zero(off, end-off); err != nil {
-				return err
+	err := tail.scan(op.l.at.off, func(off int64, p []byte) error {
+		defer releaseMapped(s.mem, off, off+int64(len(p))) // stored pages stay in the page cache
+		for len(p) > 0 {
+			n := min(frame.BlockBytes-off%frame.BlockBytes, int64(len(p)))
+			if recovery.LastNonzero(p[:n]) > 0 {
+				if err := s.mem.Zero(off, n); err != nil {
+					return err
+				}
+				if from < 0 {
+					from = off
+				}
+				to = off + n
 			}
-			if from < 0 {
-				from = off
-			}
-			to = end
+			off, p = off+n, p[n:]
 		}
-		off = end
-	}
-	if from < 0 {
 		return nil
+	})
+	if err != nil || from < 0 {
+		return err
 	}
 	return s.mem.Sync(from, to-from)
 }
@@ -111,7 +112,7 @@ func (op *opening) clear(tail *diskFile) error {
 	removed := false
 	for i := range op.files {
 		d, state := op.files[i], op.res.Segments[i].State
-		if d == tail || d.file == nil {
+		if d == tail || d.gone {
 			continue
 		}
 		if state != recovery.StateTemporary && state != recovery.StateLeftover {

@@ -85,6 +85,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Checksum returns the CRC-32C of p, as frames carry it of their payload.
 func Checksum(p []byte) uint32 { return crc32.Checksum(p, castagnoli) }
 
+// UpdateChecksum returns the CRC-32C of what sum is the checksum of, followed by p.
+func UpdateChecksum(sum uint32, p []byte) uint32 { return crc32.Update(sum, castagnoli, p) }
+
 // zeroBlock is what decoders compare with to tell never written from torn.
 var zeroBlock [512]byte
 

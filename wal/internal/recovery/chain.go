@@ -1,14 +1,12 @@
 package recovery
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
 	"github.com/seawall-wal/seawall/wal/frame"
 )
-
-// touchBytes is how far ahead of the frame at hand bytes are made readable.
-const touchBytes = 1 << 20
 
 // place is a place in the chain: behind a frame, or at the start of a segment.
 type place struct {
@@ -21,10 +19,10 @@ type place struct {
 // cursor reads the frames of one segment.
 type cursor struct {
 	place
-	seg   *segment
-	data  []byte
-	ready int64 // bytes up to here have been touched
-	buf   frame.Buffer
+	window
+	seg  *segment
+	last int64 // offset of the frame before the place, or 0
+	buf  frame.Buffer
 	// progress counts bytes since the last call of Options.Progress.
 	judge *judge
 	told  int64
@@ -46,9 +44,10 @@ func (j *judge) open(s *segment, at place) (*cursor, error) {
 	}
 	// Frames are padded: what a truncated file ends with is room for none.
 	data = data[:len(data)&^(frame.Alignment-1)]
-	c := &cursor{place: at, seg: s, data: data, judge: j, told: at.off}
+	c := &cursor{place: at, seg: s, judge: j, told: at.off, window: window{data: data, file: s.file.Bytes}}
 	c.off = min(c.off, int64(len(data)))
-	c.ready = c.off &^ (touchBytes - 1)
+	c.low = c.off &^ (touchBytes - 1)
+	c.ready, c.moved, c.stop = c.low, c.tell, j.o.Stop
 	return c, nil
 }
 
@@ -62,27 +61,13 @@ func (c *cursor) close() {
 
 // tell reports progress.
 func (c *cursor) tell() {
-	if p := c.judge.o.Progress; p != nil && c.ready > c.told {
+	if c.ready <= c.told {
+		return
+	}
+	if p := c.judge.o.Progress; p != nil {
 		p(c.ready - c.told)
 	}
 	c.told = c.ready
-}
-
-// touch makes the bytes up to end readable.
-func (c *cursor) touch(end int64) error {
-	if end <= c.ready {
-		return nil
-	}
-	end = min((end+touchBytes-1)&^(touchBytes-1), int64(len(c.data)))
-	if err := c.seg.file.Bytes.Touch(c.ready, end); err != nil {
-		return err
-	}
-	c.ready = end
-	c.tell()
-	if stop := c.judge.o.Stop; stop != nil {
-		return stop()
-	}
-	return nil
 }
 
 // Why a frame is not valid at a place of the chain.
@@ -107,7 +92,7 @@ func (c *cursor) next() (frame.Frame, error) {
 	if len(rest) < frame.HeaderBytes {
 		return frame.Frame{}, errEnd
 	}
-	if err := c.touch(c.off + frame.HeaderBytes); err != nil {
+	if err := c.need(c.off, c.off+frame.HeaderBytes); err != nil {
 		return frame.Frame{}, err
 	}
 	f, err := frame.Decode(rest, c.lsn)
@@ -137,16 +122,36 @@ func step(f *frame.Frame) frame.LSN {
 	return 0
 }
 
-// payload returns the payload of the frame at the cursor, or errPayload.
+// payload checks the payload of the frame at the cursor, and returns its first
+// bytes, which are all that a mark says; or errPayload.
 func (c *cursor) payload(f *frame.Frame) ([]byte, error) {
-	if err := c.touch(c.off + frame.HeaderBytes + int64(f.Length)); err != nil {
+	from := c.off + frame.HeaderBytes
+	if f.Length <= touchBytes {
+		if err := c.need(c.off, from+int64(f.Length)); err != nil {
+			return nil, err
+		}
+		p, ok := f.Payload(c.data[c.off:])
+		if !ok {
+			return nil, errPayload
+		}
+		return p, nil
+	}
+	if err := c.need(from, from+frame.MarkBytes); err != nil {
 		return nil, err
 	}
-	p, ok := f.Payload(c.data[c.off:])
-	if !ok {
+	head := bytes.Clone(c.data[from : from+frame.MarkBytes])
+	sum, end := uint32(0), from+int64(f.Length)
+	for at := from; at < end; at += touchBytes {
+		to := min(at+touchBytes, end)
+		if err := c.need(at, to); err != nil {
+			return nil, err
+		}
+		sum = frame.UpdateChecksum(sum, c.data[at:to])
+	}
+	if sum != f.PayloadCRC {
 		return nil, errPayload
 	}
-	return p, nil
+	return head, nil
 }
 
 // records calls fn with the records of the frames between a place and end, which
@@ -154,12 +159,18 @@ func (c *cursor) payload(f *frame.Frame) ([]byte, error) {
 // batch is whole: a batch may have as many records as a segment has frames.
 func (c *cursor) records(at place, end int64, fn func(Record) error) error {
 	for at.off < end {
+		if err := c.need(at.off, at.off+frame.HeaderBytes); err != nil {
+			return err
+		}
 		f, err := frame.Decode(c.data[at.off:end], at.lsn)
 		if err != nil {
 			return fmt.Errorf("wal: %s was changed while it was read, at offset %d: %w", c.seg.file.Name, at.off, err)
 		}
 		if f.Kind == frame.KindRecord {
 			from := at.off + frame.HeaderBytes
+			if err = c.need(at.off, from+int64(f.Length)); err != nil {
+				return err
+			}
 			err = fn(Record{
 				LSN: f.LSN, Payload: c.data[from : from+int64(f.Length)], Segment: c.seg.index, Offset: at.off,
 				Epoch: f.Epoch, Checksum: f.PayloadCRC, First: f.First,
@@ -175,9 +186,17 @@ func (c *cursor) records(at place, end int64, fn func(Record) error) error {
 
 // pass moves the cursor behind the frame.
 func (c *cursor) pass(f *frame.Frame) {
+	c.last = c.off
 	c.off += f.Size()
 	c.link, c.lsn, c.epoch = f.Link, f.LSN, f.Epoch
 	c.adopted = false
+}
+
+// passed tells of the cursor's place.
+func (c *cursor) passed() {
+	if fn := c.judge.o.Passed; fn != nil {
+		fn(Place{File: c.seg.index, Offset: c.off, LSN: c.lsn, Link: c.link, Epoch: c.epoch})
+	}
 }
 
 // isVerdict reports whether err says something of the log's bytes, and not
@@ -213,6 +232,7 @@ type chain struct {
 	start     int // into judge.log
 	end       int // the segment with the tail, into judge.log; -1 where there is none
 	tail      place
+	last      int64 // offset of the frame before the tail in its segment, or 0
 	records   uint64
 	watermark frame.LSN // highest claim in it
 	reason    error     // why it ends in the tail's segment
@@ -244,7 +264,7 @@ func (j *judge) walk(start int) error {
 			}
 			return nil
 		}
-		next, err := j.walkSegment(i)
+		next, err := j.walked(i)
 		if err != nil {
 			return err
 		}
@@ -293,10 +313,11 @@ func (j *judge) walkSegment(i int) (place, error) {
 func (j *judge) walkFrom(c *cursor, i int) (place, error) {
 	s := c.seg
 	ch := &j.chain
-	ch.end, ch.tail = i, c.place
+	ch.end, ch.tail, ch.last = i, c.place, 0
 	info := &j.infos[s.index]
 	info.First, info.Last, info.Used = s.stamp.First, c.lsn, c.off
 	begin, open := c.place, false // of the batch at hand
+	c.passed()
 	for {
 		f, p, err := c.legal(open)
 		switch {
@@ -317,6 +338,7 @@ func (j *judge) walkFrom(c *cursor, i int) (place, error) {
 			open = !f.Last
 		}
 		c.pass(&f)
+		c.passed()
 		if open {
 			continue
 		}
@@ -348,7 +370,7 @@ func (j *judge) complete(c *cursor, begin place) error {
 	}
 	j.chain.records += n
 	info.Records += n
-	j.chain.tail = c.place
+	j.chain.tail, j.chain.last = c.place, c.last
 	info.Last, info.Used = c.lsn, c.off
 	return nil
 }

@@ -35,6 +35,9 @@ type brk struct {
 // gather searches everything behind the tail, in the segment of the tail and
 // in all later ones.
 func (j *judge) gather() error {
+	if j.gathered() {
+		return nil
+	}
 	j.evidence = evidence{}
 	first := j.chain.end
 	if first < 0 {
@@ -50,6 +53,7 @@ func (j *judge) gather() error {
 			j.evidence.notZero = true
 		}
 	}
+	j.keepGathered(first)
 	return nil
 }
 
@@ -99,7 +103,7 @@ func (c *cursor) usedEnd() (int64, error) {
 	end := c.off
 	for from := c.off; from < int64(len(c.data)); {
 		to := min((from+touchBytes)&^(touchBytes-1), int64(len(c.data)))
-		if err := c.touch(to); err != nil {
+		if err := c.need(from, to); err != nil {
 			return 0, err
 		}
 		if n := LastNonzero(c.data[from:to]); n > 0 {
@@ -120,8 +124,9 @@ func (c *cursor) search(end int64, chained bool) error {
 				return err
 			}
 		}
-		if !c.resync(end) {
-			return nil
+		found, err := c.resync(end)
+		if err != nil || !found {
+			return err
 		}
 		chained = true
 	}
@@ -194,13 +199,27 @@ func (c *cursor) intact(begin place, end int64, last frame.LSN) error {
 // resync moves the cursor to the next frame that the one behind it proves, and
 // reports whether there is one before end. Only headers are read, so that the
 // search costs one pass, whatever the bytes say.
-func (c *cursor) resync(end int64) bool {
+func (c *cursor) resync(end int64) (bool, error) {
+	found, err := c.seek(end)
+	c.forget()
+	return found, err
+}
+
+// seek is resync that keeps what it looked at ahead of the window.
+func (c *cursor) seek(end int64) (bool, error) {
 	least := c.lsn
 	off := max((c.off+frame.Alignment-1)&^(frame.Alignment-1), c.tried+frame.Alignment)
 	for ; off+2*frame.HeaderBytes <= end; off += frame.Alignment {
-		if n := c.zeroRun(off, end); n > 0 {
+		n, err := c.zeroRun(off, end)
+		if err != nil {
+			return false, err
+		}
+		if n > 0 {
 			off += n - frame.Alignment
 			continue
+		}
+		if err = c.need(off, off+frame.HeaderBytes); err != nil {
+			return false, err
 		}
 		a, err := frame.Decode(c.data[off:], least)
 		if err != nil {
@@ -210,28 +229,38 @@ func (c *cursor) resync(end int64) bool {
 		if next+frame.HeaderBytes > end {
 			continue
 		}
-		b, err := frame.Decode(c.data[next:], a.LSN)
-		if err != nil || b.LSN != a.LSN+step(&b) || b.Epoch < a.Epoch {
-			continue
+		if err = c.peek(off, next, next+frame.HeaderBytes); err != nil {
+			return false, err
 		}
-		if !c.buf.Linked(c.data[next:], &b, c.seg.seed, a.Link, next) {
-			continue
+		if c.proves(&a, next) {
+			c.adopt(&a, off)
+			return true, nil
 		}
-		c.adopt(&a, off)
-		return true
 	}
 	c.off = end
-	return false
+	return false, nil
+}
+
+// proves reports whether a frame lies at next that follows a.
+func (c *cursor) proves(a *frame.Frame, next int64) bool {
+	b, err := frame.Decode(c.data[next:], a.LSN)
+	return err == nil && b.LSN == a.LSN+step(&b) && b.Epoch >= a.Epoch &&
+		c.buf.Linked(c.data[next:], &b, c.seg.seed, a.Link, next)
 }
 
 // zeroRun returns how many bytes from off on are zero, in whole steps of 4 KiB.
-func (c *cursor) zeroRun(off, end int64) int64 {
+func (c *cursor) zeroRun(off, end int64) (int64, error) {
 	const step = 4 << 10
 	n := int64(0)
-	for off+n+step <= end && bytes.Equal(c.data[off+n:off+n+step], zeroPage[:step]) {
-		n += step
+	for ; off+n+step <= end; n += step {
+		if err := c.need(off+n, off+n+step); err != nil {
+			return 0, err
+		}
+		if !bytes.Equal(c.data[off+n:off+n+step], zeroPage[:step]) {
+			break
+		}
 	}
-	return n
+	return n, nil
 }
 
 // adopt puts the cursor in front of a frame that its successor proves: its own

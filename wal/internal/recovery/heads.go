@@ -44,6 +44,7 @@ type judge struct {
 	evidence  evidence
 	watermark frame.LSN
 	infos     []Segment
+	memo      memo // what earlier passes found
 }
 
 // readHeads decodes the first blocks of all files and settles whose log it is.

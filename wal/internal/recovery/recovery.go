@@ -45,6 +45,9 @@ type Bytes interface {
 	Load() ([]byte, error)
 	// Touch makes bytes [from, to) of what Load returned readable.
 	Touch(from, to int64) error
+	// Release says that bytes [from, to) are not read any more, until the next Touch
+	// that covers them: what is readable at once is bounded, whatever the file's size.
+	Release(from, to int64)
 	// Unload says that the bytes are not read any more, until the next Load.
 	Unload()
 }
@@ -69,6 +72,10 @@ type Options struct {
 	Visit func(Record) error
 	// Behind, if set, is called with each intact record behind the tail.
 	Behind func(Record) error
+	// Passed, if set, is called with each place of a chain that was followed: the
+	// start of a segment, and what lies behind each of its frames. The tail may turn
+	// out to lie before some of them.
+	Passed func(Place)
 	// Progress, if set, is called with the bytes judged since the last call.
 	Progress func(bytes int64)
 	// Stop, if set, is asked now and then; its error ends the judgement.
@@ -85,6 +92,15 @@ type Record struct {
 	Epoch    uint32 // of its frame: within one epoch no LSN is given twice
 	Checksum uint32 // of the payload, as the frame says
 	First    bool   // it begins its batch
+}
+
+// Place is a place in the chain, in one of the files.
+type Place struct {
+	File   int // index into the files as they were given
+	Offset int64
+	LSN    frame.LSN // of the last record before it
+	Link   frame.Link
+	Epoch  uint32
 }
 
 // Verdict is the outcome of a judgement.
@@ -131,6 +147,9 @@ type Tail struct {
 	LSN    frame.LSN // the last record's
 	Link   frame.Link
 	Epoch  uint32
+	// Frame is the offset of the last frame before it, which has the link; 0 where
+	// the segment's stamp begins it.
+	Frame int64
 }
 
 // Segment is what is known of one file after a judgement.

@@ -19,6 +19,9 @@ type memory struct {
 	loads   int
 	touched int64 // bytes
 	fail    error // of Touch
+
+	pages map[int64]bool // of 4 KiB, that are readable
+	most  int            // of them at once
 }
 
 // Head implements recovery.Bytes.
@@ -40,8 +43,25 @@ func (m *memory) Touch(from, to int64) error {
 		panic(fmt.Sprintf("touched %d to %d of %d bytes, loaded %v", from, to, len(m.bytes), m.loaded != nil))
 	}
 	m.touched += to - from
+	if m.pages == nil {
+		m.pages = make(map[int64]bool)
+	}
+	for page := from / 4096; page*4096 < to; page++ {
+		m.pages[page] = true
+	}
+	m.most = max(m.most, len(m.pages))
 	copy(m.loaded[from:to], m.bytes[from:to])
 	return nil
+}
+
+// Release implements recovery.Bytes.
+func (m *memory) Release(from, to int64) {
+	for i := from; i < to; i++ {
+		m.loaded[i] = 0xa5
+	}
+	for page := (from + 4095) / 4096; (page+1)*4096 <= to || page*4096 < to && to == int64(len(m.bytes)); page++ {
+		delete(m.pages, page)
+	}
 }
 
 // Unload implements recovery.Bytes.
@@ -49,7 +69,7 @@ func (m *memory) Unload() {
 	for i := range m.loaded {
 		m.loaded[i] = 0x5a // whoever reads on reads nonsense
 	}
-	m.loaded = nil
+	m.loaded, m.pages = nil, nil
 }
 
 // sample is a log that is made in memory.
@@ -71,6 +91,8 @@ type sample struct {
 	durable frame.LSN
 	counter uint64
 	buf     frame.Buffer
+
+	size int64 // of a segment; 0 is the least
 }
 
 // spot is where a frame lies.
@@ -93,7 +115,7 @@ func newSample(first frame.LSN) *sample {
 // header makes the header of the segment with that index.
 func (s *sample) header(i int) frame.Header {
 	return frame.Header{
-		UUID: s.uuid, Ordinal: uint64(i + 1), SegmentBytes: frame.MinSegmentBytes,
+		UUID: s.uuid, Ordinal: uint64(i + 1), SegmentBytes: max(s.size, frame.MinSegmentBytes),
 		Salt: 77 + uint64(i), Epoch: s.epoch, FillBytes: 4096,
 	}
 }
@@ -101,7 +123,7 @@ func (s *sample) header(i int) frame.Header {
 // prepare adds a segment without a stamp.
 func (s *sample) prepare() frame.Header {
 	h := s.header(len(s.segments))
-	data := make([]byte, frame.MinSegmentBytes)
+	data := make([]byte, h.SegmentBytes)
 	b := h.Encode()
 	copy(data, b[:])
 	s.segments = append(s.segments, data)

@@ -92,7 +92,7 @@ func (j *judge) finish() *Result {
 		Records: j.chain.records, TornBytes: j.evidence.torn, Behind: j.evidence.ranges(),
 		Tail: Tail{
 			File: -1, Offset: j.chain.tail.off, LSN: j.chain.tail.lsn,
-			Link: j.chain.tail.link, Epoch: j.chain.tail.epoch,
+			Link: j.chain.tail.link, Epoch: j.chain.tail.epoch, Frame: j.chain.last,
 		},
 	}
 	if j.chain.end >= 0 {

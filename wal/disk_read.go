@@ -1,0 +1,275 @@
+package wal
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+const (
+	// maxKept is how many bytes of segments Open keeps between two looks at them.
+	// Where all that it loads is no more, it reads each byte once.
+	maxKept = 8 << 20
+	// scanBytes is how much of a segment is read at once where nobody goes back.
+	scanBytes = 1 << 20
+)
+
+// diskRoom is the memory that a segment's file is read into: addresses for all of
+// it, and pages for what is looked at.
+type diskRoom struct {
+	kept *int64 // bytes of all files that are kept while they are not loaded
+	mine int64  // those of this one
+
+	data   []byte // nil where nothing of it is loaded
+	lo, hi int64  // these bytes were read
+	strewn bool   // and others
+
+	head   *keptHead           // as it was first read behind the sync, or nil
+	view   *durability.Mapping // of the file, to ask what the page cache holds of it
+	seen   int64               // bytes up to here were compared with the page cache
+	differ []extent            // of which the page cache held something else, page by page
+}
+
+// extent is a run of bytes of a file.
+type extent struct{ off, n int64 }
+
+// Load implements recovery.Bytes. It makes the file durable before any of its
+// frames is looked at. What somebody put behind the segment's end is not loaded.
+func (d *diskFile) Load() ([]byte, error) {
+	r := &d.room
+	if !d.loaded {
+		if err := d.sync(); err != nil {
+			return nil, err
+		}
+		head, err := d.Head()
+		if err != nil {
+			return nil, err
+		}
+		d.span = segmentSpan(head, d.size)
+		d.loaded, d.dropped = true, false // what was dirty can be dropped now
+	}
+	if r.mine > 0 {
+		*r.kept -= r.mine
+		r.mine = 0
+	}
+	if r.data == nil {
+		var err error
+		if r.data, err = newRoom(d.dir.Path()+"/"+d.name, d.span); err != nil {
+			return nil, err
+		}
+	}
+	return r.data, nil
+}
+
+// Touch implements recovery.Bytes. What is read for the first time is compared with
+// what the page cache holds, without a change of either: later it may be gone from
+// here.
+func (d *diskFile) Touch(from, to int64) error {
+	r := &d.room
+	switch {
+	case r.lo <= from && to <= r.hi:
+		return nil
+	case r.lo == r.hi:
+		r.lo, r.hi = from, from
+	case from < r.lo || from > r.hi:
+		r.strewn = true
+		return d.fetch(from, to)
+	}
+	if err := d.fetch(r.hi, to); err != nil {
+		return err
+	}
+	r.hi = to
+	return nil
+}
+
+// fetch reads bytes into the room.
+func (d *diskFile) fetch(from, to int64) error {
+	r := &d.room
+	if err := d.readAt(r.data[from:to], from); err != nil {
+		return err
+	}
+	if from == 0 && r.head == nil && to >= min(d.span, frame.DataOffset) {
+		r.head = keepHead(r.data[:min(d.span, frame.DataOffset)])
+	}
+	if from > r.seen || to <= r.seen {
+		return nil
+	}
+	err := d.compare(r.seen, to)
+	r.seen = to
+	return err
+}
+
+// Release implements recovery.Bytes.
+func (d *diskFile) Release(from, to int64) {
+	r := &d.room
+	switch {
+	case to <= r.lo || from >= r.hi:
+	case from <= r.lo:
+		r.lo = min(to, r.hi)
+	case to >= r.hi:
+		r.hi = from
+	default: // what lies before stays, and is not known to be there any more
+		r.lo, r.strewn = to, true
+	}
+	emptyRoom(r.data, from, to)
+}
+
+// Unload implements recovery.Bytes. As far as there is room what was read is kept:
+// the next look at it may be near.
+func (d *diskFile) Unload() {
+	r := &d.room
+	if r.view != nil {
+		_ = r.view.Unmap() // read-only
+		r.view = nil
+	}
+	if n := r.hi - r.lo; n > 0 && !r.strewn && r.kept != nil && *r.kept+n <= maxKept {
+		r.mine = n
+		*r.kept += n
+		return
+	}
+	r.drop()
+}
+
+// drop gives the memory back.
+func (r *diskRoom) drop() {
+	freeRoom(r.data)
+	r.data, r.lo, r.hi, r.strewn = nil, 0, 0, false
+}
+
+// free gives back all that the room holds.
+func (r *diskRoom) free() (err error) {
+	if r.view != nil {
+		err = r.view.Unmap()
+		r.view = nil
+	}
+	if r.mine > 0 {
+		*r.kept -= r.mine
+		r.mine = 0
+	}
+	r.drop()
+	return err
+}
+
+// scan calls fn with the segment's bytes from an offset on, as the device holds
+// them, by pieces that end at multiples of scanBytes.
+func (d *diskFile) scan(from int64, fn func(off int64, p []byte) error) error {
+	data, err := d.Load()
+	if err != nil {
+		return err
+	}
+	defer d.Unload()
+	for off := from; off < d.span; {
+		end := min((off+scanBytes)&^(scanBytes-1), d.span)
+		if err := d.Touch(off, end); err != nil {
+			return err
+		}
+		if err := fn(off, data[off:end]); err != nil {
+			return err
+		}
+		d.Release(off, end)
+		off = end
+	}
+	return d.endDirect()
+}
+
+// errFound ends a scan.
+var errFound = errors.New("wal: found")
+
+// nonzero reports whether a byte from an offset on is not zero.
+func (d *diskFile) nonzero(from int64) (bool, error) {
+	err := d.scan(from, func(_ int64, p []byte) error {
+		if recovery.LastNonzero(p) > 0 {
+			return errFound
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return true, d.endDirect()
+	}
+	return false, err
+}
+
+// compare notes where the page cache holds something else than was read of the
+// bytes [from, to).
+func (d *diskFile) compare(from, to int64) error {
+	r := &d.room
+	if r.view == nil {
+		f, err := d.source()
+		if err != nil {
+			return err
+		}
+		if r.view, err = f.Map(d.span, false); err != nil {
+			return err
+		}
+	}
+	page := int64(pageSize)
+	resident, err := r.view.Resident(from, to-from)
+	if err != nil {
+		return err
+	}
+	first := from / page
+	for i := 0; i < len(resident); {
+		n := 1 // pages of a run that are alike
+		for i+n < len(resident) && resident[i+n] == resident[i] {
+			n++
+		}
+		if resident[i] {
+			at := max(from, (first+int64(i))*page)
+			if err = d.compareCached(at, min(to, (first+int64(i+n))*page)); err != nil {
+				return err
+			}
+		}
+		i += n
+	}
+	return nil
+}
+
+// compareCached is compare of bytes that are in the page cache.
+func (d *diskFile) compareCached(from, to int64) error {
+	r, page := &d.room, int64(pageSize)
+	buf := warmBuffers.Get().(*[populateBytes]byte) //nolint:forcetypeassert // the pool's own
+	defer warmBuffers.Put(buf)
+	for off := from; off < to; {
+		end := min((off+populateBytes)&^(populateBytes-1), to)
+		cached := buf[:end-off]
+		if err := r.view.Load(off, cached); err != nil {
+			return err
+		}
+		releaseMapped(r.view, off, end)
+		for at := off; at < end && !bytes.Equal(cached[at-off:], r.data[at:end]); {
+			next := min((at/page+1)*page, end)
+			if !bytes.Equal(cached[at-off:next-off], r.data[at:next]) {
+				r.differ = append(r.differ, extent{at, next - at})
+			}
+			at = next
+		}
+		off = end
+	}
+	return nil
+}
+
+// writeDiffering writes what the device holds over each page of the page cache that
+// held something else, and returns how many bytes.
+func (d *diskFile) writeDiffering() (differ int64, err error) {
+	if err = d.scan(d.room.seen, func(int64, []byte) error { return nil }); err != nil {
+		return 0, err
+	}
+	f, err := d.held.use()
+	if err != nil {
+		return 0, err
+	}
+	p := make([]byte, pageSize)
+	for _, e := range d.room.differ {
+		if err = d.readAt(p[:e.n], e.off); err != nil {
+			return differ, err
+		}
+		differ += e.n
+		if _, err = f.WriteAt(p[:e.n], e.off); err != nil {
+			return differ, err
+		}
+	}
+	return differ, nil
+}
