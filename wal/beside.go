@@ -211,8 +211,7 @@ func (s *besideSegment) stale() bool {
 	if err != nil {
 		return false
 	}
-	f := judgedFile{file: s.file}
-	now, err := f.block()
+	now, err := readNotice(s.file)
 	if err != nil || now == before {
 		return false
 	}

@@ -309,11 +309,16 @@ func movedOn(err error) error {
 
 // block reads the file's readers' block.
 func (f *judgedFile) block() (notice, error) {
-	b := make([]byte, frame.BoardBytes)
 	file, err := f.held.use()
 	if err != nil {
 		return notice{}, err
 	}
+	return readNotice(file)
+}
+
+// readNotice reads a segment's readers' block from its file.
+func readNotice(file *durability.File) (notice, error) {
+	b := make([]byte, frame.BoardBytes)
 	// Behind the end of a file that was truncated the mapping has zeros, too.
 	if _, err := file.ReadAt(b, frame.BoardOffset); err != nil && !isEOF(err) {
 		return notice{}, err
