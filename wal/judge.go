@@ -222,7 +222,8 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 	}
 	if res.Verdict == recovery.Damaged {
 		p.damage = newReport(o.path, res).Damage
-		p.lost = res.Watermark > res.Tail.LSN || res.Tail.File < 0
+		p.lost = res.Watermark > res.Tail.LSN || res.Tail.File < 0 ||
+			slices.ContainsFunc(res.Damage, func(d recovery.Damage) bool { return d.Unknown })
 	}
 	for i, f := range files {
 		switch res.Segments[i].State {

@@ -30,7 +30,7 @@ func noteAllMissing(r *recovery.Result) {
 	}
 	r.Verdict = recovery.Damaged
 	r.Damage = append(r.Damage, recovery.Damage{
-		File: finalName(1), Reason: "missing: the directory held a log, and all of its segments are gone",
+		File: finalName(1), Gap: true, Unknown: true, Reason: "missing: the directory held a log, and all of its segments are gone",
 	})
 }
 

@@ -301,9 +301,9 @@ func excuse(r *recovery.Result, published LSN) {
 		return
 	}
 	for _, d := range r.Damage {
-		// A file that is missing or unreadable has no offset; a break in the
-		// chain has, and may cost no record.
-		if d.First == 0 && d.Offset == 0 || d.First != 0 && d.Last <= published {
+		// What is missing or unreadable no writer explains. A break in the chain
+		// may cost no record.
+		if d.Gap || d.First != 0 && d.Last <= published {
 			return
 		}
 	}

@@ -32,9 +32,12 @@ type Damage struct {
 	Offset int64 `json:"offset"`
 	// FirstLSN and LastLSN are the records that are lost there, inclusive;
 	// both zero where none is known to be.
-	FirstLSN LSN    `json:"first_lsn"`
-	LastLSN  LSN    `json:"last_lsn"`
-	Reason   string `json:"reason"`
+	FirstLSN LSN `json:"first_lsn"`
+	LastLSN  LSN `json:"last_lsn"`
+	// Unknown says that more records may be lost there, and that nothing tells
+	// how many they were.
+	Unknown bool   `json:"unknown,omitempty"`
+	Reason  string `json:"reason"`
 }
 
 // SegmentInfo is what a report says of one file.
@@ -87,6 +90,9 @@ type Report struct {
 	Saved []string
 	// Lost are the acknowledged records that Repair with Force gave up.
 	Lost []Range
+	// LostUnknown says that these may not be all, and that nothing tells how many
+	// there were besides.
+	LostUnknown bool
 }
 
 // newReport turns a judgement into a report.
@@ -99,7 +105,8 @@ func newReport(dir string, r *recovery.Result) *Report {
 	}
 	for _, d := range r.Damage {
 		rep.Damage = append(rep.Damage, Damage{
-			File: d.File, Offset: d.Offset, FirstLSN: d.First, LastLSN: d.Last, Reason: d.Reason,
+			File: d.File, Offset: d.Offset, FirstLSN: d.First, LastLSN: d.Last,
+			Unknown: d.Unknown, Reason: d.Reason,
 		})
 	}
 	for _, b := range r.Behind {

@@ -310,6 +310,7 @@ func (j *judge) walkFrom(c *cursor, i int) (place, error) {
 			continue
 		case err != nil:
 			ch.reason, ch.openBatch = err, open
+			s.seen = max(s.seen, c.off)
 			return c.place, nil
 		}
 		ch.watermark = max(ch.watermark, claim(&f, p))

@@ -81,6 +81,7 @@ func (j *judge) gatherFrom(c *cursor, i int, chained bool) error {
 	if err != nil {
 		return err
 	}
+	s.used = end
 	info := &j.infos[s.index]
 	info.Torn = max(0, end-c.off)
 	j.evidence.torn += info.Torn
@@ -139,6 +140,7 @@ func (c *cursor) followRun() error {
 			if !isVerdict(err) {
 				return err
 			}
+			c.seg.seen = max(c.seg.seen, c.off)
 			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.off, c.lsn, err})
 			return nil
 		}

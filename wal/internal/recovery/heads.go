@@ -16,14 +16,15 @@ type segment struct {
 	// headerErr is why there is no header, in words; a segment with one cannot
 	// be written, and its frames count as evidence only.
 	headerErr string
-	seed      frame.Seed
-	stamp     frame.Stamp
-	first     frame.Link // the link that the stamp begins
-	stamped   bool
-	stampErr  error
-	slots     [frame.Slots]frame.Slot
-	slotErr   [frame.Slots]error
-	state     State
+	gaps
+	seed     frame.Seed
+	stamp    frame.Stamp
+	first    frame.Link // the link that the stamp begins
+	stamped  bool
+	stampErr error
+	slots    [frame.Slots]frame.Slot
+	slotErr  [frame.Slots]error
+	state    State
 }
 
 // judge is a judgement on its way.
@@ -70,6 +71,7 @@ func readHeads(files []File, o Options) (*judge, error) {
 			return nil, err
 		}
 		s.decodeBlocks(head, j.uuid)
+		s.settleShort()
 	}
 	return j, nil
 }
@@ -82,9 +84,11 @@ func (s *segment) decodeHeader(head []byte) error {
 		s.headerErr = fmt.Sprintf("renamed: it holds segment %016x", h.Ordinal)
 		s.header.UUID = h.UUID
 	case err == nil && s.file.Size < h.SegmentBytes:
-		s.headerErr = fmt.Sprintf("short: %d of %d bytes", s.file.Size, h.SegmentBytes)
+		s.headed = true
+		s.short = fmt.Sprintf("short: %d of %d bytes", s.file.Size, h.SegmentBytes)
 		s.header = h
 	case err == nil:
+		s.headed = true
 		s.header = h
 	case errors.Is(err, frame.ErrVersion):
 		return &NameError{Name: s.file.Name, Err: ErrVersion, Detail: "it needs a newer Seawall to read"}
@@ -93,6 +97,7 @@ func (s *segment) decodeHeader(head []byte) error {
 	case errors.Is(err, frame.ErrZero):
 		s.headerErr = "header is zero"
 	default:
+		s.headed = true
 		s.headerErr = "header does not validate"
 	}
 	return nil
@@ -268,7 +273,10 @@ func (j *judge) checkNames() {
 	for i, s := range j.log {
 		if s.headerErr != "" {
 			s.state = StateDamaged
-			j.structural = append(j.structural, Damage{File: s.file.Name, Reason: s.headerErr})
+			j.structural = append(j.structural, Damage{File: s.file.Name, Gap: true, Reason: s.headerErr})
+		}
+		if s.short != "" {
+			j.structural = append(j.structural, Damage{File: s.file.Name, Offset: s.file.Size, Gap: true, Reason: s.short})
 		}
 		if i > 0 {
 			j.checkGap(j.log[i-1].file.Ordinal+1, s.file.Ordinal, s)
@@ -281,12 +289,12 @@ func (j *judge) checkNames() {
 	case s.stamped && s.stamp.First > j.front:
 		d := Damage{
 			File: segmentName(s.file.Ordinal - 1), First: j.front, Last: s.stamp.First - 1,
-			Reason: "missing: the log's first records were in it, or before it",
+			Gap: true, Reason: "missing: the log's first records were in it, or before it",
 		}
 		j.structural = append(j.structural, d)
 	case !s.stamped && s.file.Ordinal != 1 && !j.anyStamped():
 		j.structural = append(j.structural, Damage{
-			File:   segmentName(s.file.Ordinal - 1),
+			File: segmentName(s.file.Ordinal - 1), Gap: true,
 			Reason: "missing: every segment with records is gone",
 		})
 	case !s.stamped && j.anyStamped():
@@ -297,7 +305,7 @@ func (j *judge) checkNames() {
 // checkGap reports the segments [from, to) as missing, before s.
 func (j *judge) checkGap(from, to uint64, s *segment) {
 	for o := from; o < to; o++ {
-		d := Damage{File: segmentName(o), Reason: "missing segment"}
+		d := Damage{File: segmentName(o), Gap: true, Reason: "missing segment"}
 		if to-from > 1 {
 			d.Reason = fmt.Sprintf("missing segment, one of %d up to %s", to-from, segmentName(to-1))
 		}

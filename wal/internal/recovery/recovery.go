@@ -117,7 +117,13 @@ type Damage struct {
 	// First and Last are the LSNs that are lost, both inclusive; both zero
 	// where the damage costs no record that is known of.
 	First, Last frame.LSN
-	Reason      string
+	// Unknown says that more records may be lost there than First to Last, and
+	// that nothing tells how many.
+	Unknown bool
+	// Gap says that a file, or a part of one, is missing or cannot be read: no
+	// writer at work explains that.
+	Gap    bool
+	Reason string
 }
 
 // Tail is where the log ends.

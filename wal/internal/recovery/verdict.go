@@ -30,7 +30,7 @@ func (j *judge) findStart() (int, error) {
 // before start has a stamp, in every state that a crash leaves.
 func (j *judge) beforeDamage(start int) int {
 	for i, s := range j.log {
-		if s.headerErr != "" || i < start && !s.stamped || i > 0 && s.file.Ordinal != j.log[i-1].file.Ordinal+1 {
+		if s.headerErr != "" || s.short != "" || i < start && !s.stamped || i > 0 && s.file.Ordinal != j.log[i-1].file.Ordinal+1 {
 			return min(start, j.stampedBefore(i, 0))
 		}
 	}
@@ -163,6 +163,9 @@ func (j *judge) damage(behind []Range) []Damage {
 		}
 		next = max(next, r.Last+1)
 	}
+	for i := range l.out {
+		l.out[i].Unknown = j.unknown(&l.out[i])
+	}
 	return l.out
 }
 
@@ -202,7 +205,7 @@ func (l *losses) lose(lost Range) {
 	if len(j.log) == 0 {
 		l.add(Damage{
 			File: segmentName(j.cut.Ordinal), First: lost.First, Last: lost.Last,
-			Reason: "missing: the log ended in it",
+			Gap: true, Reason: "missing: the log ended in it",
 		})
 		return
 	}
