@@ -51,6 +51,27 @@ type SegmentInfo struct {
 	State    string `json:"state"` // full, active, prepared, temporary, torn, remains, leftover, damaged, unread
 }
 
+// Sure says how sure it is that records behind damage are the log's.
+type Sure string
+
+const (
+	// SureChain says that the chain of links that runs through the records is
+	// intact, and that their segment's header or stamp vouches for it.
+	SureChain Sure = "chain"
+	// SureChecksums says that their segment has lost its header and its stamp: the
+	// records were recognised by their lengths, the checksums of their payloads and
+	// by their neighbours.
+	SureChecksums Sure = "checksums"
+)
+
+// Extract is a run of records behind the tail, and how sure it is that they are
+// the log's.
+type Extract struct {
+	First LSN  `json:"first_lsn"`
+	Last  LSN  `json:"last_lsn"`
+	Sure  Sure `json:"sure"`
+}
+
 // Report is what Verify, Repair, Dump and Open found.
 type Report struct {
 	Dir     string
@@ -79,7 +100,7 @@ type Report struct {
 	Behind []Range
 	// Extracted are the intact records behind the tail that Dump handed out to
 	// DumpOptions.Behind.
-	Extracted []Range
+	Extracted []Extract
 	Warnings  []string
 	Segments  []SegmentInfo
 

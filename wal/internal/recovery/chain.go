@@ -162,7 +162,7 @@ func (c *cursor) records(at place, end int64, fn func(Record) error) error {
 			from := at.off + frame.HeaderBytes
 			err = fn(Record{
 				LSN: f.LSN, Payload: c.data[from : from+int64(f.Length)], Segment: c.seg.index, Offset: at.off,
-				Epoch: f.Epoch, Checksum: f.PayloadCRC, First: f.First,
+				Epoch: f.Epoch, Checksum: f.PayloadCRC, First: f.First, Guessed: c.seg.guessed,
 			})
 			if err != nil {
 				return err

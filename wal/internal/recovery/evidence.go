@@ -63,6 +63,8 @@ func (j *judge) gatherSegment(i int) error {
 		at = j.chain.tail
 	case s.stamped:
 		at.lsn, at.epoch = s.stamp.First-1, s.stamp.Epoch // judgeFrom asks all stamps for their claims
+	case s.guessed:
+		at.lsn = max(at.lsn, s.least)
 	}
 	c, err := j.open(s, at)
 	if err != nil {
@@ -122,7 +124,7 @@ func (c *cursor) search(end int64, chained bool) error {
 			}
 		}
 		if !c.resync(end) {
-			return nil
+			return c.searchLone()
 		}
 		chained = true
 	}
@@ -190,7 +192,12 @@ func (c *cursor) intact(begin place, end int64, last frame.LSN) error {
 	if j.o.Behind == nil {
 		return nil
 	}
-	return c.records(begin, end, j.o.Behind)
+	return c.records(begin, end, func(r Record) error {
+		if r.LSN < j.front { // truncated away
+			return nil
+		}
+		return j.o.Behind(r)
+	})
 }
 
 // resync moves the cursor to the next frame that the one behind it proves, and

@@ -12,9 +12,15 @@ type gaps struct {
 	// headed says that the header's block is not empty, and is none of another
 	// segment's.
 	headed bool
-	short  string // the file ends before the segment does, in words, or ""
-	seen   int64  // behind the last frame that was found genuine
-	used   int64  // behind the last byte that is not zero, where that was looked for
+	// lostHead says that the header does not validate; guessed that the stamp does
+	// not either, so that the seed was looked for among the frames, whose LSNs are
+	// not below least.
+	lostHead, guessed bool
+	least             frame.LSN
+
+	short string // the file ends before the segment does, in words, or ""
+	seen  int64  // behind the last frame that was found genuine
+	used  int64  // behind the last byte that is not zero, where that was looked for
 }
 
 // settleShort decides what a short file is. One with its final name, a header and

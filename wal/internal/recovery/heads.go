@@ -95,9 +95,10 @@ func (s *segment) decodeHeader(head []byte) error {
 	case s.file.Size == 0:
 		s.headerErr = "empty file"
 	case errors.Is(err, frame.ErrZero):
+		s.lostHead = true
 		s.headerErr = "header is zero"
 	default:
-		s.headed = true
+		s.headed, s.lostHead = true, true
 		s.headerErr = "header does not validate"
 	}
 	return nil
@@ -137,7 +138,7 @@ func (s *segment) decodeBlocks(head []byte, id frame.UUID) {
 		}
 	}
 	s.seed = s.header.Seed()
-	if len(head) < frame.DataOffset {
+	if len(head) < frame.DataOffset { // a file so short has no frames
 		s.stampErr = frame.ErrInvalid
 		s.slotErr = [frame.Slots]error{frame.ErrInvalid, frame.ErrInvalid}
 		return

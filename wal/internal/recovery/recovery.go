@@ -81,6 +81,9 @@ type Record struct {
 	Epoch    uint32 // of its frame: within one epoch no LSN is given twice
 	Checksum uint32 // of the payload, as the frame says
 	First    bool   // it begins its batch
+	// Guessed says that nothing but the frames themselves tells that they are a
+	// chain: their segment has lost its header and its stamp.
+	Guessed bool
 }
 
 // Verdict is the outcome of a judgement.
@@ -214,6 +217,9 @@ func (e *NameError) Unwrap() error { return e.Err }
 func Recover(files []File, o Options) (*Result, error) {
 	j, err := readHeads(files, o)
 	if err != nil {
+		return nil, err
+	}
+	if err := j.findSeeds(); err != nil {
 		return nil, err
 	}
 	j.rule()
