@@ -28,6 +28,10 @@ type diskFile struct {
 
 	dropped bool  // the page cache was emptied before it was read through
 	stays   int64 // bytes that stayed in it all the same
+
+	tolerant bool            // what cannot be read is zeros, and told
+	bad      []recovery.Span // what that is
+	why      error
 }
 
 var _ recovery.Bytes = (*diskFile)(nil)
@@ -47,7 +51,7 @@ func (d *diskFile) open() error {
 // Head implements recovery.Bytes.
 func (d *diskFile) Head() ([]byte, error) {
 	if d.head != nil {
-		return d.head.bytes(), nil
+		return d.head.bytes(), d.badIn(0, int64(d.head.size))
 	}
 	// What the stamp of a segment on its way says decides whether the file is
 	// read at all, or removed.
@@ -57,11 +61,11 @@ func (d *diskFile) Head() ([]byte, error) {
 		}
 	}
 	head := make([]byte, min(d.size, frame.DataOffset))
-	if err := errors.Join(d.readAt(head, 0), d.file.EndDirect()); err != nil {
+	if err := readable(errors.Join(d.readAt(head, 0), d.file.EndDirect())); err != nil {
 		return nil, err
 	}
 	d.head = keepHead(head)
-	return head, nil
+	return head, d.badIn(0, int64(len(head)))
 }
 
 // refresh takes the head from what was loaded, and reports whether it is
@@ -71,7 +75,7 @@ func (d *diskFile) refresh() (bool, error) {
 	if !d.loaded {
 		return false, nil
 	}
-	if err := d.Touch(0, int64(d.head.size)); err != nil {
+	if err := readable(d.Touch(0, int64(d.head.size))); err != nil {
 		return false, err
 	}
 	now := d.data[:d.head.size]
@@ -90,7 +94,7 @@ func (d *diskFile) Load() ([]byte, error) {
 		return nil, err
 	}
 	head, err := d.Head()
-	if err != nil {
+	if err = readable(err); err != nil {
 		return nil, err
 	}
 	d.span = segmentSpan(head, d.size)
@@ -113,22 +117,34 @@ func segmentSpan(head []byte, size int64) int64 {
 // Touch implements recovery.Bytes.
 func (d *diskFile) Touch(from, to int64) error {
 	if to <= d.read {
-		return nil
+		return d.badIn(from, to)
 	}
 	// Everything before is read too: what is compared with the cache later has
 	// no gaps.
 	err := d.readAt(d.data[d.read:to], d.read)
 	d.read = to
-	return err
+	if readable(err) != nil {
+		return err
+	}
+	return d.badIn(from, to)
 }
 
 // Unload implements recovery.Bytes. What was read is kept for the comparison
 // with the page cache.
 func (d *diskFile) Unload() {}
 
-// readAt reads from the device, all of p. Where the filesystem has no direct
-// reads, the page cache is emptied first, as far as the kernel lets it.
+// readAt reads from the device, all of p or, of a tolerant file, all that can be
+// read.
 func (d *diskFile) readAt(p []byte, off int64) error {
+	if !d.tolerant {
+		return d.readAll(p, off)
+	}
+	return d.noteBad(readPages(p, off, d.readAll))
+}
+
+// readAll reads from the device, all of p. Where the filesystem has no direct
+// reads, the page cache is emptied first, as far as the kernel lets it.
+func (d *diskFile) readAll(p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
 	}
@@ -204,7 +220,7 @@ func eachResident(mem *durability.Mapping, size int64, fn func(off, n int64) err
 func (d *diskFile) reconcile() (int64, error) {
 	device := d.head.bytes()
 	if d.loaded {
-		if err := d.Touch(0, d.span); err != nil {
+		if err := readable(d.Touch(0, d.span)); err != nil {
 			return 0, err
 		}
 		device = d.data[:d.span]
@@ -229,6 +245,9 @@ func (d *diskFile) reconcile() (int64, error) {
 func (d *diskFile) writeWhere(mem *durability.Mapping, device []byte) (differ int64, err error) {
 	cached := make([]byte, pageSize)
 	err = eachResident(mem, int64(len(device)), func(off, n int64) error {
+		if d.hits(off, off+n) {
+			return nil
+		}
 		p := device[off : off+n]
 		if lerr := mem.Load(off, cached[:n]); lerr != nil || bytes.Equal(cached[:n], p) {
 			return lerr
@@ -276,6 +295,7 @@ type cachedFile struct {
 	file    *durability.File
 	size    int64
 	head    *keptHead
+	headBad error // what of it cannot be read
 	mem     *durability.Mapping
 	read    int64
 	touched func() // called with each Touch
@@ -306,11 +326,11 @@ func (c *cachedFile) Head() ([]byte, error) { return c.headBy(c.readHead) }
 // headBy returns the head, which read reads where it was not read yet.
 func (c *cachedFile) headBy(read func() ([]byte, error)) ([]byte, error) {
 	if c.head != nil {
-		return c.head.bytes(), nil
+		return c.head.bytes(), c.headBad
 	}
 	head, err := read()
-	if err == nil {
-		c.head = keepHead(head)
+	if readable(err) == nil {
+		c.head, c.headBad = keepHead(head), err
 	}
 	return head, err
 }
@@ -319,6 +339,13 @@ func (c *cachedFile) headBy(read func() ([]byte, error)) ([]byte, error) {
 func (c *cachedFile) readHead() ([]byte, error) {
 	head := make([]byte, frame.DataOffset)
 	n, err := c.file.ReadAt(head, 0)
+	if isUnreadable(err) {
+		head = head[:min(c.size, frame.DataOffset)]
+		return head, readPages(head, 0, func(p []byte, off int64) error {
+			_, err := c.file.ReadAt(p, off)
+			return err
+		})
+	}
 	if err != nil && !isEOF(err) {
 		return nil, err
 	}
@@ -345,7 +372,7 @@ func (c *cachedFile) Touch(from, to int64) error {
 		return nil
 	}
 	c.read = max(c.read, to)
-	return c.mem.PopulateRead(from, to-from)
+	return populate(c.mem, c.size, from, to)
 }
 
 // Unload implements recovery.Bytes.
@@ -382,7 +409,11 @@ func (d *deviceFile) Head() ([]byte, error) { return d.headBy(d.readHead) }
 // readHead reads the head as it is now.
 func (d *deviceFile) readHead() ([]byte, error) {
 	head := make([]byte, min(d.size, frame.DataOffset))
-	return head, errors.Join(d.readAt(head, 0), d.file.EndDirect())
+	err := d.readAt(head, 0)
+	if cerr := d.file.EndDirect(); cerr != nil {
+		err = cerr
+	}
+	return head, err
 }
 
 // Load implements recovery.Bytes.
@@ -412,8 +443,11 @@ func (d *deviceFile) Unload() {
 	_ = d.file.EndDirect() // read-only
 }
 
-// readAt reads all of p.
-func (d *deviceFile) readAt(p []byte, off int64) error {
+// readAt reads all of p that can be read.
+func (d *deviceFile) readAt(p []byte, off int64) error { return readPages(p, off, d.readAll) }
+
+// readAll reads all of p.
+func (d *deviceFile) readAll(p []byte, off int64) error {
 	n, mode, err := d.file.ReadDirect(p, off)
 	if mode == durability.ModeBuffered {
 		d.buffered += int64(n)

@@ -9,7 +9,8 @@ import (
 )
 
 // fillGaps makes the files that stay in the log what their headers say: one that
-// is short gets the zeros that are missing, durably. It is reached with force
+// is short gets the zeros that are missing, and a block that cannot be read zeros in
+// its place, durably. It is reached with force
 // only: without, a log with a gap is refused. A crash on the way leaves the log as
 // it was, or with the same tail and nothing behind it but zeros.
 func (op *opening) fillGaps() error {
@@ -22,7 +23,7 @@ func (op *opening) fillGaps() error {
 		default:
 			continue
 		}
-		if err := d.extend(); err != nil {
+		if err := errors.Join(d.extend(), d.rewrite()); err != nil {
 			return fmt.Errorf("wal: fill up what is missing of %s: %w", d.name, err)
 		}
 	}

@@ -336,7 +336,7 @@ func (f *judgedFile) Touch(from, to int64) error {
 	if f.mem == nil {
 		return nil
 	}
-	return f.mem.PopulateRead(from, to-from)
+	return populate(f.mem, f.size, from, to)
 }
 
 // Unload implements recovery.Bytes.

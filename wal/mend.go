@@ -142,11 +142,7 @@ func (op *opening) mapFile(d *diskFile) (*segment, error) {
 	if err := d.makeReal(); err != nil {
 		return nil, err
 	}
-	head, err := d.Head()
-	if err != nil {
-		return nil, err
-	}
-	h, err := frame.DecodeHeader(head)
+	h, err := frame.DecodeHeader(d.head.bytes())
 	if err != nil {
 		return nil, err
 	}

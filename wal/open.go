@@ -187,7 +187,7 @@ func (op *opening) judge() error {
 	}
 	files := make([]recovery.File, 0, len(entries))
 	for _, e := range entries {
-		d := &diskFile{entry: e, dir: l.dir}
+		d := &diskFile{entry: e, dir: l.dir, tolerant: op.mode.force}
 		op.files = append(op.files, d)
 		if err = d.open(); err != nil {
 			return err

@@ -109,7 +109,7 @@ func (op *opening) worthSaving(i int) (bool, error) {
 		if _, err := d.Load(); err != nil {
 			return false, err
 		}
-		err := d.Touch(0, d.span)
+		err := readable(d.Touch(0, d.span))
 		return recovery.LastNonzero(d.data[min(d.span, frame.StampOffset):]) > 0, err
 	default:
 		return true, nil
@@ -167,7 +167,7 @@ func (op *opening) saveFile(dir *durability.Dir, d *diskFile) error {
 		return err
 	}
 	if _, err = d.Load(); err == nil {
-		err = d.Touch(0, d.span)
+		err = readable(d.Touch(0, d.span))
 	}
 	if err == nil {
 		err = f.Truncate(d.span)

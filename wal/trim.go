@@ -83,7 +83,7 @@ func (op *opening) removeBehind(tail *diskFile) error {
 // zeroBehind zeroes what is not zero behind the tail. Page cache and device
 // hold the same by now, so that what was read from the device tells where.
 func (op *opening) zeroBehind(s *segment, tail *diskFile) error {
-	if err := tail.Touch(0, tail.span); err != nil {
+	if err := readable(tail.Touch(0, tail.span)); err != nil {
 		return err
 	}
 	if s.start.off == 0 {

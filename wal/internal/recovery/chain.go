@@ -74,7 +74,7 @@ func (c *cursor) touch(end int64) error {
 		return nil
 	}
 	end = min((end+touchBytes-1)&^(touchBytes-1), int64(len(c.data)))
-	if err := c.seg.file.Bytes.Touch(c.ready, end); err != nil {
+	if err := c.seg.note(c.seg.file.Bytes.Touch(c.ready, end)); err != nil {
 		return err
 	}
 	c.ready = end
@@ -110,6 +110,12 @@ func (c *cursor) next() (frame.Frame, error) {
 	if err := c.touch(c.off + frame.HeaderBytes); err != nil {
 		return frame.Frame{}, err
 	}
+	f, err := c.decode(rest)
+	return f, c.whyNot(err, c.off, c.off+frame.HeaderBytes)
+}
+
+// decode is next for the bytes from the cursor on.
+func (c *cursor) decode(rest []byte) (frame.Frame, error) {
 	f, err := frame.Decode(rest, c.lsn)
 	if err != nil {
 		if errors.Is(err, frame.ErrZero) {
@@ -144,7 +150,7 @@ func (c *cursor) payload(f *frame.Frame) ([]byte, error) {
 	}
 	p, ok := f.Payload(c.data[c.off:])
 	if !ok {
-		return nil, errPayload
+		return nil, c.whyNot(errPayload, c.off, c.off+f.Size())
 	}
 	return p, nil
 }
@@ -184,7 +190,7 @@ func (c *cursor) pass(f *frame.Frame) {
 // that they could not be read.
 func isVerdict(err error) bool {
 	for _, e := range []error{
-		errEnd, errZeros, errHeader, errRemains, errPayload, errBatch, errStamp, errNoStamp, errUnlinked, errHead,
+		errEnd, errZeros, errHeader, errRemains, errPayload, errBatch, errStamp, errNoStamp, errUnlinked, errHead, errUnreadable,
 	} {
 		if errors.Is(err, e) {
 			return true

@@ -56,7 +56,7 @@ func (j *judge) unknown(d *Damage) bool {
 	if at.headerErr != "" {
 		from = at.file.Size
 	}
-	return !at.endsBefore(from)
+	return (at.headerErr != "" || !at.within(d.Offset)) && !at.endsBefore(from)
 }
 
 // endsBefore reports whether the log ended in the segment before an offset, if it

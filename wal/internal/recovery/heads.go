@@ -17,6 +17,7 @@ type segment struct {
 	// be written, and its frames count as evidence only.
 	headerErr string
 	gaps
+	unreadable
 	seed     frame.Seed
 	stamp    frame.Stamp
 	first    frame.Link // the link that the stamp begins
@@ -54,7 +55,7 @@ func readHeads(files []File, o Options) (*judge, error) {
 		f := &files[i]
 		s := &segment{index: i, file: f, state: StateUnread}
 		j.all = append(j.all, s)
-		head, err := f.Bytes.Head()
+		head, err := s.readHead()
 		if err != nil {
 			return nil, err
 		}
@@ -62,16 +63,20 @@ func readHeads(files []File, o Options) (*judge, error) {
 			return nil, err
 		}
 	}
+	if err := j.nothingRead(); err != nil {
+		return nil, err
+	}
 	if err := j.settleUUID(); err != nil {
 		return nil, err
 	}
 	for _, s := range j.all {
-		head, err := s.file.Bytes.Head()
+		head, err := s.readHead()
 		if err != nil {
 			return nil, err
 		}
 		s.decodeBlocks(head, j.uuid)
 		s.settleShort()
+		s.settleUnreadable()
 	}
 	return j, nil
 }

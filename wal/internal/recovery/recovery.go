@@ -37,6 +37,9 @@ type File struct {
 
 // Bytes gives access to a file's bytes. Recovery calls Head once for each
 // file, and Load only for those whose frames it reads.
+//
+// Head and Touch return an *UnreadableError where blocks cannot be read: they are
+// zeros then, and the rest is as it should be, what Head returns included.
 type Bytes interface {
 	// Head returns the first bytes of the file, up to frame.DataOffset.
 	Head() ([]byte, error)

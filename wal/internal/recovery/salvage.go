@@ -45,7 +45,7 @@ func (c *cursor) findSeed() error {
 	if err != nil {
 		return err
 	}
-	head, err := s.file.Bytes.Head()
+	head, err := s.readHead()
 	if err != nil {
 		return err
 	}
