@@ -211,3 +211,37 @@ func TestNothingReadable(t *testing.T) {
 		unchanged(t, what, s.dir, before)
 	}
 }
+
+// TestUnreadableTemporary has a segment under its temporary name that holds
+// records, and a head that cannot be read: nobody calls that log whole.
+func TestUnreadableTemporary(t *testing.T) {
+	const temp = "0000000000000004.tmp"
+	s := rotated(t)
+	s.rename(fourthName, temp)
+	s.remove(fifthName)
+	s.remove(sixthName)
+	s.badBlocks(t, bad{temp, frame.HeaderOffset})
+	rep, err := wal.Verify(s.dir)
+	if err != nil || rep.Verdict != wal.Damaged || len(rep.Damage) != 1 || rep.Damage[0].File != temp || !rep.Damage[0].Unknown {
+		t.Fatalf("verify: %+v, %v", rep, err)
+	}
+	s.forced(t, 1, 12, "[]", savedAs(temp))
+}
+
+// TestGuessedFront has a first segment without header and stamp whose slots say
+// that it lies before the log's front: that was guessed, and the log is damaged.
+func TestGuessedFront(t *testing.T) {
+	l, dir := newTestLog(t, small())
+	appendRecords(t, l, 6, 10000)
+	before := takeLive(t, l, dir).get(firstName)
+	must(t, l.TruncateFront(5))
+	must(t, l.Close())
+	s := take(t, dir)
+	s.put(firstName, before)
+	s.verify(finding{first: 5, last: 6, durable: 6, size: 10000})
+	headGone(false, firstName)(s)
+	rep, err := wal.Verify(s.dir)
+	if err != nil || rep.Verdict != wal.Damaged {
+		t.Fatalf("verify: %+v, %v", rep, err)
+	}
+}

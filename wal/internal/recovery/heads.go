@@ -210,6 +210,7 @@ func (j *judge) classify() {
 	j.dropLeftovers()
 	j.dropStrayTemps()
 	j.checkNames()
+	j.checkOthers()
 	for _, s := range j.all {
 		for i, err := range s.slotErr {
 			if s.headerErr == "" && errors.Is(err, frame.ErrInvalid) {

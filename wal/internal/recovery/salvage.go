@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/seawall-wal/seawall/wal/frame"
@@ -36,6 +37,25 @@ func (j *judge) findSeeds() error {
 		}
 	}
 	return nil
+}
+
+// checkOthers reports the files that do not count as the log's, although it is not
+// sure that they do not: what says so was guessed, or their heads cannot be read.
+func (j *judge) checkOthers() {
+	for _, s := range j.all {
+		switch s.state {
+		case StateTemporary, StateRemains, StateLeftover:
+		default:
+			continue
+		}
+		reason := s.headerErr
+		if len(s.spans) > 0 && reason == "" {
+			reason = fmt.Sprintf("unreadable: %d bytes: %v", s.spans[0].To-s.spans[0].From, s.why)
+		}
+		if s.guessed || len(s.spans) > 0 {
+			j.structural = append(j.structural, Damage{File: s.file.Name, Gap: true, Reason: reason})
+		}
+	}
 }
 
 // findSeed finds the seed of the cursor's segment.
