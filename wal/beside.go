@@ -80,7 +80,7 @@ type besideSegment struct {
 
 // view returns the segment as a cursor sees it.
 func (s *besideSegment) view() view {
-	return view{name: s.name, mem: s.mem, seed: s.header.Seed(), size: s.header.SegmentBytes, start: s.start()}
+	return view{name: s.name, mem: s.mem, seed: s.header.Seed(), size: s.mem.Len(), start: s.start()}
 }
 
 // note notes a place that was passed in that epoch.
@@ -158,7 +158,11 @@ func (o *LogReader) acquire(h *segmentHead) (*besideSegment, error) {
 		return nil, errors.Join(errUnsettled, f.Close())
 	}
 	s := &besideSegment{segmentHead: now, file: f, refs: 1, used: o.clock, kept: true}
-	if s.mem, err = f.Map(now.header.SegmentBytes, false); err != nil {
+	size, err := f.Size() // a short file is read up to its end
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if s.mem, err = f.Map(min(size, now.header.SegmentBytes), false); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	if err = s.mem.PopulateRead(frame.BoardOffset, frame.BlockBytes); err != nil {

@@ -29,6 +29,10 @@ type diskFile struct {
 
 	dropped bool  // the page cache was emptied before it was read through
 	stays   int64 // bytes that stayed in it all the same
+
+	tolerant bool            // what cannot be read is zeros, and told
+	bad      []recovery.Span // what that is
+	why      error
 }
 
 var _ recovery.Bytes = (*diskFile)(nil)
@@ -74,7 +78,7 @@ func (d *diskFile) endDirect() error {
 // Head implements recovery.Bytes.
 func (d *diskFile) Head() ([]byte, error) {
 	if d.head != nil {
-		return d.head.bytes(), nil
+		return d.head.bytes(), d.badIn(0, int64(d.head.size))
 	}
 	// What the stamp of a segment on its way says decides whether the file is
 	// read at all, or removed.
@@ -84,11 +88,11 @@ func (d *diskFile) Head() ([]byte, error) {
 		}
 	}
 	head := make([]byte, min(d.size, frame.DataOffset))
-	if err := errors.Join(d.readAt(head, 0), d.endDirect()); err != nil {
+	if err := readable(errors.Join(d.readAt(head, 0), d.endDirect())); err != nil {
 		return nil, err
 	}
 	d.head = keepHead(head)
-	return head, nil
+	return head, d.badIn(0, int64(len(head)))
 }
 
 // refresh takes the head from what was loaded, and reports whether it is
@@ -101,7 +105,7 @@ func (d *diskFile) refresh() (bool, error) {
 	now := d.room.head
 	if now == nil { // no byte of it was asked for
 		head := make([]byte, d.head.size)
-		if err := d.readAt(head, 0); err != nil {
+		if err := readable(d.readAt(head, 0)); err != nil {
 			return false, err
 		}
 		now = keepHead(head)
@@ -120,9 +124,20 @@ func segmentSpan(head []byte, size int64) int64 {
 	return min(size, frame.MaxSegmentBytes)
 }
 
-// readAt reads from the device, all of p. Where the filesystem has no direct
-// reads, the page cache is emptied first, as far as the kernel lets it.
+// readAt reads from the device, all of p or, of a tolerant file, all that can be
+// read. What could not be read once is zeros from then on.
 func (d *diskFile) readAt(p []byte, off int64) error {
+	if !d.tolerant {
+		return d.readAll(p, off)
+	}
+	err := d.noteBad(readPages(p, off, d.readAll))
+	d.blank(p, off)
+	return err
+}
+
+// readAll reads from the device, all of p. Where the filesystem has no direct
+// reads, the page cache is emptied first, as far as the kernel lets it.
+func (d *diskFile) readAll(p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
 	}
@@ -228,15 +243,18 @@ func (d *diskFile) reconcileHead() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	differ, err := writeWhere(f, mem, device)
+	differ, err := d.writeWhere(f, mem, device)
 	return differ, errors.Join(err, mem.Unmap())
 }
 
 // writeWhere writes each page of what the device holds where the page cache
 // holds another.
-func writeWhere(f *durability.File, mem *durability.Mapping, device []byte) (differ int64, err error) {
+func (d *diskFile) writeWhere(f *durability.File, mem *durability.Mapping, device []byte) (differ int64, err error) {
 	cached := make([]byte, pageSize)
 	err = eachResident(mem, int64(len(device)), func(off, n int64) error {
+		if d.hits(off, off+n) {
+			return nil
+		}
 		p := device[off : off+n]
 		if lerr := mem.Load(off, cached[:n]); lerr != nil || bytes.Equal(cached[:n], p) {
 			return lerr
@@ -283,6 +301,7 @@ type cachedFile struct {
 	held    openFile
 	size    int64
 	head    *keptHead
+	headBad error // what of it cannot be read
 	mem     *durability.Mapping
 	read    int64
 	touched func() // called with each Touch
@@ -312,11 +331,11 @@ func (c *cachedFile) Head() ([]byte, error) { return c.headBy(c.readHead) }
 // headBy returns the head, which read reads where it was not read yet.
 func (c *cachedFile) headBy(read func() ([]byte, error)) ([]byte, error) {
 	if c.head != nil {
-		return c.head.bytes(), nil
+		return c.head.bytes(), c.headBad
 	}
 	head, err := read()
-	if err == nil {
-		c.head = keepHead(head)
+	if readable(err) == nil {
+		c.head, c.headBad = keepHead(head), err
 	}
 	return head, err
 }
@@ -329,6 +348,13 @@ func (c *cachedFile) readHead() ([]byte, error) {
 		return nil, err
 	}
 	n, err := f.ReadAt(head, 0)
+	if isUnreadable(err) {
+		head = head[:min(c.size, frame.DataOffset)]
+		return head, readPages(head, 0, func(p []byte, off int64) error {
+			_, rerr := f.ReadAt(p, off)
+			return rerr
+		})
+	}
 	if err != nil && !isEOF(err) {
 		return nil, err
 	}
@@ -358,7 +384,7 @@ func (c *cachedFile) Touch(from, to int64) error {
 		return nil
 	}
 	c.read = max(c.read, to)
-	return c.mem.PopulateRead(from, to-from)
+	return populate(c.mem, c.size, from, to)
 }
 
 // Release implements recovery.Bytes. The pages stay in the page cache.
@@ -404,7 +430,11 @@ func (d *deviceFile) Head() ([]byte, error) { return d.headBy(d.readHead) }
 // readHead reads the head as it is now.
 func (d *deviceFile) readHead() ([]byte, error) {
 	head := make([]byte, min(d.size, frame.DataOffset))
-	return head, errors.Join(d.readAt(head, 0), d.endDirect())
+	err := d.readAt(head, 0)
+	if cerr := d.endDirect(); cerr != nil {
+		err = cerr
+	}
+	return head, err
 }
 
 // Load implements recovery.Bytes.
@@ -439,8 +469,11 @@ func (d *deviceFile) Unload() {
 	_ = d.endDirect() // read-only
 }
 
-// readAt reads all of p.
-func (d *deviceFile) readAt(p []byte, off int64) error {
+// readAt reads all of p that can be read.
+func (d *deviceFile) readAt(p []byte, off int64) error { return readPages(p, off, d.readAll) }
+
+// readAll reads all of p.
+func (d *deviceFile) readAll(p []byte, off int64) error {
 	f, err := d.held.use()
 	if err != nil {
 		return err

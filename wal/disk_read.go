@@ -45,7 +45,7 @@ func (d *diskFile) Load() ([]byte, error) {
 			return nil, err
 		}
 		head, err := d.Head()
-		if err != nil {
+		if err = readable(err); err != nil {
 			return nil, err
 		}
 		d.span = segmentSpan(head, d.size)
@@ -71,24 +71,27 @@ func (d *diskFile) Touch(from, to int64) error {
 	r := &d.room
 	switch {
 	case r.lo <= from && to <= r.hi:
-		return nil
+		return d.badIn(from, to)
 	case r.lo == r.hi:
 		r.lo, r.hi = from, from
 	case from < r.lo || from > r.hi:
 		r.strewn = true
-		return d.fetch(from, to)
+		if err := d.fetch(from, to); err != nil {
+			return err
+		}
+		return d.badIn(from, to)
 	}
 	if err := d.fetch(r.hi, to); err != nil {
 		return err
 	}
 	r.hi = to
-	return nil
+	return d.badIn(from, to)
 }
 
-// fetch reads bytes into the room.
+// fetch reads bytes into the room, those that can be read.
 func (d *diskFile) fetch(from, to int64) error {
 	r := &d.room
-	if err := d.readAt(r.data[from:to], from); err != nil {
+	if err := readable(d.readAt(r.data[from:to], from)); err != nil {
 		return err
 	}
 	if from == 0 && r.head == nil && to >= min(d.span, frame.DataOffset) {
@@ -154,7 +157,8 @@ func (r *diskRoom) free() (err error) {
 }
 
 // scan calls fn with the segment's bytes from an offset on, as the device holds
-// them, by pieces that end at multiples of scanBytes.
+// them, by pieces that end at multiples of scanBytes. What of a tolerant file cannot
+// be read is zeros.
 func (d *diskFile) scan(from int64, fn func(off int64, p []byte) error) error {
 	data, err := d.Load()
 	if err != nil {
@@ -163,7 +167,7 @@ func (d *diskFile) scan(from int64, fn func(off int64, p []byte) error) error {
 	defer d.Unload()
 	for off := from; off < d.span; {
 		end := min((off+scanBytes)&^(scanBytes-1), d.span)
-		if err := d.Touch(off, end); err != nil {
+		if err := readable(d.Touch(off, end)); err != nil {
 			return err
 		}
 		if err := fn(off, data[off:end]); err != nil {
@@ -193,7 +197,7 @@ func (d *diskFile) nonzero(from int64) (bool, error) {
 }
 
 // compare notes where the page cache holds something else than was read of the
-// bytes [from, to).
+// bytes [from, to). What cannot be read is compared with nothing.
 func (d *diskFile) compare(from, to int64) error {
 	r := &d.room
 	if r.view == nil {
@@ -211,6 +215,10 @@ func (d *diskFile) compare(from, to int64) error {
 		return err
 	}
 	first := from / page
+	for i := range resident {
+		at := (first + int64(i)) * page
+		resident[i] = resident[i] && !d.hits(at, at+page)
+	}
 	for i := 0; i < len(resident); {
 		n := 1 // pages of a run that are alike
 		for i+n < len(resident) && resident[i+n] == resident[i] {
@@ -263,8 +271,11 @@ func (d *diskFile) writeDiffering() (differ int64, err error) {
 	}
 	p := make([]byte, pageSize)
 	for _, e := range d.room.differ {
-		if err = d.readAt(p[:e.n], e.off); err != nil {
+		if err = readable(d.readAt(p[:e.n], e.off)); err != nil {
 			return differ, err
+		}
+		if d.hits(e.off, e.off+e.n) {
+			continue
 		}
 		differ += e.n
 		if _, err = f.WriteAt(p[:e.n], e.off); err != nil {

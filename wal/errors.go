@@ -66,7 +66,10 @@ type CorruptError struct {
 	// FirstLSN and LastLSN are the lost records there, both inclusive; both
 	// zero where none is known to be lost.
 	FirstLSN, LastLSN LSN
-	Reason            string
+	// Unknown says that more records may be lost there, and that nothing tells
+	// how many they were.
+	Unknown bool
+	Reason  string
 	// Damage lists all damage, this first one included.
 	Damage []Damage
 }
@@ -74,8 +77,13 @@ type CorruptError struct {
 // Error implements error.
 func (e *CorruptError) Error() string {
 	lost := "no record is known to be lost by it"
-	if e.FirstLSN != 0 {
+	switch {
+	case e.FirstLSN != 0 && e.Unknown:
+		lost = fmt.Sprintf("acknowledged records %d to %d are lost, and perhaps an unknown number behind them", e.FirstLSN, e.LastLSN)
+	case e.FirstLSN != 0:
 		lost = fmt.Sprintf("acknowledged records %d to %d are lost", e.FirstLSN, e.LastLSN)
+	case e.Unknown:
+		lost = "an unknown number of acknowledged records is lost by it"
 	}
 	more := ""
 	if n := len(e.Damage) - 1; n > 0 {
@@ -95,7 +103,7 @@ func newCorruptError(dir string, damage []Damage) *CorruptError {
 	d := damage[0]
 	return &CorruptError{
 		Dir: dir, File: d.File, Offset: d.Offset, FirstLSN: d.FirstLSN, LastLSN: d.LastLSN,
-		Reason: d.Reason, Damage: damage,
+		Unknown: d.Unknown, Reason: d.Reason, Damage: damage,
 	}
 }
 

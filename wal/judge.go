@@ -220,7 +220,8 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 	}
 	if res.Verdict == recovery.Damaged {
 		p.damage = newReport(o.path, res).Damage
-		p.lost = res.Watermark > res.Tail.LSN || res.Tail.File < 0
+		p.lost = res.Watermark > res.Tail.LSN || res.Tail.File < 0 ||
+			slices.ContainsFunc(res.Damage, func(d recovery.Damage) bool { return d.Unknown })
 	}
 	for i, f := range files {
 		switch res.Segments[i].State {
@@ -364,7 +365,7 @@ func (f *judgedFile) Touch(from, to int64) error {
 	if f.mem == nil {
 		return nil
 	}
-	return f.mem.PopulateRead(from, to-from)
+	return populate(f.mem, f.size, from, to)
 }
 
 // Release implements recovery.Bytes. The pages stay in the page cache.

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
@@ -46,12 +47,19 @@ func noteAllMissing(known lockNote, r *recovery.Result) {
 	}
 	r.Verdict = recovery.Damaged
 	d := recovery.Damage{
-		File: finalName(max(1, known.newest.Ordinal)), Reason: "missing: the directory held a log, and all of its segments are gone",
+		File: finalName(max(1, known.newest.Ordinal)), Gap: true,
+		Reason: "missing: the directory held a log, and all of its segments are gone",
 	}
-	if c := known.newest; c.Watermark >= c.Front {
-		d.First, d.Last = c.Front, c.Watermark
+	if c := known.newest; c == (frame.Checkpoint{}) {
+		d.Unknown = true
+	} else {
+		if c.Watermark >= c.Front {
+			d.First, d.Last = c.Front, c.Watermark
+		}
+		// The same range, of no file.
+		r.Damage = slices.DeleteFunc(r.Damage, func(other recovery.Damage) bool { return other.First != 0 })
 	}
-	r.Damage = []recovery.Damage{d}
+	r.Damage = append(r.Damage, d)
 }
 
 // allTemporary reports whether no segment ever got its final name: the

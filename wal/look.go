@@ -257,10 +257,8 @@ func (k *look) extract(s *sight, res *recovery.Result, rep *Report) error {
 		if errors.Is(err, errSkipped) || errors.Is(err, errMoved) {
 			return nil // not asked for; or cut off by now
 		}
-		if n := len(rep.Extracted); err == nil && n > 0 && rep.Extracted[n-1].Last+1 == r.LSN {
-			rep.Extracted[n-1].Last = r.LSN
-		} else if err == nil {
-			rep.Extracted = append(rep.Extracted, Range{r.LSN, r.LSN})
+		if err == nil {
+			rep.addExtracted(r.LSN, sureOf(r))
 		}
 		return err
 	}
@@ -270,6 +268,25 @@ func (k *look) extract(s *sight, res *recovery.Result, rep *Report) error {
 		return handed.err
 	}
 	return err
+}
+
+// sureOf says how sure it is that a record behind the tail is the log's.
+func sureOf(r recovery.Record) Sure {
+	if r.Guessed {
+		return SureChecksums
+	}
+	return SureChain
+}
+
+// addExtracted notes a record that was handed out.
+func (rep *Report) addExtracted(lsn LSN, sure Sure) {
+	if n := len(rep.Extracted); n > 0 {
+		if e := &rep.Extracted[n-1]; e.Last+1 == lsn && e.Sure == sure {
+			e.Last = lsn
+			return
+		}
+	}
+	rep.Extracted = append(rep.Extracted, Extract{First: lsn, Last: lsn, Sure: sure})
 }
 
 // warn adds a warning to the report.
@@ -296,9 +313,9 @@ func excuse(r *recovery.Result, published LSN) {
 		return
 	}
 	for _, d := range r.Damage {
-		// A file that is missing or unreadable has no offset; a break in the
-		// chain has, and may cost no record.
-		if d.First == 0 && d.Offset == 0 || d.First != 0 && d.Last <= published {
+		// What is missing or unreadable no writer explains. A break in the chain
+		// may cost no record.
+		if d.Gap || d.First != 0 && d.Last <= published {
 			return
 		}
 	}

@@ -353,7 +353,13 @@ func TestExtract(t *testing.T) {
 			t.Errorf("from %d to %d (-want +got):\n%s", tt.from, tt.to, diff)
 		}
 		want := []wal.Range{{First: tt.behind[0], Last: tt.behind[len(tt.behind)-1]}}
-		if diff := cmp.Diff(want, rep.Extracted); diff != "" {
+		var got []wal.Range
+		for _, e := range rep.Extracted {
+			if got = append(got, wal.Range{First: e.First, Last: e.Last}); e.Sure != wal.SureChain {
+				t.Errorf("records %d to %d: %s", e.First, e.Last, e.Sure)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("from %d: extracted (-want +got):\n%s", tt.from, diff)
 		}
 	}

@@ -41,6 +41,7 @@ func TestNewestSegmentsLost(t *testing.T) {
 			var damage []wal.Damage
 			for o := 5 - n; o <= 4; o++ {
 				d := missing(fmt.Sprintf("%016x.wal", o), 0, 0)
+				d.Unknown = false // the lock file says how far the log came
 				if n > 1 {
 					d.Reason = fmt.Sprintf("missing segment, one of %d up to %s", n, fourthName)
 				}

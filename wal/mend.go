@@ -18,9 +18,11 @@ import (
 //  2. A segment that the log reached under its temporary name gets its final
 //     one, each durable before the next: what Open returns lies under names
 //     that are durable.
-//  3. What lies behind the tail is cut (trim).
-//  4. The tail names the log's front and its last cut, durably (nameFront).
-//  5. Files that are no part of the log are removed.
+//  3. What is intact behind the tail is saved, and what is missing of the files
+//     that stay is filled up (fillGaps).
+//  4. What lies behind the tail is cut (trim).
+//  5. The tail names the log's front and its last cut, durably (nameFront).
+//  6. Files that are no part of the log are removed.
 func (op *opening) mend() error {
 	l, res := op.l, op.res
 	if err := op.reconcile(); err != nil {
@@ -30,6 +32,12 @@ func (op *opening) mend() error {
 		return op.startOver()
 	}
 	if err := op.adopt(); err != nil {
+		return err
+	}
+	if err := op.saveBehind(); err != nil {
+		return err
+	}
+	if err := op.fillGaps(); err != nil {
 		return err
 	}
 	tail := op.files[res.Tail.File]
@@ -138,11 +146,7 @@ func (op *opening) mapFile(d *diskFile) (*segment, error) {
 	if err := d.makeReal(); err != nil {
 		return nil, err
 	}
-	head, err := d.Head()
-	if err != nil {
-		return nil, err
-	}
-	h, err := frame.DecodeHeader(head)
+	h, err := frame.DecodeHeader(d.head.bytes())
 	if err != nil {
 		return nil, err
 	}

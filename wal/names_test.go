@@ -22,7 +22,7 @@ const (
 
 // missing is the damage of a missing segment.
 func missing(name string, first, last wal.LSN) wal.Damage {
-	return wal.Damage{File: name, FirstLSN: first, LastLSN: last, Reason: "missing segment"}
+	return wal.Damage{File: name, FirstLSN: first, LastLSN: last, Unknown: first == 0, Reason: "missing segment"}
 }
 
 // cleanTo14 is a log that nothing is wrong with.
@@ -94,7 +94,7 @@ var directories = []struct {
 	}, ""},
 	{"prepared one empty", func(s *specimen) { s.put(fifthName, nil) }, finding{
 		verdict: wal.Damaged, last: 14, durable: 14,
-		damage: []wal.Damage{{File: fifthName, Reason: "empty file"}},
+		damage: []wal.Damage{{File: fifthName, Unknown: true, Reason: "empty file"}},
 	}, ""},
 	{"renamed", func(s *specimen) { s.rename(secondName, "0000000000000007.wal") }, finding{
 		verdict: wal.Damaged, last: 4, durable: 14, anyTorn: true, behind: []wal.Range{{First: 9, Last: 14}},
@@ -306,7 +306,7 @@ func TestAllSegmentsMissing(t *testing.T) {
 	s.verify(finding{verdict: wal.Damaged, last: 0, durable: 14, damage: damage})
 	s.refused(small(), damage)
 	s.forgetCheckpoint()
-	damage = []wal.Damage{{File: firstName, Reason: gone}}
+	damage = []wal.Damage{{File: firstName, Unknown: true, Reason: gone}}
 	s.verify(finding{verdict: wal.Damaged, last: 0, damage: damage})
 	s.refused(small(), damage)
 	// Leftovers of a segment in the making do not make it another one.

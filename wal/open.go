@@ -191,7 +191,7 @@ func (op *opening) judge() error {
 	}
 	files := make([]recovery.File, 0, len(entries))
 	for _, e := range entries {
-		d := &diskFile{entry: e, dir: l.dir, room: diskRoom{kept: &op.kept}}
+		d := &diskFile{entry: e, dir: l.dir, tolerant: op.mode.force, room: diskRoom{kept: &op.kept}}
 		op.files = append(op.files, d)
 		if err = d.open(&op.open); err != nil {
 			return err

@@ -85,7 +85,7 @@ func (o *openFile) same() error {
 	return nil
 }
 
-// readHeader returns the file's header block, as far as it has one.
+// readHeader returns the file's header block, as far as it has one that can be read.
 func (o *openFile) readHeader() ([]byte, error) {
 	header := make([]byte, frame.SegmentHeaderBytes)
 	read := o.file.ReadAt
@@ -96,7 +96,7 @@ func (o *openFile) readHeader() ([]byte, error) {
 		}
 	}
 	n, err := read(header, frame.HeaderOffset)
-	if isEOF(err) {
+	if isEOF(err) || isUnreadable(err) {
 		err = nil
 	}
 	return header[:n], err

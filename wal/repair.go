@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/seawall-wal/seawall/durability"
 )
@@ -55,8 +56,14 @@ func Repair(dir string, o RepairOptions) (*Report, error) {
 		return rep, nil
 	}
 	// Open looks no farther back than it has to; what Verify found may lie before.
+	from := max(1, rep.LastLSN)
+	for _, s := range rep.Segments {
+		if s.FirstLSN != 0 && slices.ContainsFunc(rep.Damage, func(d Damage) bool { return d.File == s.Name }) {
+			from = min(from, s.FirstLSN)
+		}
+	}
 	l, err := openDir(dir, opts, repairMode{
-		force: o.Force, save: true, saveTo: o.SaveTo, noSave: o.NoSave, idle: true, from: max(1, rep.LastLSN),
+		force: o.Force, save: true, saveTo: o.SaveTo, noSave: o.NoSave, idle: true, from: from,
 	})
 	if errors.Is(err, errClean) {
 		rep.Live = false

@@ -77,7 +77,7 @@ var forceTests = []struct {
 	},
 	{"short in the middle", func(s *specimen) {
 		s.change(secondName, func(data []byte) []byte { return data[:frame.DataOffset+20000] })
-	}, 1, 4, "[{5 14}]", savedAs(secondName, thirdName, fourthName)},
+	}, 1, 5, "[{6 14}]", savedAs(secondName, thirdName, fourthName)},
 	{
 		"empty last segment", func(s *specimen) { s.put(fourthName, nil) },
 		1, 12, "[{13 14}]", savedAs(fourthName),

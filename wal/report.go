@@ -32,9 +32,12 @@ type Damage struct {
 	Offset int64 `json:"offset"`
 	// FirstLSN and LastLSN are the records that are lost there, inclusive;
 	// both zero where none is known to be.
-	FirstLSN LSN    `json:"first_lsn"`
-	LastLSN  LSN    `json:"last_lsn"`
-	Reason   string `json:"reason"`
+	FirstLSN LSN `json:"first_lsn"`
+	LastLSN  LSN `json:"last_lsn"`
+	// Unknown says that more records may be lost there, and that nothing tells
+	// how many they were.
+	Unknown bool   `json:"unknown,omitempty"`
+	Reason  string `json:"reason"`
 }
 
 // SegmentInfo is what a report says of one file.
@@ -46,6 +49,27 @@ type SegmentInfo struct {
 	Records  uint64 `json:"records"`
 	Bytes    int64  `json:"bytes"` // up to the end of its last frame
 	State    string `json:"state"` // full, active, prepared, temporary, torn, remains, leftover, damaged, unread
+}
+
+// Sure says how sure it is that records behind damage are the log's.
+type Sure string
+
+const (
+	// SureChain says that the chain of links that runs through the records is
+	// intact, and that their segment's header or stamp vouches for it.
+	SureChain Sure = "chain"
+	// SureChecksums says that their segment has lost its header and its stamp: the
+	// records were recognised by their lengths, the checksums of their payloads and
+	// by their neighbours.
+	SureChecksums Sure = "checksums"
+)
+
+// Extract is a run of records behind the tail, and how sure it is that they are
+// the log's.
+type Extract struct {
+	First LSN  `json:"first_lsn"`
+	Last  LSN  `json:"last_lsn"`
+	Sure  Sure `json:"sure"`
 }
 
 // Report is what Verify, Repair, Dump and Open found.
@@ -76,7 +100,7 @@ type Report struct {
 	Behind []Range
 	// Extracted are the intact records behind the tail that Dump handed out to
 	// DumpOptions.Behind.
-	Extracted []Range
+	Extracted []Extract
 	Warnings  []string
 	Segments  []SegmentInfo
 
@@ -87,6 +111,9 @@ type Report struct {
 	Saved []string
 	// Lost are the acknowledged records that Repair with Force gave up.
 	Lost []Range
+	// LostUnknown says that these may not be all, and that nothing tells how many
+	// there were besides.
+	LostUnknown bool
 }
 
 // newReport turns a judgement into a report.
@@ -99,7 +126,8 @@ func newReport(dir string, r *recovery.Result) *Report {
 	}
 	for _, d := range r.Damage {
 		rep.Damage = append(rep.Damage, Damage{
-			File: d.File, Offset: d.Offset, FirstLSN: d.First, LastLSN: d.Last, Reason: d.Reason,
+			File: d.File, Offset: d.Offset, FirstLSN: d.First, LastLSN: d.Last,
+			Unknown: d.Unknown, Reason: d.Reason,
 		})
 	}
 	for _, b := range r.Behind {

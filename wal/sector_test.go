@@ -62,19 +62,38 @@ func TestTruncatedAtEverySector(t *testing.T) {
 	for n := frames[2].off - 9; n <= frames[3].off+40; n += 7 { // also within a header, a payload, a padding
 		cuts = append(cuts, n)
 	}
+	t.Run("checkpoint kept", func(t *testing.T) { take(t, dir).truncateAt(cuts, true) })
+	t.Run("none kept", func(t *testing.T) {
+		s := take(t, dir)
+		s.forgetCheckpoint()
+		s.truncateAt(cuts, false)
+	})
+}
+
+// truncateAt cuts the first segment short at each of some places. Whether the lock
+// file keeps a checkpoint decides what is known to be lost.
+func (s *specimen) truncateAt(cuts []int64, kept bool) {
+	t, frames := s.t, s.frames(firstName)
 	for _, n := range cuts {
-		s := base
-		whole := base.get(firstName)
+		whole := s.get(firstName)
 		s.put(firstName, whole[:n])
 		want := wal.Damage{File: firstName, Reason: fmt.Sprintf("short: %d of %d bytes", n, wal.MinSegmentBytes)}
 		if n == 0 {
 			want.Reason = "empty file"
 		}
-		var behind []wal.Range
-		want.FirstLSN, want.LastLSN = 1, 41 // as the lock file says
-		if n >= frame.DataOffset {
-			last := wal.LSN(0)
+		last := wal.LSN(0)
+		if kept {
+			want.FirstLSN, want.LastLSN = 1, 41
+		}
+		want.Unknown = !kept && n < frame.DataOffset
+		if n >= frame.DataOffset { // the witnesses are there
+			want.Offset = n
+			want.LastLSN = 41
+			end := int64(frame.DataOffset)
 			for _, f := range frames {
+				if f.end() <= n {
+					end = f.end()
+				}
 				if f.Kind == frame.KindRecord && f.end() <= n {
 					last = f.LSN
 				}
@@ -82,19 +101,18 @@ func TestTruncatedAtEverySector(t *testing.T) {
 			if want.FirstLSN = last + 1; last == 41 {
 				want.FirstLSN, want.LastLSN = 0, 0
 			}
-			if last > 0 {
-				behind = []wal.Range{{First: 1, Last: last}}
-			}
+			// Behind zeros in place of a header there was no record.
+			want.Unknown = end < frames[len(frames)-1].end() || n < end+frame.HeaderBytes
 		}
 		rep, err := wal.Verify(s.dir)
 		if err != nil {
 			t.Fatalf("cut to %d bytes: %v", n, err)
 		}
-		if rep.Verdict != wal.Damaged || len(rep.Damage) != 1 || rep.Damage[0] != want || rep.LastLSN != 0 {
+		if rep.Verdict != wal.Damaged || len(rep.Damage) != 1 || rep.Damage[0] != want || rep.LastLSN != last {
 			t.Fatalf("cut to %d bytes: %v, last %d, damage %+v, want %+v", n, rep.Verdict, rep.LastLSN, rep.Damage, want)
 		}
-		if fmt.Sprint(rep.Behind) != fmt.Sprint(behind) {
-			t.Fatalf("cut to %d bytes: intact records %v, want %v", n, rep.Behind, behind)
+		if len(rep.Behind) != 0 {
+			t.Fatalf("cut to %d bytes: intact records %v behind the tail, want none", n, rep.Behind)
 		}
 		if n%(16*sectorBytes) == 0 {
 			s.refused(small(), rep.Damage)

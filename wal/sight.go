@@ -153,7 +153,7 @@ func (s *sight) settleHeads() error {
 				read = s.device[i].readHead
 			}
 			head, err := read()
-			if err != nil {
+			if err = readable(err); err != nil {
 				return err
 			}
 			was := c.head.bytes()

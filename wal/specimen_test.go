@@ -445,7 +445,9 @@ func (s *specimen) refused(o wal.Options, damage []wal.Damage) {
 		if d := cmp.Diff(damage, c.Damage); d != "" {
 			s.t.Errorf("%s (-want +got):\n%s", what, d)
 		}
-		first := wal.Damage{File: c.File, Offset: c.Offset, FirstLSN: c.FirstLSN, LastLSN: c.LastLSN, Reason: c.Reason}
+		first := wal.Damage{
+			File: c.File, Offset: c.Offset, FirstLSN: c.FirstLSN, LastLSN: c.LastLSN, Unknown: c.Unknown, Reason: c.Reason,
+		}
 		if d := cmp.Diff(damage[0], first); d != "" {
 			s.t.Errorf("%s: the error's own place (-want +got):\n%s", what, d)
 		}

@@ -11,7 +11,7 @@ import (
 // trim cuts what lies behind the tail. All before the tail is durable. At
 // every step a crash leaves the old tail or the new one:
 //
-//  1. What is intact behind the tail is saved beside the log.
+//  1. What is intact behind the tail is saved beside the log (saveBehind).
 //  2. A slot names the next epoch and where it begins, durably. From here on
 //     frames and segments behind that place with a smaller epoch are remains:
 //     whatever of the following steps is lost, they are neither records nor
@@ -27,11 +27,6 @@ func (op *opening) trim(s *segment, tail *diskFile) error {
 	epoch, err := nextEpoch(max(res.Epoch, op.known.newest.Epoch))
 	if err != nil {
 		return err
-	}
-	if op.mode.save || len(res.Behind) > 0 {
-		if err := op.save(); err != nil {
-			return fmt.Errorf("wal: save what is behind the tail before it is removed: %w", err)
-		}
 	}
 	l.opts.Logger.Warn("trimming the log", "dir", l.dirPath, "last", l.LastLSN(), "torn_bytes", res.TornBytes)
 	l.epoch = epoch
@@ -54,6 +49,20 @@ func (op *opening) trim(s *segment, tail *diskFile) error {
 	op.rep.Trimmed = true
 	op.rep.LastLSN = l.LastLSN()
 	op.rep.giveUp(op.res)
+	return nil
+}
+
+// saveBehind saves what a trim would remove, before a byte of the log is changed.
+func (op *opening) saveBehind() error {
+	if op.res.Verdict == recovery.Clean || !op.mode.save && len(op.res.Behind) == 0 {
+		return nil
+	}
+	if _, err := nextEpoch(max(op.res.Epoch, op.known.newest.Epoch)); err != nil {
+		return err
+	}
+	if err := op.save(); err != nil {
+		return fmt.Errorf("wal: save what is behind the tail before it is removed: %w", err)
+	}
 	return nil
 }
 
@@ -133,6 +142,9 @@ func (op *opening) clear(tail *diskFile) error {
 func (rep *Report) giveUp(res *recovery.Result) {
 	if res.Verdict != recovery.Damaged {
 		return
+	}
+	for _, d := range res.Damage {
+		rep.LostUnknown = rep.LostUnknown || d.Unknown
 	}
 	if beyondMending(res) {
 		last := lastKnown(res)

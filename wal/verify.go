@@ -66,6 +66,9 @@ type DumpOptions struct {
 	// torn tail were never acknowledged. Match is not asked about them.
 	// Report.Extracted has their LSNs.
 	Behind func(LSN, []byte) error
+	// Sure, if set, is called before Behind with how sure it is that the record is
+	// the log's.
+	Sure func(Sure)
 }
 
 // Dump calls fn with each record of the log, in order, a batch only when it is
@@ -95,7 +98,12 @@ func Dump(dir string, o DumpOptions, fn func(LSN, []byte) error) (*Report, error
 			if !p.follows(r) {
 				return errSkipped
 			}
-			return p.hand(s, r, nil, o.Behind)
+			return p.hand(s, r, nil, func(lsn LSN, payload []byte) error {
+				if o.Sure != nil {
+					o.Sure(sureOf(r))
+				}
+				return o.Behind(lsn, payload)
+			})
 		}
 	}
 	return k.run(dir)

@@ -59,6 +59,11 @@ const dumpText = `--format  raw: the inverse of append with the same --split. le
 --extract also writes the intact records behind damage, and behind a
           torn tail, where they were never acknowledged: whole batches,
           in json marked with "behind":true. The exit code is the same.
+          How sure it is that they are the log's is said for each run on
+          stderr, and in json for each record. "sure":"chain": the chain
+          through them is intact. "sure":"checksums": header and stamp
+          of their segment are lost, and they were recognised by their
+          lengths, checksums and neighbours alone.
 
 Records come in the order of their LSNs. A torn log gives all of its
 records, and exit code 1; a damaged one those before the damage, and
@@ -100,6 +105,7 @@ func (p *process) dump(c *cli.Context) error {
 	}
 	if c.Bool("extract") {
 		o.Behind = d.recordBehind
+		o.Sure = func(s wal.Sure) { d.sure = s }
 	}
 	rep, err := wal.Dump(dir, o, d.record)
 	if werr := d.out.Flush(); werr != nil {
@@ -136,7 +142,7 @@ func ambiguousText(n uint64) string {
 type dumping struct {
 	from, to  wal.LSN
 	match     *regexp.Regexp // nil: all
-	behind    bool           // the record at hand lies behind damage
+	sure      wal.Sure       // of the record at hand, where it lies behind damage
 	out       *bufio.Writer
 	write     func(lsn wal.LSN, p []byte)
 	delim     byte
@@ -216,7 +222,6 @@ func (d *dumping) recordBehind(lsn wal.LSN, p []byte) error {
 	if d.match != nil && !d.match.Match(p) {
 		return nil
 	}
-	d.behind = true
 	return d.put(lsn, p)
 }
 
@@ -267,10 +272,19 @@ func (d *dumping) json(lsn wal.LSN, p []byte) {
 		d.scratch = append(d.scratch, `,"base64":"`...)
 		d.scratch = append(base64.StdEncoding.AppendEncode(d.scratch, p), '"')
 	}
-	if d.behind {
-		d.scratch = append(d.scratch, `,"behind":true`...)
+	if d.sure != "" {
+		d.scratch = append(append(d.scratch, `,"behind":true,"sure":"`...), d.sure...)
+		d.scratch = append(d.scratch, '"')
 	}
 	_, _ = d.out.Write(append(d.scratch, "}\n"...))
+}
+
+// sureWords says how sure it is that records are the log's.
+func sureWords(s wal.Sure) string {
+	if s == wal.SureChecksums {
+		return "checksums only"
+	}
+	return "chain intact"
 }
 
 // judge says what the records that were written are not, and returns the exit
@@ -284,8 +298,8 @@ func (d *dumping) judge(p *process, rep *wal.Report) error {
 		written = fmt.Sprintf("what was written ends with LSN %d", d.last)
 	}
 	for _, r := range rep.Extracted {
-		written += fmt.Sprintf("\n%s: intact behind that, and %s too", lsnText(r.First, r.Last),
-			map[bool]string{true: "written", false: "searched"}[d.match == nil])
+		written += fmt.Sprintf("\n%s: intact behind that, and %s too: %s", lsnText(r.First, r.Last),
+			map[bool]string{true: "written", false: "searched"}[d.match == nil], sureWords(r.Sure))
 	}
 	for _, w := range rep.Warnings {
 		p.say("%s", w)

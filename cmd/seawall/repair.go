@@ -30,7 +30,10 @@ func repairCommand(p *process) *cli.Command {
 			"names; where it cannot be saved, nothing is changed. The records that\n" +
 			"are lost are told as ranges of LSNs. Exit code 0: the log is clean\n" +
 			"now. 4: it is damaged, and nothing was changed. At a terminal --force\n" +
-			"says what will be lost, and asks. --dry-run exits as the repair would.",
+			"says what will be lost, and asks. --dry-run exits as the repair would.\n\n" +
+			"With --force a short file that stays is filled up with zeros, and so is\n" +
+			"a block that cannot be read. Where nothing tells how many records are\n" +
+			"lost, it says an unknown number; in --json \"lost_unknown\":true.",
 		Action: p.reporting(p.repair),
 	}
 }
@@ -64,7 +67,7 @@ func (p *process) repair(c *cli.Context) (reporter, error) {
 	r := &repairReport{
 		Dir: dir, DryRun: o.DryRun, force: o.Force, savedTo: o.SaveTo, Verdict: rep.Verdict, FirstLSN: rep.FirstLSN, LastLSN: rep.LastLSN,
 		DurableLSN: rep.DurableLSN, TornBytes: rep.TornBytes, Damage: rep.Damage,
-		Trimmed: rep.Trimmed, Lost: rep.Lost, Behind: rep.Behind, Saved: rep.Saved,
+		Trimmed: rep.Trimmed, Lost: rep.Lost, LostUnknown: rep.LostUnknown, Behind: rep.Behind, Saved: rep.Saved,
 		Warnings: rep.Warnings, Seconds: time.Since(begin).Seconds(),
 	}
 	for _, list := range []*[]wal.Range{&r.Lost, &r.Behind} {
@@ -99,8 +102,11 @@ func (p *process) confirmRepair(c *cli.Context, dir string) error {
 	for _, l := range rep.Lost {
 		words += fmt.Sprintf("\n%s: acknowledged records", goneText(l))
 	}
-	if len(rep.Lost) == 0 {
-		words += "\nan unknown number of records"
+	switch {
+	case rep.LostUnknown:
+		words += "\n" + unknownNumber
+	case len(rep.Lost) == 0:
+		words += "\nno record that is known of"
 	}
 	switch to := c.String("save-to"); {
 	case c.Bool("no-save"):
@@ -116,22 +122,23 @@ func (p *process) confirmRepair(c *cli.Context, dir string) error {
 // repairReport is what repair says.
 type repairReport struct {
 	outcome
-	Dir        string       `json:"dir"`
-	DryRun     bool         `json:"dry_run,omitempty"`
-	Verdict    wal.Verdict  `json:"verdict"` // before the repair
-	Trimmed    bool         `json:"trimmed"`
-	FirstLSN   wal.LSN      `json:"first_lsn"`
-	LastLSN    wal.LSN      `json:"last_lsn"`
-	DurableLSN wal.LSN      `json:"durable_lsn"`
-	TornBytes  int64        `json:"torn_bytes"`
-	Lost       []wal.Range  `json:"lost"`   // acknowledged records
-	Behind     []wal.Range  `json:"behind"` // intact ones behind the tail or the damage
-	Saved      []string     `json:"saved"`
-	Damage     []wal.Damage `json:"damage"`
-	Warnings   []string     `json:"warnings,omitempty"`
-	Seconds    float64      `json:"seconds"`
-	force      bool
-	savedTo    string
+	Dir         string       `json:"dir"`
+	DryRun      bool         `json:"dry_run,omitempty"`
+	Verdict     wal.Verdict  `json:"verdict"` // before the repair
+	Trimmed     bool         `json:"trimmed"`
+	FirstLSN    wal.LSN      `json:"first_lsn"`
+	LastLSN     wal.LSN      `json:"last_lsn"`
+	DurableLSN  wal.LSN      `json:"durable_lsn"`
+	TornBytes   int64        `json:"torn_bytes"`
+	Lost        []wal.Range  `json:"lost"`                   // acknowledged records
+	LostUnknown bool         `json:"lost_unknown,omitempty"` // and more, of which nobody knows how many
+	Behind      []wal.Range  `json:"behind"`                 // intact ones behind the tail or the damage
+	Saved       []string     `json:"saved"`
+	Damage      []wal.Damage `json:"damage"`
+	Warnings    []string     `json:"warnings,omitempty"`
+	Seconds     float64      `json:"seconds"`
+	force       bool
+	savedTo     string
 }
 
 // print writes the report to stdout.
@@ -154,6 +161,9 @@ func (r *repairReport) print(p *process) error {
 	}
 	for _, l := range r.Lost {
 		t.add(lost, lsnText(l.First, l.Last)+": acknowledged records")
+	}
+	if r.LostUnknown {
+		t.add(lost, unknownNumber)
 	}
 	for _, s := range r.Saved {
 		if r.savedTo == "" {

@@ -32,11 +32,19 @@ func (t *table) add(label, text string) {
 func (t *table) damage(places []wal.Damage) {
 	for _, d := range places {
 		t.add("damage", fmt.Sprintf("%s at offset %d: %s", d.File, d.Offset, d.Reason))
-		if d.FirstLSN != 0 {
+		switch {
+		case d.FirstLSN != 0 && d.Unknown:
+			t.add("", "lost: "+lsnText(d.FirstLSN, d.LastLSN)+", and perhaps an unknown number behind")
+		case d.FirstLSN != 0:
 			t.add("", "lost: "+lsnText(d.FirstLSN, d.LastLSN))
+		case d.Unknown:
+			t.add("", "lost: "+unknownNumber)
 		}
 	}
 }
+
+// unknownNumber is what is lost where nothing tells how much there was.
+const unknownNumber = "an unknown number of records"
 
 // behind adds what lies behind the last record.
 func (t *table) behind(v wal.Verdict, bytes int64, intact []wal.Range) {

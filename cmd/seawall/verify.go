@@ -28,6 +28,9 @@ func verifyCommand(p *process) *cli.Command {
 			"code is the verdict. A log that is being written may be verified too: a\n" +
 			"record in the making is not torn, and a segment that is truncated\n" +
 			"meanwhile is not missing.\n\n" +
+			"A short file is read up to its end, and all around a block that cannot\n" +
+			"be read. What was lost there is told as LSNs; \"unknown\":true in a\n" +
+			"\"damage\" of --json says that nothing tells how many more there were.\n\n" +
 			"What is read is what readers are served, from the page cache. After a\n" +
 			"failed write the device may hold less: --device tells. Records that\n" +
 			"were appended and never synced need not be on the device; a log that\n" +

@@ -44,7 +44,7 @@ func (j *judge) open(s *segment, at place) (*cursor, error) {
 	}
 	// Frames are padded: what a truncated file ends with is room for none.
 	data = data[:len(data)&^(frame.Alignment-1)]
-	c := &cursor{place: at, seg: s, judge: j, told: at.off, window: window{data: data, file: s.file.Bytes}}
+	c := &cursor{place: at, seg: s, judge: j, told: at.off, window: window{data: data, file: s.file.Bytes, note: s.note}}
 	c.off = min(c.off, int64(len(data)))
 	c.low = c.off &^ (touchBytes - 1)
 	c.ready, c.moved, c.stop = c.low, c.tell, j.o.Stop
@@ -95,6 +95,12 @@ func (c *cursor) next() (frame.Frame, error) {
 	if err := c.need(c.off, c.off+frame.HeaderBytes); err != nil {
 		return frame.Frame{}, err
 	}
+	f, err := c.decode(rest)
+	return f, c.whyNot(err, c.off, c.off+frame.HeaderBytes)
+}
+
+// decode is next for the bytes from the cursor on.
+func (c *cursor) decode(rest []byte) (frame.Frame, error) {
 	f, err := frame.Decode(rest, c.lsn)
 	if err != nil {
 		if errors.Is(err, frame.ErrZero) {
@@ -123,14 +129,21 @@ func step(f *frame.Frame) frame.LSN {
 }
 
 // payload checks the payload of the frame at the cursor, and returns its first
-// bytes, which are all that a mark says; or errPayload.
+// bytes, which are all that a mark says; or errPayload, or errUnreadable.
 func (c *cursor) payload(f *frame.Frame) ([]byte, error) {
-	from := c.off + frame.HeaderBytes
+	p, err := c.payloadAt(f, c.off)
+	return p, c.whyNot(err, c.off, c.off+f.Size())
+}
+
+// payloadAt is payload of a frame at an offset, for which errPayload is all that can
+// be wrong with it.
+func (c *cursor) payloadAt(f *frame.Frame, off int64) ([]byte, error) {
+	from := off + frame.HeaderBytes
 	if f.Length <= touchBytes {
-		if err := c.need(c.off, from+int64(f.Length)); err != nil {
+		if err := c.need(off, from+int64(f.Length)); err != nil {
 			return nil, err
 		}
-		p, ok := f.Payload(c.data[c.off:])
+		p, ok := f.Payload(c.data[off:])
 		if !ok {
 			return nil, errPayload
 		}
@@ -173,7 +186,7 @@ func (c *cursor) records(at place, end int64, fn func(Record) error) error {
 			}
 			err = fn(Record{
 				LSN: f.LSN, Payload: c.data[from : from+int64(f.Length)], Segment: c.seg.index, Offset: at.off,
-				Epoch: f.Epoch, Checksum: f.PayloadCRC, First: f.First,
+				Epoch: f.Epoch, Checksum: f.PayloadCRC, First: f.First, Guessed: c.seg.guessed,
 			})
 			if err != nil {
 				return err
@@ -203,7 +216,7 @@ func (c *cursor) passed() {
 // that they could not be read.
 func isVerdict(err error) bool {
 	for _, e := range []error{
-		errEnd, errZeros, errHeader, errRemains, errPayload, errBatch, errStamp, errNoStamp, errUnlinked, errHead,
+		errEnd, errZeros, errHeader, errRemains, errPayload, errBatch, errStamp, errNoStamp, errUnlinked, errHead, errUnreadable,
 	} {
 		if errors.Is(err, e) {
 			return true
@@ -331,6 +344,7 @@ func (j *judge) walkFrom(c *cursor, i int) (place, error) {
 			continue
 		case err != nil:
 			ch.reason, ch.openBatch = err, open
+			s.seen = max(s.seen, c.off)
 			return c.place, nil
 		}
 		ch.watermark = max(ch.watermark, claim(&f, p))

@@ -67,6 +67,8 @@ func (j *judge) gatherSegment(i int) error {
 		at = j.chain.tail
 	case s.stamped:
 		at.lsn, at.epoch = s.stamp.First-1, s.stamp.Epoch // judgeFrom asks all stamps for their claims
+	case s.guessed:
+		at.lsn = max(at.lsn, s.least)
 	}
 	c, err := j.open(s, at)
 	if err != nil {
@@ -85,6 +87,7 @@ func (j *judge) gatherFrom(c *cursor, i int, chained bool) error {
 	if err != nil {
 		return err
 	}
+	s.used = end
 	info := &j.infos[s.index]
 	info.Torn = max(0, end-c.off)
 	j.evidence.torn += info.Torn
@@ -125,8 +128,11 @@ func (c *cursor) search(end int64, chained bool) error {
 			}
 		}
 		found, err := c.resync(end)
-		if err != nil || !found {
+		if err != nil {
 			return err
+		}
+		if !found {
+			return c.searchLone()
 		}
 		chained = true
 	}
@@ -144,6 +150,7 @@ func (c *cursor) followRun() error {
 			if !isVerdict(err) {
 				return err
 			}
+			c.seg.seen = max(c.seg.seen, c.off)
 			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.off, c.lsn, err})
 			return nil
 		}
@@ -193,7 +200,12 @@ func (c *cursor) intact(begin place, end int64, last frame.LSN) error {
 	if j.o.Behind == nil {
 		return nil
 	}
-	return c.records(begin, end, j.o.Behind)
+	return c.records(begin, end, func(r Record) error {
+		if r.LSN < j.front { // truncated away
+			return nil
+		}
+		return j.o.Behind(r)
+	})
 }
 
 // resync moves the cursor to the next frame that the one behind it proves, and

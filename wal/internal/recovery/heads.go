@@ -16,14 +16,16 @@ type segment struct {
 	// headerErr is why there is no header, in words; a segment with one cannot
 	// be written, and its frames count as evidence only.
 	headerErr string
-	seed      frame.Seed
-	stamp     frame.Stamp
-	first     frame.Link // the link that the stamp begins
-	stamped   bool
-	stampErr  error
-	slots     [frame.Slots]frame.Slot
-	slotErr   [frame.Slots]error
-	state     State
+	gaps
+	unreadable
+	seed     frame.Seed
+	stamp    frame.Stamp
+	first    frame.Link // the link that the stamp begins
+	stamped  bool
+	stampErr error
+	slots    [frame.Slots]frame.Slot
+	slotErr  [frame.Slots]error
+	state    State
 }
 
 // judge is a judgement on its way.
@@ -54,7 +56,7 @@ func readHeads(files []File, o Options) (*judge, error) {
 		f := &files[i]
 		s := &segment{index: i, file: f, state: StateUnread}
 		j.all = append(j.all, s)
-		head, err := f.Bytes.Head()
+		head, err := s.readHead()
 		if err != nil {
 			return nil, err
 		}
@@ -62,15 +64,20 @@ func readHeads(files []File, o Options) (*judge, error) {
 			return nil, err
 		}
 	}
+	if err := j.nothingRead(); err != nil {
+		return nil, err
+	}
 	if err := j.settleUUID(); err != nil {
 		return nil, err
 	}
 	for _, s := range j.all {
-		head, err := s.file.Bytes.Head()
+		head, err := s.readHead()
 		if err != nil {
 			return nil, err
 		}
 		s.decodeBlocks(head, j.uuid)
+		s.settleShort()
+		s.settleUnreadable()
 	}
 	return j, nil
 }
@@ -83,17 +90,21 @@ func (s *segment) decodeHeader(head []byte) error {
 		s.headerErr = fmt.Sprintf("renamed: it holds segment %016x", h.Ordinal)
 		s.header.UUID = h.UUID
 	case err == nil && s.file.Size < h.SegmentBytes:
-		s.headerErr = fmt.Sprintf("short: %d of %d bytes", s.file.Size, h.SegmentBytes)
+		s.headed = true
+		s.short = fmt.Sprintf("short: %d of %d bytes", s.file.Size, h.SegmentBytes)
 		s.header = h
 	case err == nil:
+		s.headed = true
 		s.header = h
 	case errors.Is(err, frame.ErrVersion):
 		return &NameError{Name: s.file.Name, Err: ErrVersion, Detail: "it needs a newer Seawall to read"}
 	case s.file.Size == 0:
 		s.headerErr = "empty file"
 	case errors.Is(err, frame.ErrZero):
+		s.lostHead = true
 		s.headerErr = "header is zero"
 	default:
+		s.headed, s.lostHead = true, true
 		s.headerErr = "header does not validate"
 	}
 	return nil
@@ -133,7 +144,7 @@ func (s *segment) decodeBlocks(head []byte, id frame.UUID) {
 		}
 	}
 	s.seed = s.header.Seed()
-	if len(head) < frame.DataOffset {
+	if len(head) < frame.DataOffset { // a file so short has no frames
 		s.stampErr = frame.ErrInvalid
 		s.slotErr = [frame.Slots]error{frame.ErrInvalid, frame.ErrInvalid}
 		return
@@ -204,6 +215,7 @@ func (j *judge) classify() {
 	j.dropStrayTemps()
 	j.checkNames()
 	j.checkNewest()
+	j.checkOthers()
 	for _, s := range j.all {
 		for i, err := range s.slotErr {
 			if s.headerErr == "" && errors.Is(err, frame.ErrInvalid) {
@@ -273,7 +285,10 @@ func (j *judge) checkNames() {
 	for i, s := range j.log {
 		if s.headerErr != "" {
 			s.state = StateDamaged
-			j.structural = append(j.structural, Damage{File: s.file.Name, Reason: s.headerErr})
+			j.structural = append(j.structural, Damage{File: s.file.Name, Gap: true, Reason: s.headerErr})
+		}
+		if s.short != "" {
+			j.structural = append(j.structural, Damage{File: s.file.Name, Offset: s.file.Size, Gap: true, Reason: s.short})
 		}
 		if i > 0 {
 			j.checkGap(j.log[i-1].file.Ordinal+1, s.file.Ordinal, s)
@@ -286,12 +301,12 @@ func (j *judge) checkNames() {
 	case s.stamped && s.stamp.First > j.front:
 		d := Damage{
 			File: segmentName(s.file.Ordinal - 1), First: j.front, Last: s.stamp.First - 1,
-			Reason: "missing: the log's first records were in it, or before it",
+			Gap: true, Reason: "missing: the log's first records were in it, or before it",
 		}
 		j.structural = append(j.structural, d)
 	case !s.stamped && s.file.Ordinal != 1 && !j.anyStamped():
 		j.structural = append(j.structural, Damage{
-			File:   segmentName(s.file.Ordinal - 1),
+			File: segmentName(s.file.Ordinal - 1), Gap: true,
 			Reason: "missing: every segment with records is gone",
 		})
 	case !s.stamped && j.anyStamped():
@@ -319,7 +334,7 @@ func (j *judge) checkNewest() {
 		j.checkGap(last.file.Ordinal+1, c.Ordinal+1, nil)
 	case c.Epoch > j.epoch:
 		j.structural = append(j.structural, Damage{
-			File:   last.file.Name,
+			File: last.file.Name, Gap: true,
 			Reason: "of an older moment than the log's last checkpoint: a cut that was made before that is in no segment",
 		})
 	}
@@ -329,7 +344,7 @@ func (j *judge) checkNewest() {
 // where that is nil.
 func (j *judge) checkGap(from, to uint64, s *segment) {
 	for o := from; o < to; o++ {
-		d := Damage{File: segmentName(o), Reason: "missing segment"}
+		d := Damage{File: segmentName(o), Gap: true, Reason: "missing segment"}
 		if to-from > 1 {
 			d.Reason = fmt.Sprintf("missing segment, one of %d up to %s", to-from, segmentName(to-1))
 		}

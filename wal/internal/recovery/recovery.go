@@ -37,6 +37,9 @@ type File struct {
 
 // Bytes gives access to a file's bytes. Recovery calls Head once for each
 // file, and Load only for those whose frames it reads.
+//
+// Head and Touch return an *UnreadableError where blocks cannot be read: they are
+// zeros then, and the rest is as it should be, what Head returns included.
 type Bytes interface {
 	// Head returns the first bytes of the file, up to frame.DataOffset.
 	Head() ([]byte, error)
@@ -92,6 +95,9 @@ type Record struct {
 	Epoch    uint32 // of its frame: within one epoch no LSN is given twice
 	Checksum uint32 // of the payload, as the frame says
 	First    bool   // it begins its batch
+	// Guessed says that nothing but the frames themselves tells that they are a
+	// chain: their segment has lost its header and its stamp.
+	Guessed bool
 }
 
 // Place is a place in the chain, in one of the files.
@@ -137,7 +143,13 @@ type Damage struct {
 	// First and Last are the LSNs that are lost, both inclusive; both zero
 	// where the damage costs no record that is known of.
 	First, Last frame.LSN
-	Reason      string
+	// Unknown says that more records may be lost there than First to Last, and
+	// that nothing tells how many.
+	Unknown bool
+	// Gap says that a file, or a part of one, is missing or cannot be read: no
+	// writer at work explains that.
+	Gap    bool
+	Reason string
 }
 
 // Tail is where the log ends.
@@ -231,6 +243,9 @@ func (e *NameError) Unwrap() error { return e.Err }
 func Recover(files []File, o Options) (*Result, error) {
 	j, err := readHeads(files, o)
 	if err != nil {
+		return nil, err
+	}
+	if err = j.findSeeds(); err != nil {
 		return nil, err
 	}
 	j.rule()

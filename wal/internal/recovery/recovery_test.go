@@ -251,7 +251,7 @@ func TestReadsFewSegments(t *testing.T) {
 		{"damage before", func(s *sample) { s.segments[4][frame.DataOffset] ^= 1 }, 0, 9, facts{Last: 20, Watermark: 18}},
 		{"empty file before", func(s *sample) { s.segments[4] = nil }, 0, 3, facts{
 			Verdict: recovery.Damaged, Last: 8, Watermark: 18, Behind: []recovery.Range{{First: 11, Last: 20}},
-			Damage: []recovery.Damage{{File: "0000000000000005.wal", First: 9, Last: 10, Reason: "empty file"}},
+			Damage: []recovery.Damage{{File: "0000000000000005.wal", First: 9, Last: 10, Gap: true, Reason: "empty file"}},
 		}},
 		{"stamp before damaged", func(s *sample) { s.segments[4][frame.StampOffset] ^= 1 }, 0, 3, facts{
 			Verdict: recovery.Damaged, Last: 8, Watermark: 18, Behind: []recovery.Range{{First: 9, Last: 20}},

@@ -30,7 +30,7 @@ func (j *judge) findStart() (int, error) {
 // before start has a stamp, in every state that a crash leaves.
 func (j *judge) beforeDamage(start int) int {
 	for i, s := range j.log {
-		if s.headerErr != "" || i < start && !s.stamped || i > 0 && s.file.Ordinal != j.log[i-1].file.Ordinal+1 {
+		if s.headerErr != "" || s.short != "" || len(s.spans) > 0 || i < start && !s.stamped || i > 0 && s.file.Ordinal != j.log[i-1].file.Ordinal+1 {
 			return min(start, j.stampedBefore(i, 0))
 		}
 	}
@@ -153,7 +153,7 @@ func (j *judge) damage(behind []Range) []Damage {
 	l := newLosses(j)
 	next := j.chain.tail.lsn + 1
 	if next <= j.watermark && len(behind) > 0 && behind[0].First <= next {
-		if b := l.breakAt(next); l.explained(b) == nil {
+		if b := l.breakAt(next); l.explained(b) == nil && !errors.Is(b.reason, errUnreadable) {
 			l.add(Damage{File: b.seg.file.Name, Offset: b.off, Reason: b.reason.Error()})
 		}
 	}
@@ -166,6 +166,9 @@ func (j *judge) damage(behind []Range) []Damage {
 		}
 		next = max(next, r.Last+1)
 	}
+	for i := range l.out {
+		l.out[i].Unknown = j.unknown(&l.out[i])
+	}
 	return l.out
 }
 
@@ -175,7 +178,8 @@ type losses struct {
 	j      *judge
 	out    []Damage
 	open   map[string][]int // those in out, by file, that have no lost records yet
-	passed int              // breaks that lie before the ranges to come
+	unread []unread
+	passed int // breaks that lie before the ranges to come
 	after  map[*segment]*segment
 }
 
@@ -185,6 +189,7 @@ func newLosses(j *judge) *losses {
 	for _, d := range j.structural {
 		l.add(d)
 	}
+	l.addUnreadable()
 	for i := 1; i < len(j.log); i++ {
 		l.after[j.log[i-1]] = j.log[i]
 	}
@@ -205,11 +210,21 @@ func (l *losses) lose(lost Range) {
 	if len(j.log) == 0 {
 		l.add(Damage{
 			File: segmentName(j.cut.Ordinal), First: lost.First, Last: lost.Last,
-			Reason: "missing: the log ended in it",
+			Gap: true, Reason: "missing: the log ended in it",
 		})
 		return
 	}
 	b := l.breakAt(lost.First)
+	if at := l.nextUnread(lost, b); at != 0 {
+		l.lose(Range{lost.First, at - 1})
+		l.lose(Range{at, lost.Last})
+		return
+	}
+	if i := l.unreadAt(b); i >= 0 && l.out[l.unread[i].index].First == 0 {
+		d := &l.out[l.unread[i].index]
+		d.First, d.Last = lost.First, lost.Last
+		return
+	}
 	if d := l.explained(b); d != nil {
 		d.First, d.Last = lost.First, lost.Last
 		l.open[d.File] = l.open[d.File][1:]
@@ -267,6 +282,9 @@ func (l *losses) breakAt(lsn frame.LSN) brk {
 
 // stampReason says why the segment has no stamp.
 func (s *segment) stampReason() error {
+	if s.hits(frame.StampOffset, frame.StampOffset+frame.StampBytes) {
+		return errUnreadable
+	}
 	if errors.Is(s.stampErr, frame.ErrZero) {
 		return errNoStamp
 	}

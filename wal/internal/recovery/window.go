@@ -18,7 +18,8 @@ const (
 type window struct {
 	data   []byte // all of the segment
 	file   Bytes
-	low    int64 // bytes [low, ready) can be read
+	note   func(error) error // takes what Touch finds, and returns any other error
+	low    int64             // bytes [low, ready) can be read
 	ready  int64
 	peeked map[int64]struct{} // offsets of what can be read besides
 	moved  func()             // called when ready has risen
@@ -46,7 +47,7 @@ func (w *window) move(from, to int64) error {
 		w.low = keep
 	}
 	if end := min((to+touchBytes-1)&^(touchBytes-1), int64(len(w.data))); end > w.ready {
-		if err := w.file.Touch(w.ready, end); err != nil {
+		if err := w.note(w.file.Touch(w.ready, end)); err != nil {
 			return err
 		}
 		w.ready = end
@@ -74,7 +75,7 @@ func (w *window) peek(at, from, to int64) error {
 		if _, ok := w.peeked[unit]; ok {
 			continue
 		}
-		if err := w.file.Touch(unit, min(unit+peekBytes, int64(len(w.data)))); err != nil {
+		if err := w.note(w.file.Touch(unit, min(unit+peekBytes, int64(len(w.data))))); err != nil {
 			return err
 		}
 		w.peeked[unit] = struct{}{}
@@ -85,10 +86,13 @@ func (w *window) peek(at, from, to int64) error {
 // forget gives up what was looked at ahead of the window.
 func (w *window) forget() {
 	for unit := range w.peeked {
-		// What the window has come to since goes with it.
-		from, to := max(unit, w.ready), min(unit+peekBytes, int64(len(w.data)))
-		if from < to {
-			w.file.Release(from, to)
+		// What is in the window goes with it.
+		end := min(unit+peekBytes, int64(len(w.data)))
+		if to := min(end, w.low); unit < to { // the window went past it
+			w.file.Release(unit, to)
+		}
+		if from := max(unit, w.ready); from < end {
+			w.file.Release(from, end)
 		}
 	}
 	w.peeked = nil

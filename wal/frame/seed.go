@@ -1,0 +1,43 @@
+package frame
+
+import "encoding/binary"
+
+// SeedOf returns the seed with which the header at the start of p, decoded as f,
+// is chained to prev at offset off. There is one for any header: it says something
+// only where other frames of the segment have the same.
+func (b *Buffer) SeedOf(p []byte, f *Frame, prev Link, off int64) Seed {
+	copy(b[bufferPrefix:], p[:HeaderBytes])
+	binary.LittleEndian.PutUint32(b[0:], uint32(prev))
+	binary.LittleEndian.PutUint32(b[4:], uint32(off))
+	binary.LittleEndian.PutUint32(b[8:], uint32(f.LSN>>32))
+	return Seed(unwind(uint32(f.Link), b[:linkOffset]))
+}
+
+// SlotSeed returns the seed with which a slot at the start of p is sealed, and
+// whether there is a slot. What is said of SeedOf holds here too.
+func SlotSeed(p []byte) (Seed, bool) {
+	if len(p) < SlotBytes || string(p[:8]) != slotMagic {
+		return 0, false
+	}
+	return Seed(unwind(binary.LittleEndian.Uint32(p[SlotBytes-4:]), p[:SlotBytes-4])), true
+}
+
+// unwind returns the CRC-32C that p continues to the given one: what
+// crc32.Update was handed. Each step of a CRC can be taken back, since the tables'
+// entries differ in their highest bytes.
+func unwind(crc uint32, p []byte) uint32 {
+	crc = ^crc
+	for i := len(p) - 1; i >= 0; i-- {
+		k := unwinding[crc>>24]
+		crc = (crc^castagnoli[k])<<8 | uint32(k^p[i])
+	}
+	return ^crc
+}
+
+// unwinding has the index of the table's entry with each highest byte.
+var unwinding = func() (t [256]byte) {
+	for i, v := range castagnoli {
+		t[v>>24] = byte(i)
+	}
+	return t
+}()

@@ -1,0 +1,48 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// fillGaps makes the files that stay in the log what their headers say: one that
+// is short gets the zeros that are missing, and a block that cannot be read zeros in
+// its place, durably. It is reached with force
+// only: without, a log with a gap is refused. A crash on the way leaves the log as
+// it was, or with the same tail and nothing behind it but zeros.
+func (op *opening) fillGaps() error {
+	if op.res.Verdict != recovery.Damaged {
+		return nil
+	}
+	for i, d := range op.files {
+		switch op.res.Segments[i].State {
+		case recovery.StateUnread, recovery.StateFull, recovery.StateActive:
+		default:
+			continue
+		}
+		if err := errors.Join(d.extend(), d.rewrite()); err != nil {
+			return fmt.Errorf("wal: fill up what is missing of %s: %w", d.name, err)
+		}
+	}
+	return nil
+}
+
+// extend makes a file that is shorter than its header says as long as that.
+func (d *diskFile) extend() error {
+	h, err := frame.DecodeHeader(d.head.bytes())
+	if err != nil || d.size >= h.SegmentBytes {
+		return nil //nolint:nilerr // a segment without a header is none to go on in
+	}
+	f, err := d.held.use()
+	if err != nil {
+		return err
+	}
+	if err = f.Truncate(h.SegmentBytes); err != nil {
+		return err
+	}
+	d.size, d.held.was.Size = h.SegmentBytes, h.SegmentBytes
+	return errors.Join(d.makeReal(), d.sync())
+}

@@ -1,0 +1,265 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// What a segment that has lost its header and its stamp still tells. The links of
+// its frames and the checksums of its slots have a seed in them that stood in the
+// header. It can be computed from any two frames that follow each other, or from
+// a slot: bytes that are no frames give another one each time, frames of one
+// segment the same. With the seed they are followed as usual.
+//
+// That they are the log's no link into them proves. So they are never part of the
+// chain, but evidence, and records behind the tail.
+
+// findSeeds finds the seeds of the segments that have neither header nor stamp,
+// and decodes their slots.
+func (j *judge) findSeeds() error {
+	least := frame.LSN(0)
+	for _, s := range j.all {
+		switch {
+		case s.stamped:
+			least = s.stamp.First - 1
+		case s.lostHead && !s.file.Temp && s.file.Size >= frame.DataOffset:
+			c, err := j.open(s, place{off: frame.DataOffset, lsn: least})
+			if err != nil {
+				return err
+			}
+			err = c.findSeed()
+			c.close()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkOthers reports the files that do not count as the log's, although it is not
+// sure that they do not: what says so was guessed, or their heads cannot be read.
+func (j *judge) checkOthers() {
+	for _, s := range j.all {
+		switch s.state {
+		case StateTemporary, StateRemains, StateLeftover:
+		default:
+			continue
+		}
+		reason := s.headerErr
+		if len(s.spans) > 0 && reason == "" {
+			reason = fmt.Sprintf("unreadable: %d bytes: %v", s.spans[0].To-s.spans[0].From, s.why)
+		}
+		if s.guessed || len(s.spans) > 0 {
+			j.structural = append(j.structural, Damage{File: s.file.Name, Gap: true, Reason: reason})
+		}
+	}
+}
+
+// findSeed finds the seed of the cursor's segment.
+func (c *cursor) findSeed() error {
+	s := c.seg
+	end, err := c.usedEnd()
+	if err != nil {
+		return err
+	}
+	head, err := s.readHead()
+	if err != nil {
+		return err
+	}
+	s.guessed, s.least = true, c.lsn
+	seed, least, ok, err := c.seedOfSlots(head, end)
+	if err == nil && !ok {
+		least = c.lsn
+		seed, ok, err = c.seedOfFrames(end)
+	}
+	if err != nil || !ok {
+		return err
+	}
+	s.seed, s.least = seed, least
+	for i := range s.slots {
+		s.slots[i], s.slotErr[i] = frame.DecodeSlot(head[frame.SlotOffset+i*frame.BlockBytes:], s.seed)
+	}
+	return nil
+}
+
+// seedOfSlots returns the seed of a slot that two frames, or the other slot, have
+// too, and an LSN that the segment's are not below.
+func (c *cursor) seedOfSlots(head []byte, end int64) (frame.Seed, frame.LSN, bool, error) {
+	var other frame.Seed
+	for i := range frame.Slots {
+		p := head[frame.SlotOffset+i*frame.BlockBytes:]
+		seed, ok := frame.SlotSeed(p)
+		if !ok {
+			continue
+		}
+		slot, err := frame.DecodeSlot(p, seed)
+		if err != nil {
+			continue
+		}
+		// The slot's LSN has all of its bits, a frame's the lower half.
+		least := slot.Watermark - min(slot.Watermark, 1<<31)
+		agrees := i > 0 && seed == other
+		err = c.eachPair(end, least, func(s frame.Seed) bool {
+			agrees = agrees || s == seed
+			return !agrees
+		})
+		if err != nil || agrees {
+			return seed, least, agrees, err
+		}
+		other = seed
+	}
+	return 0, 0, false, nil
+}
+
+// tally counts how often a seed was found.
+type tally struct {
+	seed  frame.Seed
+	count int
+}
+
+// seedOfFrames returns the seed that most pairs of frames have. A single pair
+// counts if both payloads are intact.
+func (c *cursor) seedOfFrames(end int64) (frame.Seed, bool, error) {
+	// Whatever the bytes are, a seed that is that of more than a ninth of all pairs
+	// is among these at the end (Misra and Gries).
+	var top [8]tally
+	err := c.eachPair(end, c.lsn, func(seed frame.Seed) bool {
+		i := slices.IndexFunc(top[:], func(t tally) bool { return t.count > 0 && t.seed == seed })
+		if i < 0 {
+			i = slices.IndexFunc(top[:], func(t tally) bool { return t.count == 0 })
+		}
+		if i < 0 {
+			for k := range top {
+				top[k].count--
+			}
+			return true
+		}
+		top[i] = tally{seed, top[i].count + 1}
+		return true
+	})
+	best := slices.MaxFunc(top[:], func(a, b tally) int { return a.count - b.count })
+	if err != nil || best.count != 1 {
+		return best.seed, best.count > 1, err
+	}
+	ok, err := c.bothIntact(end)
+	return best.seed, ok, err
+}
+
+// eachPair calls fn with the seed of each two headers that could follow each
+// other, as long as it returns true. Where two could, the search goes on at the
+// second.
+func (c *cursor) eachPair(end int64, least frame.LSN, fn func(frame.Seed) bool) error {
+	for off := int64(frame.DataOffset); ; {
+		p, ok, err := c.nextPair(off, end, least)
+		if err != nil || !ok || !fn(c.buf.SeedOf(c.data[p.next:], &p.b, p.a.Link, p.next)) {
+			c.forget()
+			return err
+		}
+		off = p.next
+	}
+}
+
+// pair is two frames that could follow each other.
+type pair struct {
+	a, b      frame.Frame
+	off, next int64 // where they are
+}
+
+// nextPair returns the first pair from an offset on, if there is one. Its headers
+// can be read.
+func (c *cursor) nextPair(off, end int64, least frame.LSN) (pair, bool, error) {
+	for off+2*frame.HeaderBytes <= end {
+		n, err := c.zeroRun(off, end)
+		if err != nil {
+			return pair{}, false, err
+		}
+		if n > 0 {
+			off += n
+			continue
+		}
+		p, ok, err := c.pairAt(off, end, least)
+		if err != nil || ok {
+			return p, ok, err
+		}
+		off += frame.Alignment
+	}
+	return pair{}, false, nil
+}
+
+// pairAt decodes the header at an offset and the one behind it, and reports whether
+// the second could follow the first.
+func (c *cursor) pairAt(off, end int64, least frame.LSN) (p pair, ok bool, err error) {
+	if err = c.need(off, off+frame.HeaderBytes); err != nil {
+		return p, false, err
+	}
+	p.off = off
+	if p.a, err = frame.Decode(c.data[off:], least); err != nil {
+		return p, false, nil
+	}
+	if p.next = off + p.a.Size(); p.next+frame.HeaderBytes > end {
+		return p, false, nil
+	}
+	if err = c.peek(off, p.next, p.next+frame.HeaderBytes); err != nil {
+		return p, false, err
+	}
+	if p.b, err = frame.Decode(c.data[p.next:], p.a.LSN); err != nil {
+		return p, false, nil
+	}
+	return p, p.b.LSN == p.a.LSN+step(&p.b) && p.b.Epoch >= p.a.Epoch, nil
+}
+
+// bothIntact reports whether the first two frames that could follow each other
+// have the payloads that their checksums say.
+func (c *cursor) bothIntact(end int64) (bool, error) {
+	p, ok, err := c.nextPair(frame.DataOffset, end, c.lsn)
+	c.forget()
+	if err != nil || !ok || p.a.Length+p.b.Length < loneBytes {
+		return false, err
+	}
+	if ok, err = c.intactAt(&p.a, p.off); err != nil || !ok {
+		return false, err
+	}
+	return c.intactAt(&p.b, p.next)
+}
+
+// intactAt reports whether the frame at an offset has the payload that its checksum
+// says.
+func (c *cursor) intactAt(f *frame.Frame, off int64) (bool, error) {
+	_, err := c.payloadAt(f, off)
+	if errors.Is(err, errPayload) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// loneBytes is how long a payload has to be for its checksum to say something of
+// a frame without neighbours.
+const loneBytes = 8
+
+// searchLone looks, in a segment without header and stamp that no two frames were
+// found in, for one at the place of the first, by its payload's checksum alone.
+func (c *cursor) searchLone() error {
+	if !c.seg.guessed || c.judge.evidence.holds(c.seg) {
+		return nil
+	}
+	if err := c.need(frame.DataOffset, frame.DataOffset+frame.HeaderBytes); err != nil {
+		return err
+	}
+	f, err := frame.Decode(c.data[frame.DataOffset:], c.seg.least)
+	if err != nil || f.Kind != frame.KindRecord || !f.First || !f.Last || f.Length < loneBytes {
+		return nil //nolint:nilerr // there is none
+	}
+	if ok, ierr := c.intactAt(&f, frame.DataOffset); ierr != nil || !ok {
+		return ierr
+	}
+	return c.intact(place{off: frame.DataOffset, lsn: f.LSN - 1}, frame.DataOffset+f.Size(), f.LSN)
+}
+
+// holds reports whether records of the segment were found behind the tail.
+func (e *evidence) holds(s *segment) bool {
+	return slices.ContainsFunc(e.runs, func(r run) bool { return r.seg == s })
+}

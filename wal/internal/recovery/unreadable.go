@@ -1,0 +1,170 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// Span is a stretch of a file, from one offset up to another, in bytes.
+type Span struct{ From, To int64 }
+
+// UnreadableError is what Bytes returns where blocks of a file cannot be read:
+// they read as zeros, and all else of what was asked for was read. It ends no
+// judgement: such blocks are damage.
+type UnreadableError struct {
+	Spans []Span // in order, whole blocks
+	Err   error  // of the first
+}
+
+// Error implements error.
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("unreadable from offset %d on: %v", e.Spans[0].From, e.Err)
+}
+
+// Unwrap returns the error of the first block.
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
+// errUnreadable says that a frame lies, in whole or in part, where nothing can be
+// read.
+var errUnreadable = errors.New("unreadable")
+
+// unreadable are the blocks of a segment that cannot be read.
+type unreadable struct {
+	spans []Span
+	why   error
+}
+
+// note takes an *UnreadableError for a finding, and returns any other error.
+func (u *unreadable) note(err error) error {
+	var e *UnreadableError
+	if !errors.As(err, &e) {
+		return err
+	}
+	if u.why == nil {
+		u.why = e.Err
+	}
+	u.spans = JoinSpans(append(u.spans, e.Spans...))
+	return nil
+}
+
+// hits reports whether a byte of [from, to) cannot be read.
+func (u *unreadable) hits(from, to int64) bool {
+	return slices.ContainsFunc(u.spans, func(s Span) bool { return s.From < to && from < s.To })
+}
+
+// JoinSpans sorts spans, and makes one of those that overlap or touch.
+func JoinSpans(spans []Span) []Span {
+	slices.SortFunc(spans, func(a, b Span) int { return int(a.From - b.From) })
+	joined := spans[:0]
+	for _, s := range spans {
+		if n := len(joined); n > 0 && s.From <= joined[n-1].To {
+			joined[n-1].To = max(joined[n-1].To, s.To)
+			continue
+		}
+		joined = append(joined, s)
+	}
+	return joined
+}
+
+// readHead returns the segment's head. What of it cannot be read is noted.
+func (s *segment) readHead() ([]byte, error) {
+	head, err := s.file.Bytes.Head()
+	return head, s.note(err)
+}
+
+// nothingRead returns an error where of no segment a byte of the head can be read:
+// that is no damaged log, but a device that is gone.
+func (j *judge) nothingRead() error {
+	for _, s := range j.all {
+		whole := Span{0, min(s.file.Size, frame.DataOffset)}
+		if len(s.spans) == 0 || s.spans[0].From > 0 || s.spans[0].To < whole.To {
+			return nil
+		}
+	}
+	if len(j.all) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: no head of a segment can be read: %w", j.all[0].file.Name, j.all[0].why)
+}
+
+// settleUnreadable sees to it that what cannot be read is not taken for zeros.
+func (s *segment) settleUnreadable() {
+	if s.headerErr != "" && s.hits(frame.HeaderOffset, frame.SegmentHeaderBytes) {
+		s.headerErr, s.headed, s.lostHead = fmt.Sprintf("header is unreadable: %v", s.why), false, true
+	}
+	if s.stampErr != nil && s.hits(frame.StampOffset, frame.StampOffset+frame.StampBytes) {
+		s.stampErr = frame.ErrInvalid
+	}
+	for i := range s.slots {
+		at := int64(frame.SlotOffset + i*frame.BlockBytes)
+		if s.slotErr[i] != nil && s.hits(at, at+frame.SlotBytes) {
+			s.slotErr[i] = frame.ErrInvalid
+		}
+	}
+}
+
+// whyNot returns err, or errUnreadable where what it is about, [from, to), cannot
+// be read.
+func (c *cursor) whyNot(err error, from, to int64) error {
+	if isVerdict(err) && len(c.seg.spans) > 0 && c.seg.hits(from, to) {
+		return errUnreadable
+	}
+	return err
+}
+
+// addUnreadable adds the blocks of the log that cannot be read.
+func (l *losses) addUnreadable() {
+	for _, s := range l.j.log {
+		for _, span := range s.spans {
+			if span.From == 0 && s.headerErr != "" {
+				continue // it is told with the header
+			}
+			l.unread = append(l.unread, unread{s, span, len(l.out)})
+			l.out = append(l.out, Damage{
+				File: s.file.Name, Offset: span.From, Gap: true,
+				Reason: fmt.Sprintf("unreadable: %d bytes: %v", span.To-span.From, s.why),
+			})
+		}
+	}
+}
+
+// unread is a stretch that cannot be read, and where in the list it is.
+type unread struct {
+	seg *segment
+	Span
+	index int
+}
+
+// unreadAt returns which of the stretches a break lies in or before, or -1.
+func (l *losses) unreadAt(b brk) int {
+	if !errors.Is(b.reason, errUnreadable) {
+		return -1
+	}
+	return slices.IndexFunc(l.unread, func(u unread) bool { return u.seg == b.seg && u.To > b.off })
+}
+
+// nextUnread returns the first LSN within a lost range that is lost by an
+// unreadable place of its own, and not by the one at which the range begins, or 0.
+func (l *losses) nextUnread(lost Range, first brk) frame.LSN {
+	if len(l.unread) == 0 {
+		return 0
+	}
+	for _, b := range l.j.evidence.breaks[min(l.passed, len(l.j.evidence.breaks)):] {
+		switch at := b.after + 1; {
+		case at > lost.Last:
+			return 0
+		case at > lost.First && l.unreadAt(b) != l.unreadAt(first):
+			return at
+		}
+	}
+	return 0
+}
+
+// within reports whether the place is an unreadable one that lies before a frame
+// that was found genuine, so that it is known which records were in it.
+func (s *segment) within(off int64) bool {
+	return slices.ContainsFunc(s.spans, func(p Span) bool { return p.From == off && p.To <= s.seen })
+}
