@@ -203,3 +203,26 @@ func TestOpenRefusesWhatIsReplaced(t *testing.T) {
 		t.Errorf("the log ends at LSN %d", l.LastLSN())
 	}
 }
+
+// TestManySegmentsUnreadable has blocks that cannot be read in segments that are not
+// open all the time: headers, which tell whether a file is the same as before, too.
+func TestManySegmentsUnreadable(t *testing.T) {
+	dir := logDir(t)
+	must(t, manySegmentsLog(dir))
+	s := take(t, dir)
+	name := func(n int) string { return fmt.Sprintf("%016x.wal", n) }
+	s.badBlocks(t, bad{name(40), inSecond}, bad{name(70), 0})
+	for _, device := range []bool{false, true} {
+		rep, err := wal.VerifyWith(s.dir, wal.VerifyOptions{Device: device})
+		if err != nil || rep.LastLSN != 39 || len(rep.Damage) != 2 || rep.Damage[0].File != name(70) || rep.Damage[1].File != name(40) {
+			t.Fatalf("verify, device %v: %+v, %v", device, rep, err)
+		}
+	}
+	rep, err := wal.Repair(s.dir, wal.RepairOptions{Force: true})
+	if err != nil || rep.LastLSN != 39 || !rep.Trimmed {
+		t.Fatalf("repair: %+v, %v", rep, err)
+	}
+	if rep, err = wal.Verify(s.dir); err != nil || rep.Verdict != wal.Clean || rep.LastLSN != 39 {
+		t.Fatalf("behind the repair: %+v, %v", rep, err)
+	}
+}

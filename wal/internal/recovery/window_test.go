@@ -117,3 +117,58 @@ func TestWindowOfASearch(t *testing.T) {
 	}
 	within(t, "searched", mems, mostPages)
 }
+
+// TestWindowWithoutHead takes the heads of large segments away: what tells whose
+// their frames are is looked for within a window, too.
+func TestWindowWithoutHead(t *testing.T) {
+	s := bigSample()
+	for _, data := range s.segments {
+		clear(data[:frame.DataOffset])
+	}
+	files, mems := s.files()
+	next := frame.LSN(0)
+	res, err := recovery.Recover(files, recovery.Options{Behind: func(r recovery.Record) error {
+		next++
+		if p := s.records[next][0]; r.LSN != next || !r.Guessed || frame.Checksum(r.Payload) != frame.Checksum(p) {
+			t.Errorf("LSN %d, guessed %v, is not what was appended as %d", r.LSN, r.Guessed, next)
+		}
+		return nil
+	}})
+	if err != nil || next != s.lsn || res.Verdict != recovery.Damaged {
+		t.Fatalf("LSN %d of %d: %+v, %v", next, s.lsn, res, err)
+	}
+	within(t, "without heads", mems, mostPages)
+}
+
+// TestWindowOfFewFrames has one record, or two, that are larger than what is looked at
+// at once, in a segment without its head.
+func TestWindowOfFewFrames(t *testing.T) {
+	for n := 1; n <= 2; n++ {
+		for _, broken := range []bool{false, true} {
+			s := newSample(1)
+			s.size = bigBytes
+			s.segments = nil
+			s.rotate()
+			for range n {
+				s.batch(append(make([]byte, 17<<20), 1))
+			}
+			clear(s.tail()[:frame.DataOffset])
+			if broken {
+				s.tail()[frame.DataOffset+16<<20] ^= 1
+			}
+			files, mems := s.files()
+			res, err := recovery.Recover(files, recovery.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []recovery.Range{{First: 1, Last: frame.LSN(n)}}
+			if broken {
+				want = nil
+			}
+			if !slices.Equal(res.Behind, want) {
+				t.Errorf("%d records, one broken %v: found %v", n, broken, res.Behind)
+			}
+			within(t, "few frames", mems, mostPages)
+		}
+	}
+}
