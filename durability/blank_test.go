@@ -20,7 +20,7 @@ func TestBlank(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Blank(page, 2*page); err != nil {
+	if err = m.Blank(page, 2*page); err != nil {
 		t.Fatal(err)
 	}
 	blanked := bytes.Clone(want)
@@ -29,17 +29,17 @@ func TestBlank(t *testing.T) {
 		t.Error("the pages, or others, are not what they should be")
 	}
 	for _, r := range [][2]int64{{1, page}, {4 * page, page}, {-page, page}} {
-		if err := m.Blank(r[0], r[1]); !errors.Is(err, durability.ErrRange) {
+		if err = m.Blank(r[0], r[1]); !errors.Is(err, durability.ErrRange) {
 			t.Errorf("blank %d bytes at %d: %v", r[1], r[0], err)
 		}
 	}
-	if err := m.Blank(page, 0); err != nil {
+	if err = m.Blank(page, 0); err != nil {
 		t.Error(err)
 	}
-	if err := errors.Join(m.Unmap(), other.Unmap()); err != nil {
+	if err = errors.Join(m.Unmap(), other.Unmap()); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Blank(0, page); !errors.Is(err, durability.ErrClosed) {
+	if err = m.Blank(0, page); !errors.Is(err, durability.ErrClosed) {
 		t.Errorf("behind Unmap: %v", err)
 	}
 	w, err := f.Map(4*page, true)

@@ -342,8 +342,8 @@ func (c *cachedFile) readHead() ([]byte, error) {
 	if isUnreadable(err) {
 		head = head[:min(c.size, frame.DataOffset)]
 		return head, readPages(head, 0, func(p []byte, off int64) error {
-			_, err := c.file.ReadAt(p, off)
-			return err
+			_, rerr := c.file.ReadAt(p, off)
+			return rerr
 		})
 	}
 	if err != nil && !isEOF(err) {

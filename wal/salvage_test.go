@@ -39,11 +39,13 @@ var headTests = []struct {
 }{
 	{
 		"header and stamp of the last", headGone(false, fourthName), 12,
-		[]wal.Extract{{First: 13, Last: 14, Sure: wal.SureChecksums}}, true, 1, 12, "[{13 14}]", fourthName,
+		[]wal.Extract{{First: 13, Last: 14, Sure: wal.SureChecksums}},
+		true, 1, 12, "[{13 14}]", fourthName,
 	},
 	{
 		"head of the last", headGone(true, fourthName), 12,
-		[]wal.Extract{{First: 13, Last: 14, Sure: wal.SureChecksums}}, true, 1, 12, "[]", fourthName, // nothing tells that they were acknowledged
+		[]wal.Extract{{First: 13, Last: 14, Sure: wal.SureChecksums}},
+		true, 1, 12, "[]", fourthName, // nothing tells that they were acknowledged
 	},
 	{
 		"head of one in the middle", headGone(true, secondName), 4,
@@ -66,9 +68,11 @@ var headTests = []struct {
 			s.flip(secondName, frame.DataOffset+10024+100)
 		}, 4,
 		[]wal.Extract{
-			{First: 5, Last: 5, Sure: wal.SureChecksums}, {First: 7, Last: 8, Sure: wal.SureChecksums},
+			{First: 5, Last: 5, Sure: wal.SureChecksums},
+			{First: 7, Last: 8, Sure: wal.SureChecksums},
 			{First: 9, Last: 14, Sure: wal.SureChain},
-		}, false, 1, 4, "[{5 14}]", secondName + thirdName + fourthName,
+		},
+		false, 1, 4, "[{5 14}]", secondName + thirdName + fourthName,
 	},
 	{
 		"header and stamp, and the first frame", func(s *specimen) {
@@ -80,7 +84,8 @@ var headTests = []struct {
 	},
 	{
 		"header alone", func(s *specimen) { s.zero(fourthName, 0, frame.BlockBytes) }, 12,
-		[]wal.Extract{{First: 13, Last: 14, Sure: wal.SureChain}}, false, 1, 12, "[{13 14}]", fourthName,
+		[]wal.Extract{{First: 13, Last: 14, Sure: wal.SureChain}},
+		false, 1, 12, "[{13 14}]", fourthName,
 	},
 }
 

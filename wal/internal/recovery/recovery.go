@@ -222,7 +222,7 @@ func Recover(files []File, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := j.findSeeds(); err != nil {
+	if err = j.findSeeds(); err != nil {
 		return nil, err
 	}
 	j.rule()
