@@ -95,24 +95,18 @@ func (c *cursor) next() (frame.Frame, error) {
 	if err := c.need(c.off, c.off+frame.HeaderBytes); err != nil {
 		return frame.Frame{}, err
 	}
-	f, err := c.decode(rest)
-	return f, c.whyNot(err, c.off, c.off+frame.HeaderBytes)
-}
-
-// decode is next for the bytes from the cursor on.
-func (c *cursor) decode(rest []byte) (frame.Frame, error) {
 	f, err := frame.Decode(rest, c.lsn)
 	if err != nil {
 		if errors.Is(err, frame.ErrZero) {
-			return f, errZeros
+			return f, c.whyNot(errZeros, c.off, c.off+frame.HeaderBytes)
 		}
-		return f, errHeader
+		return f, c.whyNot(errHeader, c.off, c.off+frame.HeaderBytes)
 	}
 	if want := c.lsn + step(&f); f.LSN != want || f.Epoch < c.epoch {
-		return f, errHeader
+		return f, c.whyNot(errHeader, c.off, c.off+frame.HeaderBytes)
 	}
 	if !c.adopted && !c.buf.Linked(rest, &f, c.seg.seed, c.link, c.off) {
-		return f, errHeader
+		return f, c.whyNot(errHeader, c.off, c.off+frame.HeaderBytes)
 	}
 	if c.judge.remains(f.Epoch, c.seg.file.Ordinal, c.off) {
 		return f, errRemains

@@ -109,7 +109,7 @@ func (s *segment) settleUnreadable() {
 // whyNot returns err, or errUnreadable where what it is about, [from, to), cannot
 // be read.
 func (c *cursor) whyNot(err error, from, to int64) error {
-	if isVerdict(err) && len(c.seg.spans) > 0 && c.seg.hits(from, to) {
+	if err != nil && len(c.seg.spans) > 0 && isVerdict(err) && c.seg.hits(from, to) {
 		return errUnreadable
 	}
 	return err
