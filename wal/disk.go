@@ -305,6 +305,8 @@ type cachedFile struct {
 	mem     *durability.Mapping
 	read    int64
 	touched func() // called with each Touch
+
+	untouched bool // it is known by its inode alone
 }
 
 var _ recovery.Bytes = (*cachedFile)(nil)
@@ -312,7 +314,7 @@ var _ recovery.Bytes = (*cachedFile)(nil)
 // open opens the file for reading. A segment that got its final name since it
 // was listed is found under that.
 func (c *cachedFile) open(set *openFiles) error {
-	c.held = openFile{set: set, dir: c.dir, entry: &c.entry}
+	c.held = openFile{set: set, dir: c.dir, entry: &c.entry, headless: c.untouched}
 	err := c.held.open()
 	if c.temp && errors.Is(err, fs.ErrNotExist) {
 		was := c.entry

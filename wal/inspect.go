@@ -119,7 +119,7 @@ func InspectWith(path string, o InspectOptions) (_ *Inspection, err error) {
 // removes a file, and renames one before it wipes it; so block, and where there
 // is damage names and files, are looked at before and behind.
 func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspection, err error) {
-	s, err := openSight(d, false)
+	s, err := openUntouched(d)
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err != nil {
 		return nil, err

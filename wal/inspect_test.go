@@ -153,23 +153,7 @@ func TestInspectBringsNothingIn(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if !onDevice(t, dir) {
-		t.Skip("the page cache is all there is of this filesystem")
-	}
-	d, err := durability.OpenDir(dir, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = d.Close() }()
-	for _, name := range []string{firstName, secondName} {
-		f, err := d.Open(name, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err = errors.Join(f.DropCache(0, 0), f.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dropSegments(t, dir)
 	for range 2 {
 		in := inspect(t, dir)
 		if in.LastLSN != 300 || in.DurableLSN != 300 || in.Segments[1].LastLSN != 300 {
@@ -179,6 +163,42 @@ func TestInspectBringsNothingIn(t *testing.T) {
 		if s.Pages.ResidentKnown && (s.Pages.Resident != 0 || strings.Trim(string(s.Map), ".") != "") {
 			t.Errorf("%d pages are in memory: %s", s.Pages.Resident, s.Map)
 		}
+	}
+}
+
+// TestInspectOfManyBringsNothingIn is the same of more files than are open at once:
+// those that are opened again are known without a look into them.
+func TestInspectOfManyBringsNothingIn(t *testing.T) {
+	l, dir := newDiskLog(t, small())
+	for range manyFiles {
+		appendRecords(t, l, 1, manyBytes)
+	}
+	must(t, l.Close())
+	dropSegments(t, dir)
+	for range 2 {
+		in := inspect(t, dir)
+		if p := in.Pages; len(in.Segments) < manyFiles || in.LastLSN != manyFiles || p.ResidentKnown && p.Resident != 0 {
+			t.Errorf("%d segments, last %d: %d pages are in memory", len(in.Segments), in.LastLSN, p.Resident)
+		}
+	}
+}
+
+// dropSegments drops a log's segments from the page cache, where there is a device
+// that has them too.
+func dropSegments(t *testing.T, dir string) {
+	t.Helper()
+	if !onDevice(t, dir) {
+		t.Skip("the page cache is all there is of this filesystem")
+	}
+	d, err := durability.OpenDir(dir, nil)
+	must(t, err)
+	defer func() { _ = d.Close() }()
+	names, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+	must(t, err)
+	for _, name := range names {
+		f, err := d.Open(filepath.Base(name), false)
+		must(t, err)
+		must(t, errors.Join(f.DropCache(0, 0), f.Close()))
 	}
 }
 

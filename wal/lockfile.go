@@ -137,12 +137,16 @@ func (o *owner) writeLock(have lockNote, id frame.UUID) error {
 		return nil
 	}
 	_, err = o.lock.WriteAt(want, 0)
-	if errors.Is(err, ErrNoSpace) {
-		o.room = false
-		_, err = o.lock.WriteAt(text, 0)
-	}
 	if err == nil {
 		err = o.lock.Sync()
+	}
+	if errors.Is(err, ErrNoSpace) {
+		o.room = false
+		if have.uuid == id && bytes.HasPrefix(cached[:n], text) {
+			return nil
+		}
+		_, err = o.lock.WriteAt(text, 0)
+		err = errors.Join(err, o.lock.Sync())
 	}
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ type openFile struct {
 	entry    *entry
 	writable bool
 	direct   bool // the header is read from the device
+	headless bool // the header is not read: that would bring pages in
 
 	file   *durability.File // nil while it is closed
 	was    durability.Stat
@@ -75,9 +76,11 @@ func (o *openFile) same() error {
 	if err != nil {
 		return err
 	}
-	header, err := o.readHeader()
-	if err != nil {
-		return err
+	var header []byte
+	if !o.headless {
+		if header, err = o.readHeader(); err != nil {
+			return err
+		}
 	}
 	if now.Dev != o.was.Dev || now.Ino != o.was.Ino || now.Size < o.was.Size || !bytes.Equal(header, o.header) {
 		return fmt.Errorf("wal: %s is another file than before: %w", o.file.Path(), errMoved)
@@ -117,7 +120,7 @@ func (o *openFile) used() error {
 
 // suspend closes the file for now.
 func (o *openFile) suspend() (err error) {
-	if o.header == nil {
+	if o.header == nil && !o.headless {
 		if o.header, err = o.readHeader(); err != nil {
 			return err
 		}

@@ -31,25 +31,38 @@ type sight struct {
 	live   bool          // a writer holds it, or did while this was open
 	unsure error         // why it cannot be asked whether there is a writer
 	gone   bool          // a file went between listing and opening
+
+	untouched bool // a file that is opened again is known by its inode alone
 }
 
 // openSight opens all files, and asks whether the log has a writer. The caller
 // closes what it returns, also with an error.
 func openSight(dir *durability.Dir, device bool) (*sight, error) {
 	s := &sight{dir: dir}
+	return s, s.openAll(device)
+}
+
+// openUntouched is openSight that brings no byte of a segment into memory.
+func openUntouched(dir *durability.Dir) (*sight, error) {
+	s := &sight{dir: dir, untouched: true}
+	return s, s.openAll(false)
+}
+
+// openAll opens all files.
+func (s *sight) openAll(device bool) error {
 	if err := s.openLock(); err != nil {
-		return s, err
+		return err
 	}
 	for range maxHeadReads {
 		gone, err := s.openListed(device)
 		if err != nil {
-			return s, err
+			return err
 		}
 		if s.gone = gone; !gone {
 			break
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // openListed opens the files that are listed and not open yet, and closes those
@@ -68,7 +81,7 @@ func (s *sight) openListed(device bool) (gone bool, err error) {
 	for _, e := range entries {
 		c := old[e]
 		if delete(old, e); c == nil {
-			c = &cachedFile{entry: e, dir: s.dir, touched: s.ask}
+			c = &cachedFile{entry: e, dir: s.dir, touched: s.ask, untouched: s.untouched}
 			if err = errors.Join(err, c.open(&s.open)); errors.Is(err, fs.ErrNotExist) {
 				gone, err = true, nil
 				continue

@@ -75,17 +75,18 @@ func (d *director) othersWait() bool {
 }
 
 // deadlock is how long each goroutine of a life waits for another one, with none at a
-// turn that it may make, until they are given up. What could still wake one is a timer
-// of the subject's, and those are shorter.
+// turn that it may make, until they are given up: they are looked at deadlockLooks
+// times. What could still wake one is a timer of the subject's, and those are shorter.
 var deadlock = time.Minute
+
+const deadlockLooks = 60
 
 // awaitDeadlock waits until the life is over, or each of its goroutines waits for
 // another one. It returns where then, or nothing.
 func (d *director) awaitDeadlock(done <-chan struct{}) string {
-	tick := time.NewTicker(deadlock / 60)
+	tick := time.NewTicker(deadlock / deadlockLooks)
 	defer tick.Stop()
-	seen, since := -1, time.Now()
-	for {
+	for seen, quiet := -1, 0; ; {
 		select {
 		case <-done:
 			return ""
@@ -96,9 +97,11 @@ func (d *director) awaitDeadlock(done <-chan struct{}) string {
 		d.mu.Unlock()
 		switch where, all := d.waiting(); {
 		case turns != seen || !free || !all:
-			seen, since = turns, time.Now()
-		case time.Since(since) > deadlock:
-			return where
+			seen, quiet = turns, 0
+		default:
+			if quiet++; quiet >= deadlockLooks {
+				return where
+			}
 		}
 	}
 }

@@ -209,8 +209,8 @@ func (c *cursor) intact(begin place, end int64, last frame.LSN) error {
 }
 
 // resync moves the cursor to the next frame that the one behind it proves, and
-// reports whether there is one before end. Only headers are read, so that the
-// search costs one pass, whatever the bytes say.
+// reports whether there is one before end. Only headers are read: the search costs
+// one pass, and a look at each place far ahead that a plausible header names.
 func (c *cursor) resync(end int64) (bool, error) {
 	found, err := c.seek(end)
 	c.forget()
@@ -241,6 +241,9 @@ func (c *cursor) seek(end int64) (bool, error) {
 		if next+frame.HeaderBytes > end {
 			continue
 		}
+		if next-off > touchBytes && !c.judge.plausible(&a) {
+			continue
+		}
 		if err = c.peek(off, next, next+frame.HeaderBytes); err != nil {
 			return false, err
 		}
@@ -251,6 +254,17 @@ func (c *cursor) seek(end int64) (bool, error) {
 	}
 	c.off = end
 	return false, nil
+}
+
+// mostCuts is how many cuts a log is thought to have had at most that no stamp and no
+// slot knows of.
+const mostCuts = 1 << 16
+
+// plausible reports whether a header is worth a look at what lies far behind it, which
+// has to be read for that: of random bytes that look like one, few have an epoch that
+// the log can have reached.
+func (j *judge) plausible(f *frame.Frame) bool {
+	return f.Epoch != 0 && uint64(f.Epoch) <= uint64(j.epoch)+mostCuts
 }
 
 // proves reports whether a frame lies at next that follows a.
