@@ -203,6 +203,9 @@ func (c *cursor) pairAt(off, end int64, least frame.LSN) (p pair, ok bool, err e
 	if p.next = off + p.a.Size(); p.next+frame.HeaderBytes > end {
 		return p, false, nil
 	}
+	if p.next-off > touchBytes && !c.judge.plausible(&p.a) {
+		return p, false, nil
+	}
 	if err = c.peek(off, p.next, p.next+frame.HeaderBytes); err != nil {
 		return p, false, err
 	}
