@@ -155,7 +155,8 @@ func TestOpenExtendedFile(t *testing.T) {
 	dir, file := extended(t, size)
 	read := int64(0)
 	remove := durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
-		if c.Phase == durability.Before && c.Op == durabilitytest.OpReadDirect {
+		// The next segments may have been prepared, or not.
+		if c.Phase == durability.Before && c.Op == durabilitytest.OpReadDirect && c.Name == filepath.Base(file) {
 			read += c.Length
 		}
 		return nil
@@ -163,7 +164,7 @@ func TestOpenExtendedFile(t *testing.T) {
 	defer remove()
 	l := openLog(t, dir, small())
 	remove()
-	if read == 0 || read > 4*wal.MinSegmentBytes {
+	if read == 0 || read > 2*wal.MinSegmentBytes {
 		t.Errorf("Open read %d bytes of a segment of %d", read, int64(wal.MinSegmentBytes))
 	}
 	must(t, moreOf(l, 20, 9000))
