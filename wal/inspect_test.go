@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal"
@@ -332,7 +331,7 @@ func TestLookAtReadOnlyMedia(t *testing.T) {
 	run("mkfs.ext4", "-q", "-d", source, image)
 	run("mount", "-o", "loop,ro", image, at)
 	t.Cleanup(func() {
-		if err := unix.Unmount(at, 0); err != nil {
+		if err := unmount(at); err != nil {
 			t.Error(err)
 		}
 	})

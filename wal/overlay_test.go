@@ -31,7 +31,7 @@ func TestOverlayFollowed(t *testing.T) {
 			must(t, l.Close())
 			options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", dir("lower"), dir("upper"), dir("work"))
 			must(t, unix.Mount("overlay", dir("merged"), "overlay", 0, options))
-			t.Cleanup(func() { must(t, unix.Unmount(dir("merged"), 0)) })
+			t.Cleanup(func() { must(t, unmount(dir("merged"))) })
 
 			ctx, stop := context.WithTimeout(t.Context(), patience)
 			defer stop()

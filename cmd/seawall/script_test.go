@@ -90,7 +90,7 @@ func mayMount() error {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
 		return fmt.Errorf("cannot mount a tmpfs (are you root?): %w", err)
 	}
-	return unix.Unmount(dir, 0)
+	return unix.Unmount(dir, unix.MNT_DETACH)
 }
 
 func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
