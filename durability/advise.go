@@ -66,7 +66,7 @@ func (m *Mapping) populate(op string, advice int, b []byte, off, n int64) error 
 	call.Offset, call.Length = off, n
 	_, err := ask(call, func() error { return m.madvise(advice, off, n) })
 	if errors.Is(err, unix.EFAULT) || errors.Is(err, unix.EHWPOISON) {
-		return &FaultError{File: m.file.Path(), Offset: m.unpopulated(advice, off, n), Op: op}
+		return &FaultError{File: m.file.Path(), Offset: m.unpopulated(advice, off, n), Op: op, mapping: m}
 	}
 	return rangeError("populate", m.file.Path(), off, n, err)
 }

@@ -52,9 +52,11 @@ var (
 // reading the page from the device failed (mmap(2), SIGBUS). A store that
 // faulted may have stored a part of its bytes.
 type FaultError struct {
-	File   string // path of the mapped file
+	File   string // path of the mapped file when it faulted; Mapping.Faulted tells whose it was
 	Offset int64  // offset in the file of the byte that faulted, as the processor told it
 	Op     string // "store", "load", "checksum", "read", ...; "access" inside Guard
+
+	mapping *Mapping
 }
 
 // Error says what was touched, where, and the usual causes.

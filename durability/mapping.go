@@ -142,7 +142,15 @@ func (m *Mapping) fault(addr uintptr, op string) error {
 	if op == opAccess && !m.writable {
 		op = opAccess + " (the mapping is read-only: a store into it always faults)"
 	}
-	return &FaultError{File: m.file.Path(), Offset: int64(addr - m.base), Op: op}
+	return &FaultError{File: m.file.Path(), Offset: int64(addr - m.base), Op: op, mapping: m}
+}
+
+// Faulted reports whether err holds a *FaultError about this mapping: a call that
+// copies from one mapping into another may fault in either. It goes on being true when
+// the file is renamed.
+func (m *Mapping) Faulted(err error) bool {
+	var fault *FaultError
+	return errors.As(err, &fault) && fault.mapping == m
 }
 
 // holds reports whether the n bytes at off lie within b.

@@ -231,7 +231,7 @@ func (l *Log) unput(cause error, size int64) error {
 		return l.fail(cause)
 	}
 	var fault *durability.FaultError
-	if errors.As(cause, &fault) && fault.File != l.tail.file.Path() {
+	if errors.As(cause, &fault) && !l.tail.mem.Faulted(cause) {
 		return fmt.Errorf("wal: the payload cannot be read, nothing was appended: %w", cause)
 	}
 	return fmt.Errorf("%w: %w", ErrNoSpace, cause)

@@ -1,9 +1,11 @@
 package wal_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +104,62 @@ func storeWithoutSpace(t *testing.T, l *wal.Log, root string, do func(*wal.Log) 
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestNamedDuringAStoreWithoutSpace has the appender at work in a segment that gets
+// its name while a store into it finds no room: that is told as what it is, and not
+// blamed on the payload.
+func TestNamedDuringAStoreWithoutSpace(t *testing.T) {
+	root := mountMemory(t, 800<<10)
+	dir := filepath.Join(root, "log")
+	full := make(chan struct{})
+	remove := durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
+		switch {
+		case c.Phase != durability.Before:
+		case strings.HasPrefix(c.Name, "0000000000000003"):
+			return unix.ENOSPC
+		case !strings.HasPrefix(c.Name, "0000000000000002"):
+		case c.Op == durability.OpAllocate, c.Op == durability.OpWrite && c.Offset >= 40<<10 && c.Offset < 60<<10:
+			return durabilitytest.ErrDrop // a hole
+		case c.Op == durability.OpRename:
+			<-full
+			awaitAppenderInCheck(t)
+		}
+		return nil
+	})
+	l := openLog(t, dir, wal.Options{SegmentBytes: wal.MinSegmentBytes, SegmentsAhead: 1, FillBytes: 4096})
+	appendRecords(t, l, 4, 13000)
+	if names, err := filepath.Glob(filepath.Join(dir, "*2.tmp")); err != nil || len(names) != 1 {
+		t.Fatalf("the appender is not in the second segment, or that has its name: %v, %v", names, err)
+	}
+	ballast := filepath.Join(root, "ballast")
+	fillFilesystem(t, ballast)
+	close(full)
+	_, err := l.Append(record(5, 13000))
+	if !errors.Is(err, wal.ErrNoSpace) || errors.Is(err, wal.ErrPoisoned) {
+		t.Errorf("append without space: %v", err)
+	}
+	remove()
+	must(t, os.Remove(ballast))
+	appendRecords(t, l, 1, 13000)
+	must(t, l.Close())
+}
+
+// awaitAppenderInCheck waits until an appender whose store has failed looks at the file,
+// which it can once that is renamed.
+func awaitAppenderInCheck(t *testing.T) {
+	buf := make([]byte, 1<<20)
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		for g := range bytes.SplitSeq(buf[:runtime.Stack(buf, true)], []byte("\n\n")) {
+			if bytes.Contains(g, []byte("RWMutex.RLock")) && bytes.Contains(g, []byte("(*Log).unput(")) {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			t.Error("no appender waits for the rename")
+			return
+		}
 	}
 }
 
