@@ -209,69 +209,25 @@ func (c *cursor) intact(begin place, end int64, last frame.LSN) error {
 }
 
 // resync moves the cursor to the next frame that the one behind it proves, and
-// reports whether there is one before end. Only headers are read: the search costs
-// one pass, and a look at each place far ahead that a plausible header names.
+// reports whether there is one before end.
 func (c *cursor) resync(end int64) (bool, error) {
-	found, err := c.seek(end)
-	c.forget()
-	return found, err
-}
-
-// seek is resync that keeps what it looked at ahead of the window.
-func (c *cursor) seek(end int64) (bool, error) {
-	least := c.lsn
 	off := max((c.off+frame.Alignment-1)&^(frame.Alignment-1), c.tried+frame.Alignment)
-	for ; off+2*frame.HeaderBytes <= end; off += frame.Alignment {
-		n, err := c.zeroRun(off, end)
-		if err != nil {
-			return false, err
-		}
-		if n > 0 {
-			off += n - frame.Alignment
-			continue
-		}
-		if err = c.need(off, off+frame.HeaderBytes); err != nil {
-			return false, err
-		}
-		a, err := frame.Decode(c.data[off:], least)
-		if err != nil {
-			continue
-		}
-		next := off + a.Size()
-		if next+frame.HeaderBytes > end {
-			continue
-		}
-		if next-off > touchBytes && !c.judge.plausible(&a) {
-			continue
-		}
-		if err = c.peek(off, next, next+frame.HeaderBytes); err != nil {
-			return false, err
-		}
-		if c.proves(&a, next) {
-			c.adopt(&a, off)
-			return true, nil
-		}
+	p, err := c.findPair(off, end, c.lsn, c.proves)
+	if err != nil {
+		return false, err
 	}
-	c.off = end
-	return false, nil
+	if p == nil {
+		c.off = end
+		return false, nil
+	}
+	c.adopt(&p.a.Frame, p.a.off)
+	return true, nil
 }
 
-// mostCuts is how many cuts a log is thought to have had at most that no stamp and no
-// slot knows of.
-const mostCuts = 1 << 16
-
-// plausible reports whether a header is worth a look at what lies far behind it, which
-// has to be read for that: of random bytes that look like one, few have an epoch that
-// the log can have reached.
-func (j *judge) plausible(f *frame.Frame) bool {
-	return f.Epoch != 0 && uint64(f.Epoch) <= uint64(j.epoch)+mostCuts
-}
-
-// proves reports whether a frame lies at next that follows a.
-func (c *cursor) proves(a *frame.Frame, next int64) bool {
-	b, err := frame.Decode(c.data[next:], a.LSN)
-	return err == nil && b.LSN == a.LSN+step(&b) && b.Epoch >= a.Epoch &&
-		c.buf.Linked(c.data[next:], &b, c.seg.seed, a.Link, next)
+// proves reports whether the second frame of a pair, whose header is at the start of
+// b, is linked to the first.
+func (c *cursor) proves(p *pair, b []byte) bool {
+	return c.buf.Linked(b, &p.b, c.seg.seed, p.a.Link, p.a.next)
 }
 
 // zeroRun returns how many bytes from off on are zero, in whole steps of 4 KiB.

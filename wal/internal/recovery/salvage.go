@@ -153,80 +153,30 @@ func (c *cursor) seedOfFrames(end int64) (frame.Seed, bool, error) {
 // other, as long as it returns true. Where two could, the search goes on at the
 // second.
 func (c *cursor) eachPair(end int64, least frame.LSN, fn func(frame.Seed) bool) error {
+	seed := func(p *pair, b []byte) bool {
+		p.seed = c.buf.SeedOf(b, &p.b, p.a.Link, p.a.next)
+		return true
+	}
 	for off := int64(frame.DataOffset); ; {
-		p, ok, err := c.nextPair(off, end, least)
-		if err != nil || !ok || !fn(c.buf.SeedOf(c.data[p.next:], &p.b, p.a.Link, p.next)) {
-			c.forget()
+		p, err := c.findPair(off, end, least, seed)
+		if err != nil || p == nil || !fn(p.seed) {
 			return err
 		}
-		off = p.next
+		off = p.a.next
 	}
-}
-
-// pair is two frames that could follow each other.
-type pair struct {
-	a, b      frame.Frame
-	off, next int64 // where they are
-}
-
-// nextPair returns the first pair from an offset on, if there is one. Its headers
-// can be read.
-func (c *cursor) nextPair(off, end int64, least frame.LSN) (pair, bool, error) {
-	for off+2*frame.HeaderBytes <= end {
-		n, err := c.zeroRun(off, end)
-		if err != nil {
-			return pair{}, false, err
-		}
-		if n > 0 {
-			off += n
-			continue
-		}
-		p, ok, err := c.pairAt(off, end, least)
-		if err != nil || ok {
-			return p, ok, err
-		}
-		off += frame.Alignment
-	}
-	return pair{}, false, nil
-}
-
-// pairAt decodes the header at an offset and the one behind it, and reports whether
-// the second could follow the first.
-func (c *cursor) pairAt(off, end int64, least frame.LSN) (p pair, ok bool, err error) {
-	if err = c.need(off, off+frame.HeaderBytes); err != nil {
-		return p, false, err
-	}
-	p.off = off
-	if p.a, err = frame.Decode(c.data[off:], least); err != nil {
-		return p, false, nil
-	}
-	if p.next = off + p.a.Size(); p.next+frame.HeaderBytes > end {
-		return p, false, nil
-	}
-	if p.next-off > touchBytes && !c.judge.plausible(&p.a) {
-		return p, false, nil
-	}
-	if err = c.peek(off, p.next, p.next+frame.HeaderBytes); err != nil {
-		return p, false, err
-	}
-	if p.b, err = frame.Decode(c.data[p.next:], p.a.LSN); err != nil {
-		return p, false, nil
-	}
-	return p, p.b.LSN == p.a.LSN+step(&p.b) && p.b.Epoch >= p.a.Epoch, nil
 }
 
 // bothIntact reports whether the first two frames that could follow each other
 // have the payloads that their checksums say.
 func (c *cursor) bothIntact(end int64) (bool, error) {
-	p, ok, err := c.nextPair(frame.DataOffset, end, c.lsn)
-	c.forget()
-	if err != nil || !ok || p.a.Length+p.b.Length < loneBytes {
+	p, err := c.findPair(frame.DataOffset, end, c.lsn, func(*pair, []byte) bool { return true })
+	if err != nil || p == nil || p.a.Length+p.b.Length < loneBytes {
 		return false, err
 	}
-	if ok, err = c.intactAt(&p.a, p.off); err != nil || !ok {
+	if ok, err := c.intactAt(&p.a.Frame, p.a.off); err != nil || !ok {
 		return false, err
 	}
-	return c.intactAt(&p.b, p.next)
+	return c.intactAt(&p.b, p.a.next)
 }
 
 // intactAt reports whether the frame at an offset has the payload that its checksum

@@ -6,24 +6,18 @@ const (
 	// windowBytes is how much stays readable behind it: a file that is no longer
 	// is made readable once, however often the judgement goes back in it.
 	windowBytes = 4 << 20
-	// peekBytes is how much is made readable around a header that lies far ahead,
-	// a multiple of every page size; maxPeeked is how many of these at once.
-	peekBytes = 64 << 10
-	maxPeeked = 256
 )
 
 // window is the part of a segment that can be read: a run of bytes that moves
-// through it, and some places ahead of that. So what is needed in memory does not
-// depend on the segment's size.
+// through it. So what is needed in memory does not depend on the segment's size.
 type window struct {
-	data   []byte // all of the segment
-	file   Bytes
-	note   func(error) error // takes what Touch finds, and returns any other error
-	low    int64             // bytes [low, ready) can be read
-	ready  int64
-	peeked map[int64]struct{} // offsets of what can be read besides
-	moved  func()             // called when ready has risen
-	stop   func() error       // asked when the window has moved, or nil
+	data  []byte // all of the segment
+	file  Bytes
+	note  func(error) error // takes what Touch finds, and returns any other error
+	low   int64             // bytes [low, ready) can be read
+	ready int64
+	moved func()       // called when ready has risen
+	stop  func() error // asked when the window has moved, or nil
 }
 
 // need makes the bytes [from, to) readable, in one piece.
@@ -59,41 +53,44 @@ func (w *window) move(from, to int64) error {
 	return nil
 }
 
-// peek makes the bytes [from, to) readable, which lie ahead of at. They may lie
-// anywhere: what claims that they matter is not proved to be a frame.
-func (w *window) peek(at, from, to int64) error {
-	if to <= w.ready || to-at <= touchBytes {
-		return w.need(at, to)
+// glance is what can be read outside of the window for a moment: a unit or two of it,
+// in ascending order.
+type glance struct {
+	*window
+	from, to int64 // bytes [from, to) can be read, whole units
+}
+
+// need makes the bytes [from, to) readable, which begin no earlier than those of the
+// call before.
+func (g *glance) need(from, to int64) error {
+	first := from &^ (unitBytes - 1)
+	if g.from < first {
+		g.release(first)
 	}
-	if len(w.peeked) >= maxPeeked {
-		w.forget()
-	}
-	if w.peeked == nil {
-		w.peeked = make(map[int64]struct{})
-	}
-	for unit := from &^ (peekBytes - 1); unit < to; unit += peekBytes {
-		if _, ok := w.peeked[unit]; ok {
+	for unit := first; unit < to; unit += unitBytes {
+		if unit < g.to || unit >= g.low && unit < g.ready {
 			continue
 		}
-		if err := w.note(w.file.Touch(unit, min(unit+peekBytes, int64(len(w.data))))); err != nil {
+		if g.from == g.to {
+			g.from = unit
+		}
+		g.to = min(unit+unitBytes, int64(len(g.data)))
+		if err := g.note(g.file.Touch(unit, g.to)); err != nil {
 			return err
 		}
-		w.peeked[unit] = struct{}{}
+		if g.stop != nil {
+			if err := g.stop(); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// forget gives up what was looked at ahead of the window.
-func (w *window) forget() {
-	for unit := range w.peeked {
-		// What is in the window goes with it.
-		end := min(unit+peekBytes, int64(len(w.data)))
-		if to := min(end, w.low); unit < to { // the window went past it
-			w.file.Release(unit, to)
-		}
-		if from := max(unit, w.ready); from < end {
-			w.file.Release(from, end)
-		}
+// release gives up what can be read outside of the window below an offset.
+func (g *glance) release(below int64) {
+	if end := min(below, g.to); g.from < end {
+		g.file.Release(g.from, end)
 	}
-	w.peeked = nil
+	g.from, g.to = below, max(below, g.to)
 }

@@ -1,6 +1,7 @@
 package recovery_test
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -13,7 +14,7 @@ import (
 // mostPages how large that part may be: a window, and places ahead of it.
 const (
 	bigBytes  = 64 << 20
-	mostPages = 28 << 20 >> 12
+	mostPages = 16 << 20 >> 12
 )
 
 // bigSample makes a log of two large segments, the second in use up to its middle.
@@ -87,23 +88,27 @@ func TestWindow(t *testing.T) {
 	within(t, "visited", mems, mostPages)
 }
 
-// TestWindowOfASearch searches behind a break, in bytes that look like anything: what
-// a header claims to lie ahead is looked at without all between.
+// lie fills bytes with headers of frames that end anywhere, one behind the other, each
+// of which could follow a record.
+func lie(p []byte, after frame.LSN) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for ; len(p) >= frame.HeaderBytes; p = p[frame.HeaderBytes:] {
+		clear(p[:frame.HeaderBytes])
+		binary.LittleEndian.PutUint32(p, rng.Uint32N(bigBytes/2))
+		binary.LittleEndian.PutUint32(p[8:], uint32(after)+rng.Uint32N(2))
+		binary.LittleEndian.PutUint32(p[12:], 1)
+		p[16] = byte(frame.KindRecord)
+		binary.LittleEndian.PutUint32(p[20:], rng.Uint32())
+	}
+}
+
+// TestWindowOfASearch searches behind a break, in bytes that look like headers: what
+// they claim to lie ahead is looked at without all between, and not for each of them.
 func TestWindowOfASearch(t *testing.T) {
 	s := bigSample()
-	rng := rand.New(rand.NewPCG(1, 2))
 	second := slices.IndexFunc(s.places, func(p spot) bool { return p.segment == 1 })
 	hole := s.places[second+1]
-	end := s.off
-	for i := hole.off; i < end; i++ {
-		s.tail()[i] = byte(rng.Uint32())
-	}
-	for i := hole.off; i < end; i += 1 << 10 { // headers of frames that end anywhere
-		clear(s.tail()[i : i+24])
-		n := rng.Uint32N(bigBytes / 2)
-		s.tail()[i], s.tail()[i+1], s.tail()[i+2], s.tail()[i+3] = byte(n), byte(n>>8), byte(n>>16), byte(n>>24)
-		s.tail()[i+8], s.tail()[i+9], s.tail()[i+16] = byte(hole.LSN), byte(hole.LSN>>8), 1
-	}
+	lie(s.tail()[hole.off:s.off], hole.LSN)
 	first := s.lsn + 1
 	s.batch([]byte("intact"))
 	s.batch([]byte("intact too"))
@@ -116,6 +121,54 @@ func TestWindowOfASearch(t *testing.T) {
 		t.Errorf("tail %+v, behind it %+v; LSN %d to %d are intact", res.Tail, res.Behind, first, s.lsn)
 	}
 	within(t, "searched", mems, mostPages)
+	for i, m := range mems {
+		if m.touched > 16*bigBytes {
+			t.Errorf("of segment %d %d MiB were read", i+1, m.touched>>20)
+		}
+	}
+}
+
+// TestSearchFindsTheFirst has, behind a break, a frame whose successor lies far ahead,
+// and in its payload headers that claim anything, and two frames that are linked: the
+// search goes on at the frame that holds them.
+func TestSearchFindsTheFirst(t *testing.T) {
+	for _, size := range []int{1 << 10, 1<<20 + 1<<10, 3 << 20, 24 << 20} {
+		for _, after := range []int{1, 3} { // frames behind it
+			s := newSample(1)
+			s.size = int64(max(8<<20, 2*size))
+			s.segments = nil
+			s.rotate()
+			for range 3 {
+				s.batch([]byte("small"))
+			}
+			broken := s.places[2]
+			payload := make([]byte, size)
+			lie(payload, s.lsn+1)
+			link := frame.Link(77)
+			for i := range int64(2) { // two of the segment's own, which nothing is linked to
+				f := frame.Frame{LSN: s.lsn + 5 + frame.LSN(i), Epoch: 1, Kind: frame.KindRecord, First: true, Last: true}
+				at := 16 + i*frame.HeaderBytes
+				var h []byte
+				h, link = s.buf.Encode(&f, s.seed, link, s.off+frame.HeaderBytes+at)
+				copy(payload[at:], h)
+			}
+			s.batch(payload)
+			for range after {
+				s.batch([]byte("small"))
+			}
+			clear(s.tail()[broken.off : broken.off+frame.HeaderBytes])
+			s.tail()[broken.off] = 1
+			files, _ := s.files()
+			res, err := recovery.Recover(files, recovery.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []recovery.Range{{First: broken.LSN + 1, Last: s.lsn}}
+			if res.Tail.LSN != broken.LSN-1 || !slices.Equal(res.Behind, want) {
+				t.Errorf("a frame of %d bytes and %d behind it: found %v, want %v", size, after, res.Behind, want)
+			}
+		}
+	}
 }
 
 // TestWindowWithoutHead takes the heads of large segments away: what tells whose

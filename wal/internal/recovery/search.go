@@ -1,0 +1,136 @@
+package recovery
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+const (
+	// unitBytes is how much is made readable around a header that lies far ahead of
+	// the window, a multiple of every page size.
+	unitBytes = 64 << 10
+	// maxFar is how many headers are kept at most whose successors lie far ahead, and
+	// farBytes over how many bytes they are gathered before those are looked at.
+	maxFar   = 1 << 17
+	farBytes = 2 << 20
+)
+
+// header is a frame that may be one, and where it and the one behind it would lie.
+type header struct {
+	frame.Frame
+	off, next int64
+}
+
+// pair is two frames of which the second could follow the first.
+type pair struct {
+	a    header
+	b    frame.Frame
+	seed frame.Seed
+}
+
+// findPair returns the first pair from an offset on that passes a test, if there is
+// one. The test gets the bytes from the second header on, of which only the header
+// can be read.
+//
+// Only headers are read, in one pass. A header says how long its frame is, and bytes
+// that are no header say anything: a search that went to each place they name would
+// read the segment thousands of times. So the headers whose successors lie far ahead
+// are gathered, and then what they name is read in the order of the file.
+func (c *cursor) findPair(off, end int64, least frame.LSN, test func(p *pair, b []byte) bool) (*pair, error) {
+	var far []header
+	var p pair
+	span := int64(farBytes)
+	for ; off+2*frame.HeaderBytes <= end; off += frame.Alignment {
+		n, err := c.zeroRun(off, end)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			off += n - frame.Alignment
+			continue
+		}
+		at, err := c.headerAt(off, end, least, &p.a)
+		if err != nil {
+			return nil, err
+		}
+		if at == isFar {
+			far = append(far, p.a)
+		}
+		found := at == isNear && c.follows(&p, test)
+		if found || len(far) == maxFar || len(far) > 0 && off-far[0].off >= span {
+			first, err := c.settle(far, test)
+			if err != nil || first != nil {
+				return first, err
+			}
+			if found {
+				return &p, nil
+			}
+			far, span = far[:0], 2*span
+		}
+	}
+	return c.settle(far, test)
+}
+
+// What headerAt found: no header, one whose successor can be read, or one whose
+// successor lies far ahead.
+const (
+	isNone = iota
+	isNear
+	isFar
+)
+
+// headerAt decodes the header at an offset, and makes the one behind it readable
+// unless it lies far ahead.
+func (c *cursor) headerAt(off, end int64, least frame.LSN, h *header) (int, error) {
+	err := c.need(off, off+frame.HeaderBytes)
+	if err != nil {
+		return isNone, err
+	}
+	if h.Frame, err = frame.Decode(c.data[off:], least); err != nil {
+		return isNone, nil //nolint:nilerr // there is none
+	}
+	h.off, h.next = off, off+h.Size()
+	behind := h.next + frame.HeaderBytes
+	switch {
+	case behind > end:
+		return isNone, nil
+	case behind > c.ready && h.next-off > touchBytes:
+		return isFar, nil
+	default:
+		return isNear, c.need(off, behind)
+	}
+}
+
+// follows reports whether the second header of a pair, which can be read, could
+// follow the first, and passes the test.
+func (c *cursor) follows(p *pair, test func(*pair, []byte) bool) bool {
+	var err error
+	p.b, err = frame.Decode(c.data[p.a.next:], p.a.LSN)
+	return err == nil && p.b.LSN == p.a.LSN+step(&p.b) && p.b.Epoch >= p.a.Epoch && test(p, c.data[p.a.next:])
+}
+
+// settle returns the first pair of those that begin with the headers and pass the
+// test, if there is one. It changes their order.
+func (c *cursor) settle(far []header, test func(*pair, []byte) bool) (*pair, error) {
+	slices.SortFunc(far, func(a, b header) int { return cmp.Compare(a.next, b.next) })
+	g := glance{window: &c.window}
+	var first, p pair
+	for i := range far {
+		if p.a = far[i]; first.a.next != 0 && p.a.off > first.a.off {
+			continue
+		}
+		if err := g.need(p.a.next, p.a.next+frame.HeaderBytes); err != nil {
+			return nil, err
+		}
+		if c.follows(&p, test) {
+			first = p
+		}
+	}
+	g.release(int64(len(c.data)))
+	if first.a.next == 0 {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return &first, nil
+}
