@@ -306,7 +306,7 @@ func (d *dumping) judge(p *process, rep *wal.Report) error {
 	}
 	switch rep.Verdict {
 	case wal.Damaged:
-		p.say("%s\n%s", verdictWords(rep.Verdict), written)
+		p.say("%s\n%s", damagedWords(rep.LastLSN, rep.DurableLSN, rep.Damage), written)
 		for _, place := range rep.Damage {
 			p.say("%s at offset %d: %s", place.File, place.Offset, place.Reason)
 		}

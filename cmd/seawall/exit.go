@@ -38,7 +38,7 @@ var exitMeanings = []struct {
 	{exitInternal, "internal error: a bug in seawall, or no memory to run in"},
 	{exitFailed, "could not: usage, permission, no log, no space, I/O"},
 	{exitFailed, "crash: a place or a class of crashes of which none was checked"},
-	{exitDamaged, "damaged: acknowledged records are lost or altered"},
+	{exitDamaged, "damaged: records are lost or altered, or a segment is not whole"},
 	{exitInterrupt, "SIGINT; append has made durable what was read"},
 	{exitTerminated, "SIGTERM; append has made durable what was read"},
 }

@@ -144,7 +144,7 @@ type repairReport struct {
 // print writes the report to stdout.
 func (r *repairReport) print(p *process) error {
 	var t table
-	t.add("found", foundWords(r.Verdict, r.FirstLSN, r.LastLSN, r.DurableLSN))
+	t.add("found", foundWords(r.Verdict, r.FirstLSN, r.LastLSN, r.DurableLSN, r.Damage))
 	t.damage(r.Damage)
 	t.behind(r.Verdict, r.TornBytes, r.Behind)
 	lost := "lost"

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -106,7 +107,7 @@ type verifyReport struct {
 // print writes the report to stdout.
 func (r *verifyReport) print(p *process) error {
 	var t table
-	t.add("verdict", foundWords(r.Verdict, r.FirstLSN, r.LastLSN, r.DurableLSN))
+	t.add("verdict", foundWords(r.Verdict, r.FirstLSN, r.LastLSN, r.DurableLSN, r.Damage))
 	t.add("log", r.UUID)
 	t.add("records", recordsText(r.Records, r.FirstLSN, r.LastLSN))
 	if r.Records > 0 || r.DurableLSN > r.LastLSN {
@@ -152,16 +153,29 @@ func verdictWords(v wal.Verdict) string {
 	return "clean: every record is intact"
 }
 
-// foundWords is verdictWords with what is proved: that the records of a clean log
-// are intact says not that there were no others.
-func foundWords(v wal.Verdict, first, last, durable wal.LSN) string {
+// foundWords is verdictWords with what is known: that the records of a clean log
+// are intact says not that there were no others, and damage may have cost none.
+func foundWords(v wal.Verdict, first, last, durable wal.LSN, damage []wal.Damage) string {
 	switch {
-	case v != wal.Clean || durable >= last:
+	case v == wal.Damaged:
+		return damagedWords(last, durable, damage)
+	case v == wal.Torn || durable >= last:
 		return verdictWords(v)
 	case durable < first:
 		return "clean: what is there is intact; nothing proves that it is all"
 	}
 	return fmt.Sprintf("clean: what is there is intact; up to LSN %d it is proved to be all", durable)
+}
+
+// damagedWords returns what damage has cost.
+func damagedWords(last, durable wal.LSN, damage []wal.Damage) string {
+	switch {
+	case durable > last || slices.ContainsFunc(damage, func(d wal.Damage) bool { return d.FirstLSN != 0 }):
+		return verdictWords(wal.Damaged)
+	case slices.ContainsFunc(damage, func(d wal.Damage) bool { return d.Unknown }):
+		return "damaged: records may be lost, and nothing tells how many"
+	}
+	return "damaged: no record is known to be lost"
 }
 
 // recordsText returns how many records there are, and which.
