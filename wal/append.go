@@ -58,7 +58,7 @@ func (l *Log) appendOne(f *frame.Frame, p []byte) (lsn LSN, cuts uint64, err err
 func (l *Log) unlock() {
 	if n := l.storing; n != 0 {
 		l.storing = 0
-		if err := l.tail.clean(l.at.off, n); err != nil {
+		if err := l.tail.clean(l.at.Off, n); err != nil {
 			_ = l.fail(err)
 		}
 	}
@@ -121,10 +121,10 @@ func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
 			return
 		}
 		// The frame that could not be stored is zero already, or is the next to be.
-		end := l.at.off + l.storing
+		end := l.at.Off + l.storing
 		l.at, l.linkOff, l.claimed, l.storing = start, linkOff, claimed, 0
-		if start.off < end && l.poison.Load() == nil {
-			if zerr := l.tail.clean(start.off, end-start.off); zerr != nil {
+		if start.Off < end && l.poison.Load() == nil {
+			if zerr := l.tail.clean(start.Off, end-start.Off); zerr != nil {
 				err = l.fail(zerr)
 			}
 		}
@@ -150,8 +150,8 @@ func (l *Log) reserve(size int64, records int) error {
 		if err := l.usable(); err != nil {
 			return err
 		}
-		if l.at.lsn > MaxLSN-LSN(records) {
-			return fmt.Errorf("%w: LSNs for %d records behind %d", ErrExhausted, records, l.at.lsn)
+		if l.at.LSN > MaxLSN-LSN(records) {
+			return fmt.Errorf("%w: LSNs for %d records behind %d", ErrExhausted, records, l.at.LSN)
 		}
 		if l.cutting.Load() {
 			l.room.Wait()
@@ -184,7 +184,7 @@ func (l *Log) checkLink() error {
 	if err != nil {
 		return l.fail(err)
 	}
-	if got != uint32(l.at.link) {
+	if got != uint32(l.at.Link) {
 		return l.fail(&durability.ChangedError{
 			File: l.tail.file.Path(),
 			What: fmt.Sprintf("the last frame's link at offset %d is not what was stored: the file was overwritten, or truncated and extended again", l.linkOff),
@@ -196,7 +196,7 @@ func (l *Log) checkLink() error {
 // put stores one frame behind the tail and moves the tail behind it. The
 // caller holds mu and has reserved the room.
 func (l *Log) put(f *frame.Frame, p []byte) error {
-	f.LSN, f.Epoch = l.at.lsn, l.epoch
+	f.LSN, f.Epoch = l.at.LSN, l.epoch
 	claimed := l.claimed
 	if f.Kind == frame.KindRecord {
 		f.LSN++
@@ -205,17 +205,17 @@ func (l *Log) put(f *frame.Frame, p []byte) error {
 			claimed = durable
 		}
 	}
-	h, link := l.buf.Encode(f, l.tail.seed, l.at.link, l.at.off)
+	h, link := l.buf.Encode(f, l.tail.seed, l.at.Link, l.at.Off)
 	l.storing = f.Size()
-	err := l.tail.mem.Store(l.at.off, h, p)
+	err := l.tail.mem.Store(l.at.Off, h, p)
 	l.storing = 0
 	if err != nil {
 		return l.unput(err, f.Size())
 	}
 	l.claimed = claimed
-	l.linkOff = l.at.off + frameLinkOffset
-	l.at.off += f.Size()
-	l.at.lsn, l.at.link, l.at.epoch = f.LSN, link, f.Epoch
+	l.linkOff = l.at.Off + frameLinkOffset
+	l.at.Off += f.Size()
+	l.at.LSN, l.at.Link, l.at.Epoch = f.LSN, link, f.Epoch
 	return nil
 }
 
@@ -227,7 +227,7 @@ func (l *Log) unput(cause error, size int64) error {
 	if err := l.tail.file.Check(l.tail.expect); err != nil {
 		return l.fail(fmt.Errorf("%w (%w)", err, cause))
 	}
-	if err := l.tail.clean(l.at.off, size); err != nil {
+	if err := l.tail.clean(l.at.Off, size); err != nil {
 		return l.fail(cause)
 	}
 	var fault *durability.FaultError
@@ -241,14 +241,14 @@ func (l *Log) unput(cause error, size int64) error {
 // records of so many bytes. The caller holds mu.
 func (l *Log) publish(n int, bytes int64) LSN {
 	l.tail.index.add(l.at)
-	// A failed store into the board is found by the next look at the file.
-	_ = l.tail.mem.StoreUint64(frame.BoardOffset+frame.BoardAppended, uint64(l.at.lsn))
-	l.appended.Store(uint64(l.at.lsn))
+	// A failed store into the control block is found by the next look at the file.
+	_ = l.tail.mem.StoreUint64(frame.ControlOffset+frame.ControlAppended, uint64(l.at.LSN))
+	l.appended.Store(uint64(l.at.LSN))
 	l.store.appends.ring()
 	if l.stats.records == 0 {
 		l.room.Broadcast() // a log that is written to has segments prepared
 	}
-	if l.at.off > l.warming.wake {
+	if l.at.Off > l.warming.wake {
 		l.warming.wake = math.MaxInt64
 		l.room.Broadcast()
 	}
@@ -257,7 +257,7 @@ func (l *Log) publish(n int, bytes int64) LSN {
 	if invariants {
 		l.assertTail()
 	}
-	return l.at.lsn
+	return l.at.LSN
 }
 
 // afterAppend does what the sync policy asks for. cuts is how many there were
@@ -280,7 +280,7 @@ func (l *Log) rotate() error {
 	if err := next.checkPrepared(); err != nil {
 		return l.fail(err)
 	}
-	if err := l.stamp(next, l.at.link, 0); err != nil {
+	if err := l.stamp(next, l.at.Link, 0); err != nil {
 		return err
 	}
 	next.taken = true
@@ -288,7 +288,7 @@ func (l *Log) rotate() error {
 	old := l.tail
 	for i := range l.dirty {
 		if l.dirty[i].seg == old {
-			l.dirty[i].to = l.at.off
+			l.dirty[i].to = l.at.Off
 		}
 	}
 	l.enter(next)
@@ -299,22 +299,22 @@ func (l *Log) rotate() error {
 	return nil
 }
 
-// stamp stores the stamp and the readers' block of a segment that the log is
+// stamp stores the stamp and the control block of a segment that the log is
 // about to enter. A store that fails for want of space is taken back.
 func (l *Log) stamp(s *segment, previous frame.Link, flags uint32) error {
 	st := frame.Stamp{
 		UUID: l.uuid, Ordinal: s.ordinal, Salt: s.header.Salt,
-		First: l.at.lsn + 1, Previous: previous, Epoch: l.epoch, Cut: l.cut,
+		First: l.at.LSN + 1, Previous: previous, Epoch: l.epoch, Cut: l.cut,
 		Front: l.FirstLSN(), Watermark: l.DurableLSN(), Flags: flags,
 	}
 	bytes, first := st.Encode()
-	err := l.stampBoard(s)
+	err := l.storeControl(s)
 	if err == nil {
 		err = s.mem.Store(frame.StampOffset, bytes[:], nil)
 	}
 	if err == nil {
 		s.first, s.previous = st.First, previous
-		s.start = place{off: frame.DataOffset, link: first, lsn: st.First - 1, epoch: l.epoch}
+		s.start = frame.Place{Off: frame.DataOffset, Link: first, LSN: st.First - 1, Epoch: l.epoch}
 		s.index.add(s.start)
 		return nil
 	}
@@ -327,19 +327,19 @@ func (l *Log) stamp(s *segment, previous frame.Link, flags uint32) error {
 	return fmt.Errorf("%w: %w", ErrNoSpace, err)
 }
 
-// stampBoard sets the readers' block of a segment.
-func (l *Log) stampBoard(s *segment) error {
+// storeControl sets the control block of a segment.
+func (l *Log) storeControl(s *segment) error {
 	for _, w := range [...]struct {
 		off int64
 		v   uint64
 	}{
-		{frame.BoardFront, uint64(l.FirstLSN())},
-		{frame.BoardAppended, uint64(l.at.lsn)},
-		{frame.BoardDurable, uint64(l.DurableLSN())},
-		{frame.BoardNext, 0},
-		{frame.BoardEpoch, uint64(l.epoch)},
+		{frame.ControlFront, uint64(l.FirstLSN())},
+		{frame.ControlAppended, uint64(l.at.LSN)},
+		{frame.ControlDurable, uint64(l.DurableLSN())},
+		{frame.ControlNext, 0},
+		{frame.ControlEpoch, uint64(l.epoch)},
 	} {
-		if err := s.mem.StoreUint64(frame.BoardOffset+w.off, w.v); err != nil {
+		if err := s.mem.StoreUint64(frame.ControlOffset+w.off, w.v); err != nil {
 			return err
 		}
 	}

@@ -171,7 +171,7 @@ func (w *witnessed) spans() [][2]int64 {
 		{frame.StampOffset, frame.StampOffset + frame.StampBytes + 4},
 		{frame.SlotOffset, frame.SlotOffset + frame.SlotBytes + 4},
 		{frame.SlotOffset + frame.BlockBytes, frame.SlotOffset + frame.BlockBytes + frame.SlotBytes + 4},
-		{frame.BoardOffset, frame.BoardOffset + frame.BoardBytes},
+		{frame.ControlOffset, frame.ControlOffset + frame.ControlBytes},
 		{frame.DataOffset, frames[len(frames)-1].end() + 40},
 	}
 }

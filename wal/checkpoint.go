@@ -2,16 +2,16 @@ package wal
 
 import (
 	"bytes"
+	"errors"
 
 	"github.com/seawall-wal/seawall/wal/frame"
-	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
 // witness is what the newest slot says, so that a checkpoint of the same again
 // writes nothing. Log.syncMu guards it.
 type witness struct {
 	segment uint64
-	at      place
+	at      frame.Place
 	counter uint64 // of the newest slot in the segment
 	newest  int    // its index
 	valid   bool
@@ -26,25 +26,24 @@ func (w *witness) is(s *snapshot) bool {
 // set notes that the witness names the snapshot.
 func (w *witness) set(s *snapshot) { w.valid, w.segment, w.at = true, s.tail.ordinal, s.at }
 
-// readWitness finds out which slot of a segment is the older one. head are the
-// segment's first bytes.
-func readWitness(s *segment, head []byte) (w witness, newest frame.Slot) {
+// readWitness finds out which slot of a segment is the older one, from the segment's
+// head.
+func readWitness(s *segment, h *frame.Head) (w witness, newest frame.Slot) {
 	w = witness{segment: s.ordinal, newest: 1}
-	for i := range frame.Slots {
-		b := head[frame.SlotOffset+i*frame.BlockBytes:][:frame.SlotBytes]
-		slot, err := frame.DecodeSlot(b, s.seed)
-		w.torn[i] = err != nil && recovery.LastNonzero(b) > 0
-		if err == nil && slot.Counter > w.counter {
-			w.counter, w.newest, newest = slot.Counter, i, slot
-		}
+	for i, err := range h.SlotErrs {
+		w.torn[i] = errors.Is(err, frame.ErrInvalid)
+	}
+	if i := h.Newest(); i >= 0 {
+		w.newest, newest = i, h.Slots[i]
+		w.counter = newest.Counter
 	}
 	return w, newest
 }
 
 // claim is what a slot is to say.
 type claim struct {
-	at    place // behind the last frame
-	lsn   LSN   // every record up to it is durable
+	at    frame.Place // behind the last frame
+	lsn   LSN         // every record up to it is durable
 	front LSN
 	epoch uint32
 	cut   frame.Cut
@@ -52,7 +51,7 @@ type claim struct {
 
 // claimNow returns the claim of a checkpoint that covers all before a place of
 // the present epoch. The caller holds syncMu.
-func (l *Log) claimNow(at place, lsn LSN) claim {
+func (l *Log) claimNow(at frame.Place, lsn LSN) claim {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return claim{at: at, lsn: lsn, front: l.FirstLSN(), epoch: l.epoch, cut: l.cut}
@@ -68,8 +67,8 @@ func (l *Log) writeSlot(s *segment, c claim) error {
 	}
 	w.valid = false
 	slot := frame.Slot{
-		Counter: w.counter + 1, Epoch: c.epoch, Link: c.at.link, Cut: c.cut,
-		Front: c.front, Watermark: c.lsn, Tail: uint64(c.at.off),
+		Counter: w.counter + 1, Epoch: c.epoch, Link: c.at.Link, Cut: c.cut,
+		Front: c.front, Watermark: c.lsn, Tail: uint64(c.at.Off),
 	}
 	w.counter++
 	w.newest = 1 - w.newest

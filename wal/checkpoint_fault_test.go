@@ -91,7 +91,7 @@ func TestCheckpointLooksBehindItsWitness(t *testing.T) {
 				harmed := 0
 				remove := durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
 					if c.Op != durability.OpMsync || c.Phase != durability.Before ||
-						c.Offset < frame.SlotOffset || c.Offset >= frame.BoardOffset {
+						c.Offset < frame.SlotOffset || c.Offset >= frame.ControlOffset {
 						return nil
 					}
 					harmed++

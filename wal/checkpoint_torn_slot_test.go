@@ -88,7 +88,7 @@ func completeSlot(t *testing.T, files durabilitytest.Files) int {
 		m := rec.Moment(root, at)
 		var words []int
 		for i, p := range m.Pieces() {
-			if p.Kind == durabilitytest.WordPiece && p.Offset >= frame.SlotOffset && p.Offset < frame.BoardOffset {
+			if p.Kind == durabilitytest.WordPiece && p.Offset >= frame.SlotOffset && p.Offset < frame.ControlOffset {
 				words = append(words, i)
 			}
 		}

@@ -38,7 +38,7 @@ type round struct {
 // Commit that waits for one of these records returns nil.
 func (l *Log) Commit(ctx context.Context, lsn LSN) error {
 	l.mu.Lock()
-	last, cuts := l.at.lsn, l.cutCount.Load()
+	last, cuts := l.at.LSN, l.cutCount.Load()
 	l.mu.Unlock()
 	if lsn > last {
 		return fmt.Errorf("%w: commit of LSN %d, the last is %d", ErrNotFound, lsn, last)

@@ -124,11 +124,11 @@ func (f *life) wantOneOutcome(when string) {
 	for name := range least {
 		a, b := least[name], most[name]
 		if strings.HasSuffix(name, ".wal") && len(a) == len(b) {
-			// The readers' block is no witness, and a stamp of a log without
+			// The control block is no witness, and a stamp of a log without
 			// records becomes durable with the first of them.
 			a, b = bytes.Clone(a), bytes.Clone(b)
-			clear(a[frame.BoardOffset:frame.DataOffset])
-			clear(b[frame.BoardOffset:frame.DataOffset])
+			clear(a[frame.ControlOffset:frame.DataOffset])
+			clear(b[frame.ControlOffset:frame.DataOffset])
 			if f.log.LastLSN() == 0 {
 				clear(a[frame.StampOffset : frame.StampOffset+frame.BlockBytes])
 				clear(b[frame.StampOffset : frame.StampOffset+frame.BlockBytes])

@@ -422,9 +422,9 @@ func (f *life) wantFaithful() {
 	for name, want := range real {
 		got := replay[name]
 		if f.believes && strings.HasSuffix(name, ".wal") && len(got) == len(want) {
-			// The readers' block is nobody's witness: Open leaves those of older
+			// The control block is nobody's witness: Open leaves those of older
 			// segments alone.
-			copy(got[frame.BoardOffset:frame.DataOffset], want[frame.BoardOffset:])
+			copy(got[frame.ControlOffset:frame.DataOffset], want[frame.ControlOffset:])
 		}
 		if !bytes.Equal(want, got) {
 			i := 0

@@ -156,10 +156,10 @@ var unreadableTests = []struct {
 		nil, "[]", false, nil,
 	},
 	{
-		"the readers' block",
-		[]bad{{fourthName, frame.BoardOffset}},
+		"the control block",
+		[]bad{{fourthName, frame.ControlOffset}},
 		14,
-		[]wal.Damage{unread(fourthName, frame.BoardOffset, 0, 0, false)},
+		[]wal.Damage{unread(fourthName, frame.ControlOffset, 0, 0, false)},
 		nil, "[]", false, nil,
 	},
 	{

@@ -28,7 +28,7 @@
 //	  4096     4096  stamp    written when the log rotates into the segment
 //	  8192     4096  slot 0   witness of a checkpoint or a cut
 //	 12288     4096  slot 1   the other one
-//	 16384     4096  board    for readers beside the writer; no witness
+//	 16384     4096  control  for readers in other processes; recovery never reads it
 //	 20480      ...  frames
 //
 // Package frame draws each of them byte by byte, and numbers the rules by
@@ -126,11 +126,11 @@
 // other bytes. A durable-only Reader ends before the first record that power
 // loss could take.
 //
-// A reader in another process learns of appends, syncs and cuts from the board
-// of the segment it reads: the writer stores the epoch of a cut there before it
-// changes a byte behind it, and a reader that finds the epoch as it was after it
-// has copied a record knows that the record was whole. The board is no witness:
-// Open believes nothing that it says.
+// A reader in another process learns of appends, syncs and cuts from the control
+// block of the segment it reads: the writer stores the epoch of a cut there before
+// it changes a byte behind it, and a reader that finds the epoch as it was after it
+// has copied a record knows that the record was whole. Open believes nothing that
+// the block says.
 //
 // Record of a Reader in the writer's process is the mapping itself. Its segment
 // is pinned until the Reader moves on: a cut at the front takes it from the log at

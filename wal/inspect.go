@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -18,7 +19,7 @@ type Inspection struct {
 	// Live says whether a writer has the log open.
 	Live Tristate `json:"live"`
 	// FirstLSN, LastLSN and DurableLSN are what the log's writer says, or said
-	// last, in the readers' block; LastLSN is FirstLSN-1 where there is no
+	// last, in the control block; LastLSN is FirstLSN-1 where there is no
 	// record. After a power loss it may say less than the log holds, or more:
 	// the block is no witness.
 	FirstLSN   LSN `json:"first_lsn"`
@@ -42,7 +43,7 @@ type Inspection struct {
 
 // AtRisk is what was appended and is not known to be durable.
 type AtRisk struct {
-	// Records is how many, by the readers' block.
+	// Records is how many, by the control block.
 	Records uint64 `json:"records"`
 	// Bytes is how many bytes of segments they take. It is known where all frame
 	// headers from the last witness before them on are in memory; where it is
@@ -83,7 +84,7 @@ const defaultColumns = 64
 
 // Inspect tells what a log's files look like now. It needs read permission
 // only, writes nothing and brings next to nothing into memory: it reads heads
-// and readers' blocks, and frame headers that are in memory already. What the
+// and control blocks, and frame headers that are in memory already. What the
 // kernel does not tell this user is Unknown: residency and dirty pages are
 // told to a file's owner and to those who may write it.
 //
@@ -115,7 +116,7 @@ func InspectWith(path string, o InspectOptions) (_ *Inspection, err error) {
 // inspectOnce looks once, or returns errAgain where the log was cut meanwhile, or
 // files were changed in a way that looks like damage. Heads are read one after
 // the other: what a cut leaves in some of them, and takes from others, was never
-// so at one moment. The writer tells of a cut in the readers' block before it
+// so at one moment. The writer tells of a cut in the control block before it
 // removes a file, and renames one before it wipes it; so block, and where there
 // is damage names and files, are looked at before and behind.
 func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspection, err error) {
@@ -133,11 +134,11 @@ func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspectio
 	x := &inspecting{sight: s, in: &Inspection{Dir: path, Damage: []Damage{}, Segments: []SegmentInspected{}}}
 	// Before anything is read, which brings pages in.
 	err = x.lookAtPages(o.Columns)
-	before := x.boards()
+	before := x.readControls()
 	if err == nil {
 		err = x.survey()
 	}
-	if x.boards().disturbs(before) || (err != nil || x.res.Verdict != recovery.Clean || x.board.front > x.res.Front) && s.moved() {
+	if x.readControls().CutSince(before) || (err != nil || x.res.Verdict != recovery.Clean || x.control.Front > x.res.Front) && s.moved() {
 		return nil, errAgain
 	}
 	if err != nil {
@@ -154,10 +155,10 @@ func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspectio
 // inspecting is an inspection on its way.
 type inspecting struct {
 	*sight
-	in    *Inspection
-	heads []*headFile
-	res   *recovery.Result
-	board board
+	in      *Inspection
+	heads   []*headFile
+	res     *recovery.Result
+	control frame.Control
 }
 
 // lookAtPages asks the kernel about each file's pages, and maps the files.
@@ -193,22 +194,22 @@ func (x *inspecting) survey() (err error) {
 	}
 	noteAllMissing(x.known, x.res)
 	for _, h := range x.heads {
-		x.board = x.board.later(boardIn(h.head.bytes()))
+		x.control = x.control.Later(controlIn(h.head.bytes()))
 	}
 	return nil
 }
 
-// boards is sight.board that brings no page in.
-func (x *inspecting) boards() (top board) {
+// readControls is sight.control that brings no page in.
+func (x *inspecting) readControls() (top frame.Control) {
 	for _, h := range x.heads {
-		top = top.later(h.board())
+		top = top.Later(h.control())
 	}
 	return top
 }
 
-// records fills in what heads and the readers' block say of the records.
+// records fills in what heads and the control block say of the records.
 func (x *inspecting) records() {
-	in, b := x.in, x.board
+	in, b := x.in, x.control
 	in.UUID = UUID(x.res.UUID)
 	switch {
 	case x.live:
@@ -216,8 +217,8 @@ func (x *inspecting) records() {
 	case x.unsure != nil:
 		in.Live = Unsure
 	}
-	in.FirstLSN = max(x.res.Front, b.front)
-	in.LastLSN, in.DurableLSN = b.appended, b.durable
+	in.FirstLSN = max(x.res.Front, b.Front)
+	in.LastLSN, in.DurableLSN = b.Appended, b.Durable
 	if tail := x.res.Tail.File; tail >= 0 {
 		// Not less than the witnesses say, whatever has become of the block.
 		w := max(x.res.Segments[tail].First-1, x.heads[tail].witness().Watermark)

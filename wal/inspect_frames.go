@@ -73,23 +73,23 @@ func (h *headFile) read(p []byte, at int64) error {
 	return nil
 }
 
-// board is cachedFile.board that brings no page in.
-func (h *headFile) board() board {
-	head := make([]byte, frame.BoardOffset+frame.BoardBytes)
+// control is cachedFile.control that brings no page in.
+func (h *headFile) control() frame.Control {
+	head := make([]byte, frame.ControlOffset+frame.ControlBytes)
 	err := h.read(head[frame.StampOffset:], frame.StampOffset)
 	if errors.Join(err, h.endDirect()) != nil {
-		return board{}
+		return frame.Control{}
 	}
-	return boardIn(head)
+	return controlIn(head)
 }
 
-// boardIn returns the readers' block of a segment with that head, or zeros where
+// controlIn returns the control block of a segment with that head, or zeros where
 // it has no stamp.
-func boardIn(head []byte) board {
-	if len(head) < frame.BoardOffset+frame.BoardBytes || recovery.LastNonzero(head[frame.StampOffset:][:frame.StampBytes]) == 0 {
-		return board{}
+func controlIn(head []byte) frame.Control {
+	if len(head) < frame.ControlOffset+frame.ControlBytes || recovery.LastNonzero(head[frame.StampOffset:][:frame.StampBytes]) == 0 {
+		return frame.Control{}
 	}
-	return boardOf(head[frame.BoardOffset:])
+	return frame.DecodeControl(head[frame.ControlOffset:])
 }
 
 // Load implements recovery.Bytes.
@@ -106,19 +106,11 @@ func (h *headFile) Unload() {}
 
 // witness returns the newest valid slot, or zeros.
 func (h *headFile) witness() frame.Slot {
-	var newest frame.Slot
-	head := h.head.bytes()
-	hd, err := frame.DecodeHeader(head)
-	if err != nil || len(head) < frame.DataOffset {
-		return newest
+	head := frame.DecodeHead(h.head.bytes())
+	if i := head.Newest(); i >= 0 {
+		return head.Slots[i]
 	}
-	for i := range frame.Slots {
-		slot, err := frame.DecodeSlot(head[frame.SlotOffset+i*frame.BlockBytes:], hd.Seed())
-		if err == nil && slot.Counter > newest.Counter {
-			newest = slot
-		}
-	}
-	return newest
+	return frame.Slot{}
 }
 
 // follow finds out where the log's segments end, and how many bytes are at
@@ -144,14 +136,14 @@ func (x *inspecting) follow() error {
 				return err
 			}
 		}
-		if t.lsn == s.Last {
-			info.Used, info.UsedKnown = t.off, true
+		if t.LSN == s.Last {
+			info.Used, info.UsedKnown = t.Off, true
 		} else if s.State == recovery.StateActive {
-			info.Used = max(info.Used, t.off)
+			info.Used = max(info.Used, t.Off)
 		}
 		if s.Last > in.DurableLSN {
 			known = known && info.UsedKnown && t.from != 0
-			in.AtRisk.Bytes += t.off - t.from
+			in.AtRisk.Bytes += t.Off - t.from
 		}
 	}
 	if in.AtRisk.BytesKnown = known; !known {
@@ -162,10 +154,8 @@ func (x *inspecting) follow() error {
 
 // trail is a walk along the frame headers of a segment that are in memory.
 type trail struct {
-	place
+	frame.Chain
 	h       *headFile
-	seed    frame.Seed
-	buf     frame.Buffer
 	durable LSN
 	from    int64 // where the first frame behind the durable ones begins, or 0
 	mem     *durability.Mapping
@@ -177,20 +167,18 @@ type trail struct {
 // durable LSN, or the first frame. There is none where the head does not tell.
 func (h *headFile) trail(durable LSN) (*trail, bool) {
 	t := &trail{h: h, durable: durable}
-	head := h.head.bytes()
-	hd, err := frame.DecodeHeader(head)
-	if err != nil || !h.says || len(head) < frame.DataOffset {
+	if !h.says || h.size < frame.DataOffset {
 		return t, false
 	}
-	st, link, err := frame.DecodeStamp(head[frame.StampOffset:], &hd)
-	if err != nil {
+	head := frame.DecodeHead(h.head.bytes())
+	if head.StampErr != nil {
 		return t, false
 	}
-	t.seed = hd.Seed()
-	t.place = place{off: frame.DataOffset, link: link, lsn: st.First - 1, epoch: st.Epoch}
+	t.Seed = head.Seed
+	t.Place = head.Start()
 	w := h.witness()
-	if at := int64(w.Tail); w.Watermark >= st.First && w.Watermark <= durable && at > t.off && at <= h.size {
-		t.place = place{off: at, link: w.Link, lsn: w.Watermark, epoch: st.Epoch}
+	if at := int64(w.Tail); w.Watermark >= head.Stamp.First && w.Watermark <= durable && at > t.Off && at <= h.size {
+		t.Place = w.Place(head.Stamp.Epoch)
 	}
 	return t, true
 }
@@ -216,24 +204,24 @@ func (t *trail) follow(last LSN) (err error) {
 func (t *trail) walk(last LSN) error {
 	data := t.mem.Bytes()
 	for {
-		if t.lsn >= t.durable && t.from == 0 {
-			t.from = t.off
+		if t.LSN >= t.durable && t.from == 0 {
+			t.from = t.Off
 		}
-		end := t.off + frame.HeaderBytes
+		end := t.Off + frame.HeaderBytes
 		if end > t.h.size {
 			return nil
 		}
-		if in, err := t.isIn(t.off, end); err != nil || !in {
+		if in, err := t.isIn(t.Off, end); err != nil || !in {
 			return err
 		}
-		f, err := frame.Decode(data[t.off:], t.lsn)
-		if err != nil || f.Epoch < t.epoch || !t.buf.Linked(data[t.off:], &f, t.seed, t.link, t.off) {
+		f, err := t.Next(data[t.Off:])
+		if err != nil {
+			return nil //nolint:nilerr // the frames end here
+		}
+		if f.Kind == frame.KindRecord && t.LSN == last {
 			return nil
 		}
-		if f.Kind == frame.KindRecord && t.lsn == last {
-			return nil
-		}
-		t.place = place{off: t.off + f.Size(), link: f.Link, lsn: f.LSN, epoch: f.Epoch}
+		t.Pass(&f)
 	}
 }
 

@@ -116,7 +116,7 @@ func TestInspect(t *testing.T) {
 	if in.Live != wal.No || in.LastLSN != 12 || in.DurableLSN != 12 || in.AtRisk.Records != 0 || len(in.Damage) != 0 {
 		t.Errorf("closed: %+v", in)
 	}
-	// The readers' block may be one: it is set after the sync.
+	// The control block may be one: it is set after the sync.
 	if in.Pages.DirtyKnown && onDevice(t, dir) && in.Pages.Dirty > 1 {
 		t.Errorf("dirty pages of a log that was closed: %+v", in.Pages)
 	}
@@ -338,7 +338,7 @@ func TestLookAtReadOnlyMedia(t *testing.T) {
 	looksAll(t, filepath.Join(at, "log"), 9, false)
 }
 
-// TestInspectWithoutABlock inspects logs whose readers' block a crash lost: the
+// TestInspectWithoutABlock inspects logs whose control block a crash lost: the
 // newest witness, whichever slot it lies in, or the stamp, says how far the log
 // goes at least.
 func TestInspectWithoutABlock(t *testing.T) {
@@ -347,7 +347,7 @@ func TestInspectWithoutABlock(t *testing.T) {
 		t.Helper()
 		s := takeLive(t, l, dir)
 		for _, seg := range l.Segments() {
-			s.zero(seg.Name, frame.BoardOffset, frame.BoardOffset+frame.BlockBytes)
+			s.zero(seg.Name, frame.ControlOffset, frame.ControlOffset+frame.BlockBytes)
 		}
 		if in := inspect(t, s.dir); in.FirstLSN != 1 || in.LastLSN != last || in.DurableLSN != last {
 			t.Errorf("%d to %d, durable %d, want up to %d", in.FirstLSN, in.LastLSN, in.DurableLSN, last)

@@ -10,14 +10,14 @@ import (
 // caller holds mu.
 func (l *Log) assertTail() {
 	switch durable := l.DurableLSN(); {
-	case l.at.off%frame.Alignment != 0:
-		broken("the tail at offset %d is not aligned", l.at.off)
-	case l.at.off < frame.DataOffset || l.at.off > l.tail.size():
-		broken("the tail at offset %d is outside of its segment", l.at.off)
-	case l.at.epoch > l.epoch:
-		broken("the tail has epoch %d, the log %d: epochs never fall", l.at.epoch, l.epoch)
-	case durable > l.at.lsn:
-		broken("durable %d is behind the last record %d", durable, l.at.lsn)
+	case l.at.Off%frame.Alignment != 0:
+		broken("the tail at offset %d is not aligned", l.at.Off)
+	case l.at.Off < frame.DataOffset || l.at.Off > l.tail.size():
+		broken("the tail at offset %d is outside of its segment", l.at.Off)
+	case l.at.Epoch > l.epoch:
+		broken("the tail has epoch %d, the log %d: epochs never fall", l.at.Epoch, l.epoch)
+	case durable > l.at.LSN:
+		broken("durable %d is behind the last record %d", durable, l.at.LSN)
 	case l.claimed > durable:
 		broken("a frame claims %d, durable is %d", l.claimed, durable)
 	case len(l.dirty) == 0 || l.dirty[len(l.dirty)-1].seg != l.tail:

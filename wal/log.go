@@ -34,9 +34,9 @@ type Log struct {
 	mu      sync.Mutex
 	room    *sync.Cond // of mu: a segment was prepared, could not be, or the log ended
 	tail    *segment
-	at      place // where the next frame goes
-	linkOff int64 // where at.link lies in the tail's mapping
-	limit   int64 // where frames must end
+	at      frame.Place // where the next frame goes
+	linkOff int64       // where at.link lies in the tail's mapping
+	limit   int64       // where frames must end
 	epoch   uint32
 	cut     frame.Cut
 	claimed LSN // the highest watermark that an appended frame names
@@ -76,8 +76,8 @@ type Log struct {
 // dirtyRange is what a segment holds that no sync has covered yet.
 type dirtyRange struct {
 	seg      *segment
-	from, to int64 // to is not used for the tail
-	begin    place // from which on it is read back; at or before from
+	from, to int64       // to is not used for the tail
+	begin    frame.Place // from which on it is read back; at or before from
 }
 
 // Recovery returns what Open found and did.

@@ -2,7 +2,6 @@ package wal
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -170,7 +169,7 @@ func (s *sight) settleHeads() error {
 				return err
 			}
 			was := c.head.bytes()
-			n := min(len(head), len(was), frame.BoardOffset)
+			n := min(len(head), len(was), frame.ControlOffset)
 			same = same && len(head) == len(was) && bytes.Equal(head[:n], was[:n])
 			c.head = keepHead(head)
 		}
@@ -284,77 +283,48 @@ func (c *cachedFile) named() bool {
 	return again.same() == nil
 }
 
-// board is the readers' block of a log: what its writer says of it.
-type board struct {
-	epoch                    uint64
-	front, appended, durable LSN
-}
-
-// board returns what the log's writer says in the segment that the log ends
+// control returns what the log's writer says in the segment that the log ends
 // in. Within an epoch the words only rise, so that the greatest of all
 // segments' are its.
-func (s *sight) board() board {
-	var top board
+func (s *sight) control() frame.Control {
+	var top frame.Control
 	for _, c := range s.files {
-		top = top.later(c.board())
+		top = top.Later(c.control())
 	}
 	return top
 }
 
-// later returns what two blocks say together.
-func (b board) later(o board) board {
-	switch {
-	case o.epoch > b.epoch:
-		return o
-	case o.epoch == b.epoch:
-		b.front, b.appended, b.durable = max(b.front, o.front), max(b.appended, o.appended), max(b.durable, o.durable)
-	}
-	return b
-}
-
-// board returns the file's readers' block, or zeros where it has none. That of a
+// control returns the file's control block, or zeros where it has none. That of a
 // segment without a stamp is what a crash left: the log never entered it.
-func (c *cachedFile) board() board {
+func (c *cachedFile) control() frame.Control {
 	var stamp [8]byte
-	var b [frame.BoardBytes]byte
+	var b [frame.ControlBytes]byte
 	f, err := c.held.use()
 	if err != nil {
-		return board{} // it went, or is another one: what is read next finds that
+		return frame.Control{} // it went, or is another one: what is read next finds that
 	}
 	if n, _ := f.ReadAt(stamp[:], frame.StampOffset); n < len(stamp) || stamp == [8]byte{} {
-		return board{}
+		return frame.Control{}
 	}
-	if n, _ := f.ReadAt(b[:], frame.BoardOffset); n < len(b) {
-		return board{}
+	if n, _ := f.ReadAt(b[:], frame.ControlOffset); n < len(b) {
+		return frame.Control{}
 	}
-	return boardOf(b[:])
+	return frame.DecodeControl(b[:])
 }
-
-// boardOf decodes a readers' block.
-func boardOf(b []byte) board {
-	word := func(off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
-	return board{
-		epoch: word(frame.BoardEpoch), front: LSN(word(frame.BoardFront)),
-		appended: LSN(word(frame.BoardAppended)), durable: LSN(word(frame.BoardDurable)),
-	}
-}
-
-// disturbs reports whether the log was cut since b was read.
-func (b board) disturbs(before board) bool { return b.epoch != before.epoch || b.front != before.front }
 
 // exceeds reports whether the block that was read before says that the log
 // begins, or ends, behind where it was found to.
-func (b board) exceeds(r *recovery.Result, device bool) bool {
-	return r.Front < b.front || r.Tail.LSN < b.published(device)
+func exceeds(c *frame.Control, r *recovery.Result, device bool) bool {
+	return r.Front < c.Front || r.Tail.LSN < published(c, device)
 }
 
 // published returns the last record that must be found: the device need not
 // have more than what was synced.
-func (b board) published(device bool) LSN {
+func published(c *frame.Control, device bool) LSN {
 	if device {
-		return b.durable
+		return c.Durable
 	}
-	return b.appended
+	return c.Appended
 }
 
 // count adds up what was read, and warns of what could not be asked or read.

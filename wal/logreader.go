@@ -174,9 +174,9 @@ func (o *LogReader) bounds(durable bool) (first, last LSN) {
 			o.mu.Unlock()
 			return 0, 0 // closed
 		}
-		n, holds, err := p.notice, looked, error(nil)
+		n, holds, err := p.control, looked, error(nil)
 		if p.tail != nil {
-			if n, err = loadNotice(p.tail.mem); err == nil {
+			if n, err = loadControl(p.tail.mem); err == nil {
 				holds, err = o.holds(p, n)
 			}
 		}
@@ -189,7 +189,7 @@ func (o *LogReader) bounds(durable bool) (first, last LSN) {
 			err = wait.more(context.Background())
 		}
 		if err != nil {
-			return p.bounds(p.notice, durable)
+			return p.bounds(p.control, durable)
 		}
 	}
 }

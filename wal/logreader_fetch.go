@@ -15,12 +15,12 @@ type besidePlace struct {
 	pic     *picture       // the one that tail is of
 	tail    *besideSegment // acquired
 	checked bool           // the place is one of pic's log
-	seen    notice         // of tail, when it was last looked at
+	seen    frame.Control  // of tail, when it was last looked at
 	seg     *besideSegment // acquired: the one that the cursor is in, or nil
 	told    bool           // behind the attempt to read, the block said the same as before
 
 	// Behind the record that was returned last, as it was found.
-	anchor  place
+	anchor  frame.Place
 	linkOff int64 // where anchor.link lies
 	in      segmentHead
 
@@ -53,7 +53,7 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 			err = aerr
 		case errors.Is(err, errWentOn):
 			if err = o.refresh(r.beside.pic); err == nil {
-				if p := o.now.Load(); p == nil || p.notice.epoch != r.beside.pic.notice.epoch {
+				if p := o.now.Load(); p == nil || p.control.Epoch != r.beside.pic.control.Epoch {
 					wait = patience{o: o} // a cut explains all that went before
 				}
 				err = ctx.Err() // a log that somebody harms may go on so for ever
@@ -90,8 +90,8 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 // writer that was seen at work, and is not.
 type bad struct {
 	is        bool
-	seen      notice // behind the attempt
-	witnessed bool   // a writer has kept its block up since
+	seen      frame.Control // behind the attempt
+	witnessed bool          // a writer has kept its block up since
 }
 
 // look looks whether the writer has kept its block up since: one that is opening
@@ -101,9 +101,9 @@ func (a *bad) look(b *besidePlace) {
 	if !a.is || b.tail == nil {
 		return
 	}
-	n, err := loadNotice(b.tail.mem)
-	if err == nil && n.epoch == a.seen.epoch &&
-		(n.next != a.seen.next || n.appended > a.seen.appended || n.durable > a.seen.durable) {
+	n, err := loadControl(b.tail.mem)
+	if err == nil && n.Epoch == a.seen.Epoch &&
+		(n.Next != a.seen.Next || n.Appended > a.seen.Appended || n.Durable > a.seen.Durable) {
 		a.witnessed = true
 	}
 }
@@ -115,7 +115,7 @@ func (a *bad) again(b *besidePlace) bool {
 	if !b.told || b.pic.judged || !b.pic.live {
 		return false
 	}
-	if a.is && a.witnessed && a.seen.epoch == b.seen.epoch {
+	if a.is && a.witnessed && a.seen.Epoch == b.seen.Epoch {
 		return true
 	}
 	*a = bad{is: true, seen: b.seen}
@@ -172,7 +172,7 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 		return false, o.atEnd(r, b.pic.last)
 	}
 	if _, last := b.pic.bounds(b.seen, r.durable); !b.checked || r.next == 0 || r.next > last {
-		n, err := loadNotice(b.tail.mem)
+		n, err := loadControl(b.tail.mem)
 		if err != nil {
 			return false, err
 		}
@@ -211,7 +211,7 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 		return false, err
 	}
 	r.rec = r.buf
-	b.anchor, b.linkOff, b.in = r.cur.at, r.cur.link, b.seg.segmentHead
+	b.anchor, b.linkOff, b.in = r.cur.Place, r.cur.linkOff, b.seg.segmentHead
 	return true, nil
 }
 
@@ -231,7 +231,7 @@ func (o *LogReader) adopt(r *Reader) error {
 		p.tail.refs++
 	}
 	o.release(b.tail)
-	b.pic, b.tail, b.checked, b.seen = p, p.tail, false, p.notice
+	b.pic, b.tail, b.checked, b.seen = p, p.tail, false, p.control
 	if b.seg != nil && !b.seg.kept { // it was discarded: of what was mapped nothing is known any more
 		o.release(b.seg)
 		b.seg, r.cur.view = nil, view{}
@@ -268,18 +268,18 @@ func (o *LogReader) checkPlace(r *Reader) error {
 			if err != nil {
 				return err
 			}
-			if got != b.anchor.link {
+			if got != b.anchor.Link {
 				return cutAway(r.last)
 			}
 		case r.next < first:
 			return truncated(r.next, first)
-		case b.seen.epoch != r.epoch:
+		case b.seen.Epoch != r.epoch:
 			// Its segment went, and there was a cut at the back: which came first
 			// cannot be told any more.
 			return cutAway(r.last)
 		}
 	}
-	b.checked, r.epoch = true, b.seen.epoch
+	b.checked, r.epoch = true, b.seen.Epoch
 	r.cur.view = view{}
 	return nil
 }
@@ -361,13 +361,13 @@ func (o *LogReader) carry(r *Reader, h *segmentHead) error {
 		if !errors.Is(err, errNoFrame) {
 			return err
 		}
-		if in = b.pic.behind(in); in == nil || !in.follows(r.cur.at) {
+		if in = b.pic.behind(in); in == nil || !in.follows(r.cur.Place) {
 			return errNoFrame
 		}
 		if in.is(h) {
 			return nil
 		}
-		at = in.start()
+		at = in.Start()
 	}
 }
 
@@ -386,14 +386,14 @@ func (o *LogReader) enter(r *Reader, h *segmentHead) error {
 	o.release(b.seg)
 	b.seg = s
 	r.cur.view, r.cur.ready = view{}, 0
-	r.cur.notes = func(p place) { s.note(r.epoch, p) }
+	r.cur.notes = func(p frame.Place) { s.note(r.epoch, p) }
 	return nil
 }
 
 // stillHolds looks whether anything was told of while the record was read.
 func (o *LogReader) stillHolds(r *Reader) error {
 	b := &r.beside
-	n, err := loadNotice(b.tail.mem)
+	n, err := loadControl(b.tail.mem)
 	if err != nil {
 		return err
 	}
@@ -444,7 +444,7 @@ func (o *LogReader) await(ctx context.Context, r *Reader) error {
 			return nil
 		}
 		if b.tail != nil {
-			n, err := loadNotice(b.tail.mem)
+			n, err := loadControl(b.tail.mem)
 			if err != nil {
 				return nil // fetch says it
 			}

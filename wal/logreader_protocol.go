@@ -5,8 +5,7 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// notice is what a segment's readers' block says: how the writer tells readers
-// in other processes what they may read.
+// How the writer and readers in other processes use a segment's control block.
 //
 // # The writer
 //
@@ -63,25 +62,21 @@ import (
 //
 // A Reader in the writer's process does the same with the epoch and the front of
 // its Log (Log.fetch); the release of its pin, an atomic addition, is its fence.
-type notice struct {
-	epoch, next              uint64
-	front, appended, durable LSN
-}
 
-// loadNotice loads a segment's block, in the order in which it can be believed.
-func loadNotice(mem *durability.Mapping) (n notice, err error) {
+// loadControl loads a segment's block, in the order in which it can be believed.
+func loadControl(mem *durability.Mapping) (n frame.Control, err error) {
 	for _, w := range [...]struct {
 		off int64
 		to  *uint64
 	}{
-		{frame.BoardEpoch, &n.epoch},
-		{frame.BoardNext, &n.next},
-		{frame.BoardFront, (*uint64)(&n.front)},
-		{frame.BoardAppended, (*uint64)(&n.appended)},
-		{frame.BoardDurable, (*uint64)(&n.durable)},
+		{frame.ControlEpoch, &n.Epoch},
+		{frame.ControlNext, &n.Next},
+		{frame.ControlFront, (*uint64)(&n.Front)},
+		{frame.ControlAppended, (*uint64)(&n.Appended)},
+		{frame.ControlDurable, (*uint64)(&n.Durable)},
 	} {
-		if *w.to, err = mem.LoadUint64(frame.BoardOffset + w.off); err != nil {
-			return notice{}, err
+		if *w.to, err = mem.LoadUint64(frame.ControlOffset + w.off); err != nil {
+			return frame.Control{}, err
 		}
 	}
 	return n, nil
@@ -90,5 +85,5 @@ func loadNotice(mem *durability.Mapping) (n notice, err error) {
 // passOn tells readers that the log goes on in another segment. A failed store
 // is found by the next look at the file.
 func passOn(mem *durability.Mapping, ordinal uint64) {
-	_ = mem.StoreUint64(frame.BoardOffset+frame.BoardNext, ordinal)
+	_ = mem.StoreUint64(frame.ControlOffset+frame.ControlNext, ordinal)
 }

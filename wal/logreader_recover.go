@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -113,7 +112,7 @@ func (o *LogReader) settle(res *recovery.Result, entries []entry, files []*judge
 		return nil, err
 	}
 	if p.between {
-		if p.ahead, err = o.stamped(p.notice.next); err != nil {
+		if p.ahead, err = o.stamped(p.control.Next); err != nil {
 			o.release(p.tail)
 			return nil, err
 		}
@@ -161,8 +160,8 @@ func excuseAppends(res *recovery.Result, files []*judgedFile) {
 		return
 	}
 	f := files[res.Tail.File]
-	if now, err := f.block(); err == nil && now != f.notice {
-		excuse(res, f.notice.appended)
+	if now, err := f.control(); err == nil && now != f.before {
+		excuse(res, f.before.Appended)
 	}
 }
 
@@ -186,8 +185,8 @@ func (o *LogReader) disturbed(entries []entry, files []*judgedFile) (bool, error
 		}
 		again.close()
 		same := f.held.was.Dev == again.held.was.Dev && f.held.was.Ino == again.held.was.Ino
-		if !same || again.head != f.head || again.notice.epoch != f.notice.epoch ||
-			again.notice.next != f.notice.next || again.notice.front != f.notice.front {
+		if !same || again.head != f.head || again.before.Epoch != f.before.Epoch ||
+			again.before.Next != f.before.Next || again.before.Front != f.before.Front {
 			return true, nil
 		}
 	}
@@ -249,18 +248,18 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 		if p.tail, err = o.acquire(&h); err != nil {
 			return nil, err
 		}
-		p.notice = f.notice
-		p.between = live && f.notice.next != 0
+		p.control = f.before
+		p.between = live && f.before.Next != 0
 		break
 	}
 	return p, nil
 }
 
 // discardOther discards the mapping of a segment that is of another file than the
-// one under its name, a copy perhaps that somebody put there: the readers' block
+// one under its name, a copy perhaps that somebody put there: the control block
 // of that one goes on differing from what was judged.
 func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
-	s := o.kept[h.header.Ordinal]
+	s := o.kept[h.Header.Ordinal]
 	if s == nil {
 		return nil
 	}
@@ -277,13 +276,13 @@ type judgedFile struct {
 	held   openFile
 	size   int64
 	mem    *durability.Mapping
-	notice notice // before anything was judged
+	before frame.Control // before anything was judged
 	head   [frame.StampOffset + frame.StampBytes]byte
 }
 
 var _ recovery.Bytes = (*judgedFile)(nil)
 
-// open opens the file for reading, and reads its head and its readers' block.
+// open opens the file for reading, and reads its head and its control block.
 func (f *judgedFile) open(dir *durability.Dir, set *openFiles) error {
 	f.held = openFile{set: set, dir: dir, entry: &f.entry}
 	if err := f.held.open(); err != nil {
@@ -291,7 +290,7 @@ func (f *judgedFile) open(dir *durability.Dir, set *openFiles) error {
 		return err
 	}
 	f.size = f.held.was.Size
-	f.notice, _ = f.block()
+	f.before, _ = f.control()
 	if _, err := f.held.file.ReadAt(f.head[:], 0); err != nil && !isEOF(err) {
 		f.close()
 		return err
@@ -308,27 +307,23 @@ func movedOn(err error) error {
 	return err
 }
 
-// block reads the file's readers' block.
-func (f *judgedFile) block() (notice, error) {
+// control reads the file's readers' control.
+func (f *judgedFile) control() (frame.Control, error) {
 	file, err := f.held.use()
 	if err != nil {
-		return notice{}, err
+		return frame.Control{}, err
 	}
-	return readNotice(file)
+	return readControl(file)
 }
 
-// readNotice reads a segment's readers' block from its file.
-func readNotice(file *durability.File) (notice, error) {
-	b := make([]byte, frame.BoardBytes)
+// readControl reads a segment's control block from its file.
+func readControl(file *durability.File) (frame.Control, error) {
+	b := make([]byte, frame.ControlBytes)
 	// Behind the end of a file that was truncated the mapping has zeros, too.
-	if _, err := file.ReadAt(b, frame.BoardOffset); err != nil && !isEOF(err) {
-		return notice{}, err
+	if _, err := file.ReadAt(b, frame.ControlOffset); err != nil && !isEOF(err) {
+		return frame.Control{}, err
 	}
-	word := func(off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
-	return notice{
-		epoch: word(frame.BoardEpoch), next: word(frame.BoardNext), front: LSN(word(frame.BoardFront)),
-		appended: LSN(word(frame.BoardAppended)), durable: LSN(word(frame.BoardDurable)),
-	}, nil
+	return frame.DecodeControl(b), nil
 }
 
 // Head implements recovery.Bytes.

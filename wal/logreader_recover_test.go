@@ -41,7 +41,7 @@ func lockLog(t *testing.T, dir string) (unlock func()) {
 }
 
 // lostPower is a log of 12 records, of which the device got 7, while the
-// readers' block, which it got too, speaks of all.
+// control block, which it got too, speaks of all.
 func lostPower(t *testing.T, size int) *specimen {
 	t.Helper()
 	l, dir := newTestLog(t, small())

@@ -20,25 +20,18 @@ var (
 
 // segmentHead is what the first blocks of a segment's file say.
 type segmentHead struct {
-	name   string
-	header frame.Header
-	stamp  frame.Stamp
-	link   frame.Link // that the stamp begins
+	name string
+	frame.Head
 }
 
 // is reports whether both are of the same life of a segment.
 func (h *segmentHead) is(o *segmentHead) bool {
-	return h.header.Ordinal == o.header.Ordinal && h.header.Salt == o.header.Salt
-}
-
-// start returns the place before the segment's first frame.
-func (h *segmentHead) start() place {
-	return place{off: frame.DataOffset, link: h.link, lsn: h.stamp.First - 1, epoch: h.stamp.Epoch}
+	return h.Header.Ordinal == o.Header.Ordinal && h.Header.Salt == o.Header.Salt
 }
 
 // follows is view.follows for a segment that is not mapped.
-func (h *segmentHead) follows(at place) bool {
-	v := view{start: h.start(), previous: h.stamp.Previous}
+func (h *segmentHead) follows(at frame.Place) bool {
+	v := view{start: h.Start(), previous: h.Stamp.Previous}
 	return v.follows(at)
 }
 
@@ -52,15 +45,14 @@ func readHead(f *durability.File, e entry) (segmentHead, error) {
 		}
 		return segmentHead{}, err
 	}
-	h, err := frame.DecodeHeader(b)
-	if err == nil && h.Ordinal != e.ordinal {
-		err = frame.ErrInvalid // renamed, to be used again
+	h := frame.DecodeHead(b)
+	switch {
+	case h.HeaderErr != nil:
+		return segmentHead{}, h.HeaderErr
+	case h.Header.Ordinal != e.ordinal:
+		return segmentHead{}, frame.ErrInvalid // renamed, to be used again
 	}
-	if err != nil {
-		return segmentHead{}, err
-	}
-	st, link, err := frame.DecodeStamp(b[frame.StampOffset:], &h)
-	return segmentHead{name: e.name, header: h, stamp: st, link: link}, err
+	return segmentHead{name: e.name, Head: h}, h.StampErr
 }
 
 // besideSegment is a segment that a LogReader has mapped. LogReader.mu guards
@@ -80,16 +72,16 @@ type besideSegment struct {
 
 // view returns the segment as a cursor sees it.
 func (s *besideSegment) view() view {
-	return view{name: s.name, mem: s.mem, seed: s.header.Seed(), size: s.mem.Len(), start: s.start()}
+	return view{name: s.name, mem: s.mem, seed: s.Header.Seed(), size: s.mem.Len(), start: s.Start()}
 }
 
 // note notes a place that was passed in that epoch.
-func (s *besideSegment) note(epoch uint64, p place) {
+func (s *besideSegment) note(epoch uint64, p frame.Place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.marks.marks == nil:
-		s.marks.init(s.header.SegmentBytes)
+		s.marks.init(s.Header.SegmentBytes)
 		s.epoch = epoch
 	case epoch < s.epoch:
 		return
@@ -101,11 +93,11 @@ func (s *besideSegment) note(epoch uint64, p place) {
 }
 
 // before returns a place before a record that was noted in that epoch.
-func (s *besideSegment) before(epoch uint64, lsn LSN) (place, bool) {
+func (s *besideSegment) before(epoch uint64, lsn LSN) (frame.Place, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.epoch != epoch {
-		return place{}, false
+		return frame.Place{}, false
 	}
 	return s.marks.before(lsn)
 }
@@ -139,7 +131,7 @@ func (o *LogReader) openHead(e entry) (*durability.File, segmentHead, error) {
 // holds mu.
 func (o *LogReader) acquire(h *segmentHead) (*besideSegment, error) {
 	o.clock++
-	if s := o.kept[h.header.Ordinal]; s != nil {
+	if s := o.kept[h.Header.Ordinal]; s != nil {
 		if s.is(h) {
 			s.refs++
 			s.used = o.clock
@@ -148,7 +140,7 @@ func (o *LogReader) acquire(h *segmentHead) (*besideSegment, error) {
 		o.discard(s)
 	}
 	o.evict()
-	f, now, err := o.openHead(entry{name: h.name, ordinal: h.header.Ordinal, temp: h.name != finalName(h.header.Ordinal)})
+	f, now, err := o.openHead(entry{name: h.name, ordinal: h.Header.Ordinal, temp: h.name != finalName(h.Header.Ordinal)})
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, frame.ErrZero), errors.Is(err, frame.ErrInvalid):
 		return nil, errUnsettled // removed, or used again
@@ -162,13 +154,13 @@ func (o *LogReader) acquire(h *segmentHead) (*besideSegment, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if s.mem, err = f.Map(min(size, now.header.SegmentBytes), false); err != nil {
+	if s.mem, err = f.Map(min(size, now.Header.SegmentBytes), false); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if err = s.mem.PopulateRead(frame.BoardOffset, frame.BlockBytes); err != nil {
+	if err = s.mem.PopulateRead(frame.ControlOffset, frame.BlockBytes); err != nil {
 		return nil, errors.Join(err, s.unmap())
 	}
-	o.kept[h.header.Ordinal] = s
+	o.kept[h.Header.Ordinal] = s
 	return s, nil
 }
 
@@ -185,7 +177,7 @@ func (o *LogReader) release(s *besideSegment) {
 // discard keeps a segment no longer than those that hold it need it. The caller
 // holds mu.
 func (o *LogReader) discard(s *besideSegment) {
-	delete(o.kept, s.header.Ordinal)
+	delete(o.kept, s.Header.Ordinal)
 	s.kept = false
 	if s.refs == 0 {
 		_ = s.unmap() // read-only
@@ -211,16 +203,16 @@ func (o *LogReader) evict() {
 // read through the descriptor comes from there (Documentation/filesystems/overlayfs.rst,
 // non-standard behavior). Nothing else shows it: inode, size and name are the same.
 func (s *besideSegment) stale() bool {
-	before, err := loadNotice(s.mem)
+	before, err := loadControl(s.mem)
 	if err != nil {
 		return false
 	}
-	now, err := readNotice(s.file)
+	now, err := readControl(s.file)
 	if err != nil || now == before {
 		return false
 	}
 	// Of one file the mapping has what was read, or what was stored since.
-	after, err := loadNotice(s.mem)
+	after, err := loadControl(s.mem)
 	return err == nil && after == before
 }
 

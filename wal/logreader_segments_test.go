@@ -210,7 +210,7 @@ func TestSegmentGoesBeforeItIsOpened(t *testing.T) {
 }
 
 // TestBlockThatSaysLess reads beside a writer that has taken the lock and no
-// more, where the readers' block is older than the records, or was lost.
+// more, where the control block is older than the records, or was lost.
 func TestBlockThatSaysLess(t *testing.T) {
 	t.Parallel()
 	l, dir := newTestLog(t, small())
@@ -224,9 +224,9 @@ func TestBlockThatSaysLess(t *testing.T) {
 		last  wal.LSN
 	}{
 		"older": {func(data []byte) {
-			copy(data[frame.BoardOffset:][:frame.BlockBytes], early.get(firstName)[frame.BoardOffset:])
+			copy(data[frame.ControlOffset:][:frame.BlockBytes], early.get(firstName)[frame.ControlOffset:])
 		}, 3},
-		"lost": {func(data []byte) { clear(data[frame.BoardOffset:][:frame.BlockBytes]) }, 6},
+		"lost": {func(data []byte) { clear(data[frame.ControlOffset:][:frame.BlockBytes]) }, 6},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := takeLive(t, l, dir)

@@ -16,9 +16,9 @@ type picture struct {
 	live     bool           // it had a writer
 	segments []segmentHead  // those with records, by ordinal
 	tail     *besideSegment // the last of them, acquired; nil where there is none
-	notice   notice         // of the tail
+	control  frame.Control  // of the tail
 
-	// judged says that the notice is not believed, since no living writer was
+	// judged says that the control block is not believed, since no living writer was
 	// seen to change it: a crash may have left it. What was judged holds as long as
 	// it does not change.
 	judged               bool
@@ -35,18 +35,18 @@ type picture struct {
 }
 
 // agrees reports whether the picture still holds when the tail's block says n.
-func (p *picture) agrees(n notice) bool {
+func (p *picture) agrees(n frame.Control) bool {
 	if p.judged {
-		return n == p.notice
+		return n == p.control
 	}
-	return n.epoch == p.notice.epoch && n.next == p.notice.next
+	return n.Epoch == p.control.Epoch && n.Next == p.control.Next
 }
 
 // holds reports whether a picture still holds when the tail's block says n. One
 // of a cut that was only told of holds until the cut shows: a cut at the back
 // removes the tail's file, and a reset stamps the next segment before it removes
 // any.
-func (o *LogReader) holds(p *picture, n notice) (bool, error) {
+func (o *LogReader) holds(p *picture, n frame.Control) (bool, error) {
 	if !p.agrees(n) || !p.between {
 		return p.agrees(n), nil
 	}
@@ -54,7 +54,7 @@ func (o *LogReader) holds(p *picture, n notice) (bool, error) {
 	if err != nil || st.Links == 0 {
 		return false, err
 	}
-	now, err := o.stamped(n.next)
+	now, err := o.stamped(n.Next)
 	return err == nil && now == p.ahead, err
 }
 
@@ -73,21 +73,21 @@ func (o *LogReader) stamped(ordinal uint64) (segmentHead, error) {
 }
 
 // bounds returns the first and the last record that may be read.
-func (p *picture) bounds(n notice, durable bool) (first, last LSN) {
+func (p *picture) bounds(n frame.Control, durable bool) (first, last LSN) {
 	switch {
 	case p.judged && durable:
 		return p.first, p.durable
 	case p.judged:
 		return p.first, p.last
 	case durable:
-		return n.front, n.durable
+		return n.Front, n.Durable
 	}
-	return n.front, n.appended
+	return n.Front, n.Appended
 }
 
 // find returns the segment that holds a record, or nil.
 func (p *picture) find(lsn LSN) *segmentHead {
-	i := sort.Search(len(p.segments), func(i int) bool { return p.segments[i].stamp.First > lsn })
+	i := sort.Search(len(p.segments), func(i int) bool { return p.segments[i].Stamp.First > lsn })
 	if i == 0 {
 		return nil
 	}
@@ -175,14 +175,14 @@ func (o *LogReader) lookLive(old *picture) (*picture, error) {
 	}
 	if !o.trusted && old == nil {
 		time.Sleep(trustPause)
-		var n notice
-		if n, err = loadNotice(p.tail.mem); err != nil || !p.agrees(n) {
+		var n frame.Control
+		if n, err = loadControl(p.tail.mem); err != nil || !p.agrees(n) {
 			o.release(p.tail)
 			return nil, errors.Join(err, errUnsettled)
 		}
-		o.trusted = n != p.notice
+		o.trusted = n != p.control
 	}
-	if old != nil && old.tail != nil && old.tail.is(&p.tail.segmentHead) && old.notice != p.notice {
+	if old != nil && old.tail != nil && old.tail.is(&p.tail.segmentHead) && old.control != p.control {
 		o.trusted = true
 	}
 	if o.trusted {
@@ -197,8 +197,8 @@ func (o *LogReader) lookLive(old *picture) (*picture, error) {
 		// The writer is still opening it, and will go on where it judges that the
 		// log ends; it is there that it will say so. Or it is about to cut it, and
 		// has told so: what lies behind the cut is not to be read any more.
-		if j.last > p.notice.appended && j.tail != nil && p.tail.header.Ordinal < j.tail.header.Ordinal {
-			j.last = p.notice.appended
+		if j.last > p.control.Appended && j.tail != nil && p.tail.Header.Ordinal < j.tail.Header.Ordinal {
+			j.last = p.control.Appended
 			j.durable = min(j.durable, j.last)
 		}
 		j.between = j.tail != nil
@@ -207,9 +207,9 @@ func (o *LogReader) lookLive(old *picture) (*picture, error) {
 	}
 	o.release(j.tail)
 	p.judged, p.verdict, p.damage, p.lost = true, j.verdict, j.damage, j.lost
-	p.first = p.notice.front
-	p.last = min(p.notice.appended, j.last)
-	p.durable = min(p.notice.durable, p.last)
+	p.first = p.control.Front
+	p.last = min(p.control.Appended, j.last)
+	p.durable = min(p.control.Durable, p.last)
 	return p, nil
 }
 
@@ -226,15 +226,15 @@ func (o *LogReader) survey(old *picture) (*picture, error) {
 		return nil, err
 	}
 	p := &picture{live: true, tail: tail}
-	p.notice, err = loadNotice(tail.mem)
+	p.control, err = loadControl(tail.mem)
 	if err == nil {
-		p.segments, err = heads.chain(&tail.segmentHead, p.notice, old)
+		p.segments, err = heads.chain(&tail.segmentHead, p.control, old)
 	}
-	var n notice
+	var n frame.Control
 	if err == nil {
-		n, err = loadNotice(tail.mem)
+		n, err = loadControl(tail.mem)
 	}
-	if err == nil && (n.epoch == 0 || !p.agrees(n) || n.next != 0) {
+	if err == nil && (n.Epoch == 0 || !p.agrees(n) || n.Next != 0) {
 		err = errUnsettled
 	}
 	if err != nil {
@@ -285,18 +285,18 @@ func (l *headList) tail() (*besideSegment, error) {
 	if err != nil {
 		return nil, err
 	}
-	said, err := loadNotice(last.mem)
-	if err == nil && said.next == 0 && h.stamp.First <= said.appended+1 {
+	said, err := loadControl(last.mem)
+	if err == nil && said.Next == 0 && h.Stamp.First <= said.Appended+1 {
 		return last, nil
 	}
 	l.o.release(last)
 	if err != nil {
 		return nil, err
 	}
-	if said.next != 0 {
+	if said.Next != 0 {
 		return nil, errUnsettled // it is on its way to another one
 	}
-	for h.stamp.First > said.appended+1 {
+	for h.Stamp.First > said.Appended+1 {
 		if h, err = l.previous(); err != nil {
 			return nil, err
 		}
@@ -305,8 +305,8 @@ func (l *headList) tail() (*besideSegment, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := loadNotice(cut.mem)
-	if err == nil && (n.epoch != said.epoch || n.next != 0) {
+	n, err := loadControl(cut.mem)
+	if err == nil && (n.Epoch != said.Epoch || n.Next != 0) {
 		err = errUnsettled
 	}
 	if err != nil {
@@ -319,12 +319,12 @@ func (l *headList) tail() (*besideSegment, error) {
 // chain returns the segments of the log up to its tail, from the one that holds
 // its first record on. Those that were known before, in the same epoch, are not
 // read again.
-func (l *headList) chain(tail *segmentHead, n notice, old *picture) ([]segmentHead, error) {
-	if old != nil && (old.judged || old.notice.epoch != n.epoch) {
+func (l *headList) chain(tail *segmentHead, n frame.Control, old *picture) ([]segmentHead, error) {
+	if old != nil && (old.judged || old.control.Epoch != n.Epoch) {
 		old = nil
 	}
 	list := []segmentHead{*tail}
-	for h := tail; h.stamp.First > n.front && h.stamp.Flags&frame.StampReset == 0; {
+	for h := tail; h.Stamp.First > n.Front && h.Stamp.Flags&frame.StampReset == 0; {
 		if old != nil && old.holds(h) {
 			i := slices.IndexFunc(old.segments, func(o segmentHead) bool { return o.is(h) })
 			if i == 0 {
@@ -338,10 +338,10 @@ func (l *headList) chain(tail *segmentHead, n notice, old *picture) ([]segmentHe
 		if err != nil {
 			return nil, err
 		}
-		if before.header.Ordinal == h.header.Ordinal {
+		if before.Header.Ordinal == h.Header.Ordinal {
 			continue // the same under its other name
 		}
-		if before.header.Ordinal+1 != h.header.Ordinal || before.header.UUID != h.header.UUID {
+		if before.Header.Ordinal+1 != h.Header.Ordinal || before.Header.UUID != h.Header.UUID {
 			return nil, errUnsettled
 		}
 		h = before

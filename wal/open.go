@@ -249,7 +249,7 @@ func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	}
 	l.uuid, l.epoch = id, max(l.epoch, 1)
 	l.front.Store(uint64(first))
-	l.at.lsn = first - 1
+	l.at.LSN = first - 1
 	l.setDurable(first - 1)
 	s, err := l.makeSegment(l.stopped, 1, l.fillBytes())
 	if err != nil {
@@ -278,7 +278,7 @@ func (l *Log) begin(s *segment, flags uint32) error {
 		return errors.Join(err, s.close())
 	}
 	l.enter(s)
-	l.appended.Store(uint64(l.at.lsn))
+	l.appended.Store(uint64(l.at.LSN))
 	return nil
 }
 

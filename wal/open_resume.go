@@ -84,11 +84,11 @@ func (op *opening) nameFront(s *segment, tail *diskFile) error {
 	if !slices.ContainsFunc(op.res.Segments, leftover) || l.witness.valid {
 		return nil
 	}
-	st, _, err := frame.DecodeStamp(tail.head.bytes()[frame.StampOffset:], &s.header)
-	if err == nil && st.Epoch == l.epoch && st.Front == l.FirstLSN() {
+	h := frame.DecodeHead(tail.head.bytes())
+	if h.StampErr == nil && h.Stamp.Epoch == l.epoch && h.Stamp.Front == l.FirstLSN() {
 		return nil
 	}
-	return l.writeSlots(s, l.claimNow(l.at, l.at.lsn))
+	return l.writeSlots(s, l.claimNow(l.at, l.at.LSN))
 }
 
 // reconcile makes page cache and device the same for every file judged.
@@ -176,25 +176,25 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 		}
 	}
 	slices.SortFunc(l.store.list, func(a, b *stored) int { return int(a.ordinal) - int(b.ordinal) })
-	st, first, err := frame.DecodeStamp(tail.head.bytes()[frame.StampOffset:], &s.header)
-	if err == nil {
-		s.first, s.previous = st.First, st.Previous
-		s.start = place{off: frame.DataOffset, link: first, lsn: st.First - 1, epoch: st.Epoch}
+	h := frame.DecodeHead(tail.head.bytes())
+	if h.StampErr == nil {
+		s.first, s.previous = h.Stamp.First, h.Stamp.Previous
+		s.start = h.Start()
 	}
 	s.taken = true
 	l.tail, l.limit = s, s.size()-markRoom
-	l.at = place{off: t.Offset, link: t.Link, lsn: t.LSN, epoch: t.Epoch}
+	l.at = frame.Place{Off: t.Offset, Link: t.Link, LSN: t.LSN, Epoch: t.Epoch}
 	base := op.indexTail()
 	var slot frame.Slot
-	if l.witness, slot = readWitness(s, tail.head.bytes()); slot.Counter != 0 {
-		l.witness.at = place{off: int64(slot.Tail), link: slot.Link, lsn: slot.Watermark, epoch: t.Epoch}
+	if l.witness, slot = readWitness(s, &h); slot.Counter != 0 {
+		l.witness.at = slot.Place(t.Epoch)
 		l.witness.valid = slot.Epoch == op.res.Epoch && slot.Front == l.FirstLSN()
 	}
 	l.appended.Store(uint64(t.LSN))
 	l.setDurable(t.LSN)
 	l.store.add(s)
 	l.store.list[len(l.store.list)-1].base.Store(base)
-	if s.start.off != 0 { // where there is no stamp yet, settle's adds its start
+	if s.start.Off != 0 { // where there is no stamp yet, settle's adds its start
 		s.index.add(l.at)
 	}
 }
@@ -230,7 +230,7 @@ func (n *placesNoted) note(p recovery.Place, segmentBytes int64) {
 		n.index.init(segmentBytes)
 	}
 	if n.file == p.File {
-		n.index.add(place{off: p.Offset, link: p.Link, lsn: p.LSN, epoch: p.Epoch})
+		n.index.add(frame.Place{Off: p.Offset, Link: p.Link, LSN: p.LSN, Epoch: p.Epoch})
 	}
 }
 
@@ -240,17 +240,17 @@ func (n *placesNoted) note(p recovery.Place, segmentBytes int64) {
 func (op *opening) settle(s *segment) error {
 	l := op.l
 	l.prepare.next = s.ordinal + 1
-	if s.start.off == 0 {
+	if s.start.Off == 0 {
 		if err := l.stamp(s, 0, 0); err != nil {
 			return err
 		}
 		l.at, l.linkOff = s.start, stampLinkOffset
 		l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0, begin: s.start})
 	} else {
-		if err := l.stampBoard(s); err != nil {
+		if err := l.storeControl(s); err != nil {
 			return s.noRoom(err)
 		}
-		l.dirty = append(l.dirty, dirtyRange{seg: s, from: l.at.off, begin: l.at})
+		l.dirty = append(l.dirty, dirtyRange{seg: s, from: l.at.Off, begin: l.at})
 	}
 	if err := op.keepPrepared(); err != nil {
 		return err
@@ -266,13 +266,13 @@ func (op *opening) settle(s *segment) error {
 // before it count as acknowledged from here on. Nobody appends meanwhile.
 func (l *Log) alignTail() error {
 	l.mu.Lock()
-	from, err := l.at.off, error(nil)
+	from, err := l.at.Off, error(nil)
 	if from != frame.DataOffset || l.LastLSN() >= l.FirstLSN() {
 		if pad := l.padding(); pad != 0 {
 			err = l.putMark(pad)
 		}
 	}
-	to := l.at.off
+	to := l.at.Off
 	l.mu.Unlock()
 	if err != nil || to == from {
 		return err

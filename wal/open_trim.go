@@ -30,8 +30,8 @@ func (op *opening) trim(s *segment, tail *diskFile) error {
 	}
 	l.opts.Logger.Warn("trimming the log", "dir", l.dirPath, "last", l.LastLSN(), "torn_bytes", res.TornBytes)
 	l.epoch = epoch
-	l.cut = frame.Cut{Ordinal: s.ordinal, Offset: uint64(l.at.off), LSN: l.at.lsn}
-	if err := l.writeSlot(s, l.claimNow(l.at, l.at.lsn)); err != nil {
+	l.cut = frame.Cut{Ordinal: s.ordinal, Offset: uint64(l.at.Off), LSN: l.at.LSN}
+	if err := l.writeSlot(s, l.claimNow(l.at, l.at.LSN)); err != nil {
 		return s.noRoom(err)
 	}
 	if err := op.removeBehind(tail); err != nil {
@@ -40,7 +40,7 @@ func (op *opening) trim(s *segment, tail *diskFile) error {
 	if err := op.zeroBehind(s, tail); err != nil {
 		return s.noRoom(err)
 	}
-	if err := l.writeSlot(s, l.claimNow(l.at, l.at.lsn)); err != nil {
+	if err := l.writeSlot(s, l.claimNow(l.at, l.at.LSN)); err != nil {
 		return s.noRoom(err)
 	}
 	if err := s.file.Check(s.expect); err != nil {
@@ -83,7 +83,7 @@ func (op *opening) removeBehind(tail *diskFile) error {
 // zeroBehind zeroes what is not zero behind the tail. Page cache and device
 // hold the same by now, so that what was read from the device tells where.
 func (op *opening) zeroBehind(s *segment, tail *diskFile) error {
-	if s.start.off == 0 {
+	if s.start.Off == 0 {
 		if err := s.mem.Zero(frame.StampOffset, frame.BlockBytes); err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (op *opening) zeroBehind(s *segment, tail *diskFile) error {
 		}
 	}
 	from, to := int64(-1), int64(0)
-	err := tail.scan(op.l.at.off, func(off int64, p []byte) error {
+	err := tail.scan(op.l.at.Off, func(off int64, p []byte) error {
 		defer releaseMapped(s.mem, off, off+int64(len(p))) // stored pages stay in the page cache
 		for len(p) > 0 {
 			n := min(frame.BlockBytes-off%frame.BlockBytes, int64(len(p)))

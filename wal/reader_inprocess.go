@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"github.com/seawall-wal/seawall/wal/frame"
 )
 
 var _ source = (*Log)(nil)
@@ -36,8 +38,8 @@ func (l *Log) Get(lsn LSN) ([]byte, error) {
 // No lock is held while a segment's bytes are looked at, since they may have to
 // come from the disk first. What is read meanwhile is good if neither the epoch
 // changed nor the front passed it: both change before a byte of a record that was
-// readable does. It is the argument of notice, with the epoch of segments for the
-// one of the board, and the release of the pin for the fence.
+// readable does. It is the argument of logreader_protocol.go, with the epoch of segments
+// for the one of the control block, and the release of the pin for the fence.
 func (l *Log) fetch(_ context.Context, r *Reader) (bool, error) {
 	for first := r.next == 0; ; {
 		if ok, err := l.mayRead(r); !ok {
@@ -144,14 +146,14 @@ func (l *Log) read(r *Reader) error {
 // mapping that is pinned then.
 func (l *Log) position(r *Reader) error {
 	c := &r.cur
-	if c.view.lease != nil && c.at.lsn == r.next-1 && c.view.lease.pin() {
+	if c.view.lease != nil && c.LSN == r.next-1 && c.view.lease.pin() {
 		return nil // the chain is carried on from the place, into the next segment too
 	}
 	indexed, err := l.enterSegment(r)
 	if err != nil || indexed {
 		return err
 	}
-	if c.at, err = l.nearest(c.view, r.next, r.epoch); err != nil {
+	if c.Place, err = l.nearest(c.view, r.next, r.epoch); err != nil {
 		c.view.lease.unpin()
 	}
 	return err
@@ -181,12 +183,12 @@ func (l *Log) lookUp(r *Reader) (missing *stored, indexed bool, err error) {
 	if t.closed.Load() {
 		return nil, false, ErrClosed
 	}
-	if st := c.view.st; st != nil && c.at.lsn == r.next-1 && slices.Contains(t.list, st) {
+	if st := c.view.st; st != nil && c.LSN == r.next-1 && slices.Contains(t.list, st) {
 		// The mapping of the place was given up meanwhile.
 		if !st.mapped() {
 			return st, false, nil
 		}
-		c.enter(st.pinnedView(), c.at)
+		c.enter(st.pinnedView(), c.Place)
 		return nil, true, nil
 	}
 	st, missing, err := t.find(r.next)
@@ -220,7 +222,7 @@ func (l *Log) goOn(r *Reader) (bool, error) {
 		if v.st == nil {
 			return false, nil
 		}
-		if !v.follows(c.at) {
+		if !v.follows(c.Place) {
 			v.lease.unpin()
 			return false, nil
 		}
@@ -232,10 +234,10 @@ func (l *Log) goOn(r *Reader) (bool, error) {
 
 // nearest returns a place before a record of a pinned segment, of those noted when
 // what the segment held as the log was opened was first looked at.
-func (l *Log) nearest(v view, lsn LSN, epoch uint64) (place, error) {
+func (l *Log) nearest(v view, lsn LSN, epoch uint64) (frame.Place, error) {
 	base, err := l.baseIndex(v, epoch)
 	if err != nil {
-		return place{}, err
+		return frame.Place{}, err
 	}
 	if p, ok := base.before(lsn); ok {
 		return p, nil

@@ -46,11 +46,9 @@ type stored struct {
 	bytes   int64    // of its file
 	seg     *segment // while it is mapped for writing
 	// What follows is known once the segment was mapped.
-	header frame.Header
-	stamp  frame.Stamp
-	link   frame.Link // that the stamp begins
-	lease  *lease     // of the mapping, or nil
-	used   uint64     // clock of its last use
+	frame.Head
+	lease *lease // of the mapping, or nil
+	used  uint64 // clock of its last use
 
 	live *index // of what was appended since the log was opened, or nil
 
@@ -160,7 +158,7 @@ type view struct {
 	lease *lease // of a Log
 	mem   *durability.Mapping
 	seed  frame.Seed
-	start place
+	start frame.Place
 	size  int64
 	// previous is the last link of the segment before it.
 	previous frame.Link
@@ -168,8 +166,8 @@ type view struct {
 
 // follows reports whether the segment goes on from a place: otherwise one of the
 // two is of another moment of the log, or of another end that it had.
-func (v *view) follows(at place) bool {
-	return v.start.lsn == at.lsn && v.previous == at.link && v.start.epoch >= at.epoch
+func (v *view) follows(at frame.Place) bool {
+	return v.start.LSN == at.LSN && v.previous == at.Link && v.start.Epoch >= at.Epoch
 }
 
 // find returns the segment with that record, or one that has to be mapped
@@ -220,7 +218,7 @@ func (st *stored) first() LSN {
 	if st.seg != nil {
 		return st.seg.first
 	}
-	return st.stamp.First
+	return st.Stamp.First
 }
 
 // view returns a mapped segment.
@@ -232,9 +230,9 @@ func (st *stored) view() view {
 		}
 	}
 	return view{
-		st: st, name: st.name, lease: st.lease, mem: st.lease.mem, seed: st.header.Seed(), size: st.header.SegmentBytes,
-		start:    place{off: frame.DataOffset, link: st.link, lsn: st.stamp.First - 1, epoch: st.stamp.Epoch},
-		previous: st.stamp.Previous,
+		st: st, name: st.name, lease: st.lease, mem: st.lease.mem, seed: st.Header.Seed(), size: st.Header.SegmentBytes,
+		start:    st.Start(),
+		previous: st.Stamp.Previous,
 	}
 }
 
@@ -250,7 +248,7 @@ func (st *stored) pinnedView() view {
 
 // before returns a place before a record of the segment, if its index is known. The
 // caller holds segments.mu.
-func (st *stored) before(lsn LSN) (place, bool) {
+func (st *stored) before(lsn LSN) (frame.Place, bool) {
 	if st.live != nil {
 		if p, ok := st.live.before(lsn); ok {
 			return p, true
@@ -261,11 +259,11 @@ func (st *stored) before(lsn LSN) (place, bool) {
 			return p, true
 		}
 	}
-	return place{}, false
+	return frame.Place{}, false
 }
 
 // before returns the last known place before a record of a pinned segment.
-func (t *segments) before(v view, lsn LSN) place {
+func (t *segments) before(v view, lsn LSN) frame.Place {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if p, ok := v.st.before(lsn); ok {
@@ -298,7 +296,7 @@ func (t *segments) mapIn(st *stored) error {
 	if err == nil {
 		t.evict()
 		t.clock++
-		st.header, st.stamp, st.link, st.lease, st.used = m.header, m.stamp, m.link, m.lease, t.clock
+		st.Head, st.lease, st.used = m.Head, m.lease, t.clock
 	}
 	_ = t.unlock()
 	return err
@@ -331,10 +329,8 @@ func (t *segments) evict() {
 
 // loaded is a segment's head, and its mapping.
 type loaded struct {
-	header frame.Header
-	stamp  frame.Stamp
-	link   frame.Link
-	lease  *lease
+	frame.Head
+	lease *lease
 }
 
 // load opens a segment's file, reads its head and maps it for reading.
@@ -355,15 +351,14 @@ func (t *segments) load(name string, ordinal uint64) (m loaded, err error) {
 	bad := func(off int64, reason string) error {
 		return newCorruptError(t.dir.Path(), []Damage{{File: name, Offset: off, Reason: reason}})
 	}
-	m.header, err = frame.DecodeHeader(head)
-	if err != nil || m.header.UUID != t.uuid || m.header.Ordinal != ordinal {
+	m.Head = frame.DecodeHead(head)
+	switch {
+	case m.HeaderErr != nil || m.Header.UUID != t.uuid || m.Header.Ordinal != ordinal:
 		return m, bad(frame.HeaderOffset, "the segment's header does not validate")
-	}
-	m.stamp, m.link, err = frame.DecodeStamp(head[frame.StampOffset:], &m.header)
-	if err != nil {
+	case m.StampErr != nil:
 		return m, bad(frame.StampOffset, "the segment's stamp does not validate")
 	}
-	mem, err := f.Map(m.header.SegmentBytes, false)
+	mem, err := f.Map(m.Header.SegmentBytes, false)
 	if err != nil {
 		return m, err
 	}

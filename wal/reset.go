@@ -113,7 +113,7 @@ func (l *Log) reset(next LSN) (err error) {
 	s.taken = true
 	l.epoch = epoch
 	l.cut = frame.Cut{Ordinal: s.ordinal, Offset: frame.DataOffset, LSN: next - 1}
-	l.at = place{lsn: next - 1}
+	l.at = frame.Place{LSN: next - 1}
 	err = l.stamp(s, 0, frame.StampReset)
 	if err == nil {
 		l.dirty = l.dirty[:0]
@@ -165,7 +165,7 @@ func (l *Log) tellReset(next LSN, epoch uint32) ([]*stored, error) {
 	gone := t.take(0, len(t.list))
 	l.mu.Unlock()
 	_ = t.unlock() // what was mapped for reading only
-	if err := lowerBoard(l.tail.mem, next, 0, 0, epoch); err != nil {
+	if err := lowerControl(l.tail.mem, next, 0, 0, epoch); err != nil {
 		return gone, err
 	}
 	passOn(l.tail.mem, l.tail.ordinal+1)

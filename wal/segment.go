@@ -25,8 +25,8 @@ type segment struct {
 	ordinal uint64
 	header  frame.Header
 	seed    frame.Seed
-	first   LSN   // of its first record; set at rotation
-	start   place // before its first frame; set at rotation
+	first   LSN         // of its first record; set at rotation
+	start   frame.Place // before its first frame; set at rotation
 	// previous is the last link of the segment before it, as its stamp says.
 	previous frame.Link
 	file     *durability.File
@@ -95,11 +95,11 @@ func (s *segment) checkHead() error {
 	if h, err := frame.DecodeHeader(header); err != nil || h != s.header {
 		return &durability.ChangedError{File: s.file.Path(), What: "its header is not what was stored: it was overwritten"}
 	}
-	if s.start.off == 0 {
+	if s.start.Off == 0 {
 		if recovery.LastNonzero(stamp) == 0 {
 			return nil
 		}
-	} else if st, first, err := frame.DecodeStamp(stamp, &s.header); err == nil && st.First == s.first && first == s.start.link {
+	} else if st, first, err := frame.DecodeStamp(stamp, &s.header); err == nil && st.First == s.first && first == s.start.Link {
 		return nil
 	}
 	return &durability.ChangedError{File: s.file.Path(), What: "its stamp is not what was stored: it was overwritten"}
@@ -152,12 +152,4 @@ func (s *segment) noRoom(cause error) error {
 		return fmt.Errorf("%w (%w)", err, cause)
 	}
 	return fmt.Errorf("%w: %w", ErrNoSpace, cause)
-}
-
-// place is a place in the chain: behind a frame, or at a segment's start.
-type place struct {
-	off   int64
-	link  frame.Link
-	lsn   LSN // of the last record before it
-	epoch uint32
 }

@@ -21,27 +21,26 @@ var (
 
 // cursor follows the chain of frames through one segment.
 type cursor struct {
-	view   view
-	at     place
-	link   int64 // where at.link lies
-	ready  int64 // bytes of the segment that were brought in
-	window int64 // how many are at once
-	head   frame.Buffer
-	frame  frame.Frame
-	notes  func(place) // is told the places that are passed, or nil
+	frame.Chain
+	view    view
+	linkOff int64 // where the place's link lies
+	ready   int64 // bytes of the segment that were brought in
+	window  int64 // how many are at once
+	frame   frame.Frame
+	notes   func(frame.Place) // is told the places that are passed, or nil
 }
 
 // enter moves the cursor to a place of a segment.
-func (c *cursor) enter(v view, at place) {
+func (c *cursor) enter(v view, at frame.Place) {
 	if c.view.mem != v.mem {
 		c.ready = 0
 	}
-	c.view, c.at, c.link = v, at, 0
+	c.view, c.Place, c.Seed, c.linkOff = v, at, v.seed, 0
 }
 
 // holds reports whether the cursor stands right before the record in a mapping.
 func (c *cursor) holds(v view, next LSN) bool {
-	return c.view.mem != nil && c.view.mem == v.mem && c.at.lsn == next-1
+	return c.view.mem != nil && c.view.mem == v.mem && c.LSN == next-1
 }
 
 // seek passes frames until the one at the place is the record with that LSN. It
@@ -62,36 +61,33 @@ func (c *cursor) seek(lsn LSN) error {
 
 // header reads the frame header at the place and checks it against the chain.
 func (c *cursor) header() error {
-	if c.at.off+frame.HeaderBytes > c.view.size {
+	if c.Off+frame.HeaderBytes > c.view.size {
 		return errNoFrame
 	}
-	if err := c.bringIn(c.at.off + frame.HeaderBytes); err != nil {
+	if err := c.bringIn(c.Off + frame.HeaderBytes); err != nil {
 		return err
 	}
-	p := c.view.mem.Bytes()[c.at.off:c.view.size]
-	f, err := frame.Decode(p, c.at.lsn)
-	if err != nil || f.LSN-c.at.lsn > 1 || f.Epoch < c.at.epoch ||
-		!c.head.Linked(p, &f, c.view.seed, c.at.link, c.at.off) {
+	p := c.view.mem.Bytes()[c.Off:c.view.size]
+	var err error
+	if c.frame, err = c.Next(p); err != nil {
 		return errNoFrame
 	}
-	c.frame = f
 	return nil
 }
 
 // pass moves behind the frame whose header was read.
 func (c *cursor) pass() {
-	c.link = c.at.off + frameLinkOffset
-	c.at.off += c.frame.Size()
-	c.at.lsn, c.at.link, c.at.epoch = c.frame.LSN, c.frame.Link, c.frame.Epoch
+	c.linkOff = c.Off + frameLinkOffset
+	c.Pass(&c.frame)
 	if c.notes != nil {
-		c.notes(c.at)
+		c.notes(c.Place)
 	}
 }
 
 // copyOut copies the payload of the frame at the place into buf and moves
 // behind it. The copy is what is checked: the bytes below may change.
 func (c *cursor) copyOut(buf []byte) ([]byte, error) {
-	from := c.at.off + frame.HeaderBytes
+	from := c.Off + frame.HeaderBytes
 	n := int64(c.frame.Length)
 	if buf == nil {
 		buf = make([]byte, 0, n) // an empty record is not nil
@@ -115,7 +111,7 @@ func (c *cursor) copyOut(buf []byte) ([]byte, error) {
 // lend returns the payload of the frame at the place where it lies, and moves
 // behind it.
 func (c *cursor) lend() ([]byte, error) {
-	from := c.at.off + frame.HeaderBytes
+	from := c.Off + frame.HeaderBytes
 	n := int64(c.frame.Length)
 	var p []byte
 	err := durability.Guard(func() error {
@@ -140,7 +136,7 @@ func (c *cursor) bringIn(end int64) error {
 	if end <= c.ready {
 		return nil
 	}
-	from := max(c.ready, c.at.off) &^ int64(pageSize-1)
+	from := max(c.ready, c.Off) &^ int64(pageSize-1)
 	end = min(max(end, from+c.window), c.view.size)
 	if err := c.view.mem.PopulateRead(from, end-from); err != nil {
 		return err
@@ -156,7 +152,7 @@ func (c *cursor) damage(dir string, lsn LSN, why error) error {
 		reason = "the payload does not match its checksum"
 	}
 	return newCorruptError(dir, []Damage{{
-		File: c.view.name, Offset: c.at.off, FirstLSN: lsn, LastLSN: lsn, Reason: reason,
+		File: c.view.name, Offset: c.Off, FirstLSN: lsn, LastLSN: lsn, Reason: reason,
 	}})
 }
 

@@ -40,17 +40,17 @@ func (x *index) init(segmentBytes int64) {
 }
 
 // add notes a place if it is far enough from the one before.
-func (x *index) add(p place) {
+func (x *index) add(p frame.Place) {
 	n := x.n.Load()
-	if n > 0 && p.off < int64(x.marks[n-1].off)+indexStep || int(n) == len(x.marks) {
+	if n > 0 && p.Off < int64(x.marks[n-1].off)+indexStep || int(n) == len(x.marks) {
 		return
 	}
-	x.marks[n] = indexMark{lsn: p.lsn, off: uint32(p.off), link: p.link, epoch: p.epoch}
+	x.marks[n] = indexMark{lsn: p.LSN, off: uint32(p.Off), link: p.Link, epoch: p.Epoch}
 	x.n.Store(n + 1)
 }
 
 // before returns the last place before the record.
-func (x *index) before(lsn LSN) (place, bool) {
+func (x *index) before(lsn LSN) (frame.Place, bool) {
 	lo, hi := 0, int(x.n.Load())
 	for lo < hi {
 		if mid := (lo + hi) / 2; x.marks[mid].lsn < lsn {
@@ -60,10 +60,10 @@ func (x *index) before(lsn LSN) (place, bool) {
 		}
 	}
 	if lo == 0 {
-		return place{}, false
+		return frame.Place{}, false
 	}
 	m := &x.marks[lo-1]
-	return place{lsn: m.lsn, off: int64(m.off), link: m.link, epoch: m.epoch}, true
+	return frame.Place{LSN: m.lsn, Off: int64(m.off), Link: m.link, Epoch: m.epoch}, true
 }
 
 // merged returns an index with the places of the given ones, which follow each

@@ -36,7 +36,7 @@ type warming struct {
 // the first appends need.
 func (l *Log) warmFirst() {
 	w := &l.warming
-	w.seg, w.from, w.later, w.wake = l.tail, l.at.off, slices.Clone(l.ready), math.MaxInt64
+	w.seg, w.from, w.later, w.wake = l.tail, l.at.Off, slices.Clone(l.ready), math.MaxInt64
 	// Each append looks first at the link of the one before.
 	_, _ = l.tail.file.ReadAt(make([]byte, 4), l.linkOff)
 	for left := int64(populateBytes); left > 0 && w.seg != nil; {
@@ -96,7 +96,7 @@ func (l *Log) awaitNear(w *warming) bool {
 			w.from -= min(far, 0) // what they have passed is there
 			return true
 		default:
-			w.wake = l.at.off + far - warmAhead // an entered segment wakes too
+			w.wake = l.at.Off + far - warmAhead // an entered segment wakes too
 			l.room.Wait()
 		}
 	}
@@ -107,9 +107,9 @@ func (l *Log) awaitNear(w *warming) bool {
 // the log is still to come there. The caller holds mu.
 func (l *Log) distance(s *segment, off int64) (far int64, ahead bool) {
 	if s == l.tail {
-		return off - l.at.off, true
+		return off - l.at.Off, true
 	}
-	far = l.tail.size() - l.at.off
+	far = l.tail.size() - l.at.Off
 	for _, r := range l.ready {
 		if r == s {
 			return far + off, true

@@ -62,7 +62,7 @@ func (l *Log) awaitRoom(size int64, reset bool) error {
 }
 
 // fits reports whether so many bytes fit behind the tail. The caller holds mu.
-func (l *Log) fits(size int64) bool { return size <= l.limit-l.at.off }
+func (l *Log) fits(size int64) bool { return size <= l.limit-l.at.Off }
 
 // nextRefusal returns the number of the first refusal of a name by an attempt
 // that has not begun: while none is under way the next one, otherwise the one

@@ -31,9 +31,9 @@ func TestStoreWithoutSpace(t *testing.T) {
 		file     string
 		from, to int64
 	}{
-		"frames": {"0000000000000001", 40 << 10, 64<<10 - 4096},
-		"stamp":  {"0000000000000002", 4 << 10, 8 << 10},
-		"board":  {"0000000000000002", 16 << 10, 20 << 10},
+		"frames":        {"0000000000000001", 40 << 10, 64<<10 - 4096},
+		"stamp":         {"0000000000000002", 4 << 10, 8 << 10},
+		"control block": {"0000000000000002", 16 << 10, 20 << 10},
 	}
 	for what, do := range appends {
 		for where, hole := range holes {

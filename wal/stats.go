@@ -67,7 +67,7 @@ func (l *Log) Stats() Stats {
 	}
 	for _, r := range l.dirty {
 		if r.seg == l.tail {
-			r.to = l.at.off
+			r.to = l.at.Off
 		}
 		s.AtRisk += max(0, r.to-r.from)
 	}

@@ -23,7 +23,7 @@ func (l *Log) Sync() error {
 		return ErrClosed
 	}
 	l.mu.Lock()
-	last, cuts := l.at.lsn, l.cutCount.Load()
+	last, cuts := l.at.LSN, l.cutCount.Load()
 	l.mu.Unlock()
 	if last <= l.DurableLSN() {
 		return l.lookAgain()
@@ -51,7 +51,7 @@ func (l *Log) lookAgain() error {
 // snapshot is what one sync is to cover.
 type snapshot struct {
 	lsn    LSN
-	at     place // the tail behind the last frame that is covered
+	at     frame.Place // the tail behind the last frame that is covered
 	tail   *segment
 	ranges []dirtyRange
 	link   int64 // where at.link lies in the tail
@@ -78,7 +78,7 @@ func (l *Log) syncLocked() (snapshot, error) {
 	if err != nil {
 		return snap, err
 	}
-	if snap.lsn == l.DurableLSN() && snap.at.off == snap.syncedTo() {
+	if snap.lsn == l.DurableLSN() && snap.at.Off == snap.syncedTo() {
 		// Nothing is new; whoever asks is told that all of it is there.
 		if err = l.checkSynced(&snap); err != nil {
 			err = l.fail(err)
@@ -126,10 +126,10 @@ func (l *Log) snapshot() (snapshot, error) {
 	if err := l.mark(); err != nil && (l.opts.Align != AlignFrame || !errors.Is(err, ErrNoSpace)) {
 		return snapshot{}, err
 	}
-	snap := snapshot{lsn: l.at.lsn, at: l.at, tail: l.tail, link: l.linkOff}
+	snap := snapshot{lsn: l.at.LSN, at: l.at, tail: l.tail, link: l.linkOff}
 	for _, r := range l.dirty {
 		if r.seg == l.tail {
-			r.to = l.at.off
+			r.to = l.at.Off
 		}
 		snap.ranges = append(snap.ranges, r)
 	}
@@ -142,7 +142,7 @@ func (l *Log) snapshot() (snapshot, error) {
 // caller holds mu.
 func (l *Log) mark() error {
 	durable := l.DurableLSN()
-	if l.at.lsn == durable || l.poison.Load() != nil {
+	if l.at.LSN == durable || l.poison.Load() != nil {
 		return nil
 	}
 	pad := l.padding()
@@ -157,7 +157,7 @@ func (l *Log) mark() error {
 func (l *Log) putMark(pad int64) error {
 	durable := l.DurableLSN()
 	n := max(pad-frame.HeaderBytes, frame.MarkBytes)
-	if l.at.off+frame.Size(n) > l.tail.size() {
+	if l.at.Off+frame.Size(n) > l.tail.size() {
 		return nil
 	}
 	var b [frame.MarkBytes]byte
@@ -178,14 +178,14 @@ func (l *Log) putMark(pad int64) error {
 // begins at the segment's alignment, or at its end; 0 where it does anyway.
 func (l *Log) padding() int64 {
 	align := l.tail.align
-	gap := (align - l.at.off%align) % align
+	gap := (align - l.at.Off%align) % align
 	if gap == 0 {
 		return 0
 	}
 	if gap < markRoom {
 		gap += align
 	}
-	return min(gap, l.tail.size()-l.at.off)
+	return min(gap, l.tail.size()-l.at.Off)
 }
 
 // alignBytes returns where commits may begin in a segment that was filled by
@@ -233,7 +233,7 @@ func (l *Log) checkSynced(snap *snapshot) error {
 	if err != nil {
 		return err
 	}
-	if got != uint32(snap.at.link) {
+	if got != uint32(snap.at.Link) {
 		return &durability.ChangedError{
 			File: snap.tail.file.Path(),
 			What: fmt.Sprintf("the last frame's link at offset %d is not what was stored: the file was overwritten, or truncated and extended again", snap.link),
@@ -253,7 +253,7 @@ func (l *Log) acknowledge(snap *snapshot) {
 		case r.seg == snap.tail:
 			// Also where the log has gone on meanwhile and all of it is durable:
 			// a checkpoint or a cut goes on to write into it. The next sync closes it.
-			r.from, r.begin = snap.at.off, snap.at
+			r.from, r.begin = snap.at.Off, snap.at
 		case !r.newer(snap.tail):
 			full = append(full, r.seg)
 			continue
@@ -263,7 +263,7 @@ func (l *Log) acknowledge(snap *snapshot) {
 	l.dirty = kept
 	l.room.Broadcast() // the preparer may have waited for fewer of them
 	l.durable.Store(uint64(snap.lsn))
-	_ = l.tail.mem.StoreUint64(frame.BoardOffset+frame.BoardDurable, uint64(snap.lsn))
+	_ = l.tail.mem.StoreUint64(frame.ControlOffset+frame.ControlDurable, uint64(snap.lsn))
 	l.store.syncs.ring()
 	if invariants {
 		l.assertTail()

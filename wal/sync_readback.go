@@ -26,14 +26,14 @@ func (s *snapshot) readBack() error {
 
 // readBack is snapshot.readBack for one segment.
 func (r *dirtyRange) readBack() error {
-	c := cursor{window: min(populateBytes, r.to-r.begin.off)}
+	c := cursor{window: min(populateBytes, r.to-r.begin.Off)}
 	c.enter(view{mem: r.seg.mem, seed: r.seg.seed, size: r.seg.size()}, r.begin)
 	err := durability.Guard(func() error {
-		for c.at.off < r.to {
+		for c.Off < r.to {
 			if err := c.header(); err != nil {
 				return err
 			}
-			from := c.at.off + frame.HeaderBytes
+			from := c.Off + frame.HeaderBytes
 			end := from + int64(c.frame.Length)
 			if err := c.bringIn(end); err != nil {
 				return err
@@ -48,7 +48,7 @@ func (r *dirtyRange) readBack() error {
 	if isBad(err) {
 		err = &durability.ChangedError{
 			File: r.seg.file.Path(),
-			What: fmt.Sprintf("what was stored at offset %d is not there: the file was overwritten, or truncated and extended again", c.at.off),
+			What: fmt.Sprintf("what was stored at offset %d is not there: the file was overwritten, or truncated and extended again", c.Off),
 		}
 	}
 	return err

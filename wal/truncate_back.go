@@ -85,9 +85,9 @@ func (l *Log) mayCut(lsn LSN) error {
 // backCut is a cut at the back on its way. The log is held still.
 type backCut struct {
 	l     *Log
-	lsn   LSN   // the new last one
-	at    place // behind it
-	link  int64 // where at.link lies
+	lsn   LSN         // the new last one
+	at    frame.Place // behind it
+	link  int64       // where at.link lies
 	seg   *segment
 	old   *segment // the tail before
 	end   int64    // offset behind the last byte of seg that may not be zero
@@ -108,7 +108,7 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 		return nil, err
 	}
 	if ordinal == l.tail.ordinal {
-		c.seg, c.end, c.w = l.tail, l.at.off, l.witness
+		c.seg, c.end, c.w = l.tail, l.at.Off, l.witness
 		return c, nil
 	}
 	// Half a cut is poison: where no file may be removed, it does not begin.
@@ -123,7 +123,8 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 	if err = c.seg.mem.Load(0, head); err != nil {
 		return nil, errors.Join(err, c.seg.close())
 	}
-	c.w, _ = readWitness(c.seg, head)
+	h := frame.DecodeHead(head)
+	c.w, _ = readWitness(c.seg, &h)
 	return c, nil
 }
 
@@ -138,7 +139,7 @@ func (c *backCut) findPlace() (ordinal uint64, err error) {
 	}
 	v := r.cur.view
 	defer v.lease.unpin()
-	if v.start.lsn == c.lsn {
+	if v.start.LSN == c.lsn {
 		c.at, c.link = v.start, stampLinkOffset
 		return v.st.ordinal, nil
 	}
@@ -153,7 +154,7 @@ func (c *backCut) findPlace() (ordinal uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	c.at, c.link = r.cur.at, r.cur.link
+	c.at, c.link = r.cur.Place, r.cur.linkOff
 	return v.st.ordinal, nil
 }
 
@@ -170,27 +171,23 @@ func (l *Log) reopenSegment(ordinal uint64) (*segment, error) {
 	if err == nil {
 		err = d.makeReal()
 	}
-	var h frame.Header
-	if err == nil {
-		h, err = frame.DecodeHeader(head)
-	}
-	if err == nil && (h.UUID != l.uuid || h.Ordinal != ordinal) {
+	h := frame.DecodeHead(head)
+	switch {
+	case err != nil:
+	case h.StampErr != nil:
+		err = h.StampErr
+	case h.Header.UUID != l.uuid || h.Header.Ordinal != ordinal:
 		err = frame.ErrInvalid
-	}
-	var st frame.Stamp
-	var link frame.Link
-	if err == nil {
-		st, link, err = frame.DecodeStamp(head[frame.StampOffset:], &h)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("wal: open segment %s/%s to cut it: %w", l.dirPath, d.name, err), d.close())
 	}
-	s, err := mapSegment(l.dir, d.held.file, h, l.opts.Align)
+	s, err := mapSegment(l.dir, d.held.file, h.Header, l.opts.Align)
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
-	s.taken, s.first, s.previous = true, st.First, st.Previous
-	s.start = place{off: frame.DataOffset, link: link, lsn: st.First - 1, epoch: st.Epoch}
+	s.taken, s.first, s.previous = true, h.Stamp.First, h.Stamp.Previous
+	s.start = h.Start()
 	return s, nil
 }
 
@@ -231,7 +228,7 @@ func (c *backCut) run() error {
 
 // tell makes the place of the cut the tail, and lowers what readers may read: in
 // this process by the epoch that every read ends with a look at, in others by the
-// readers' blocks of the old and the new tail. Nobody in this process holds a record
+// control blocks of the old and the new tail. Nobody in this process holds a record
 // that is behind the cut when it returns, and who still copies one throws it away.
 func (c *backCut) tell() error {
 	l, t := c.l, &c.l.store
@@ -251,15 +248,15 @@ func (c *backCut) tell() error {
 	}
 	if base := st.base.Load(); base != nil {
 		base = merged(maxIndexMarks, base)
-		base.truncate(c.at.off)
+		base.truncate(c.at.Off)
 		st.base.Store(base)
 	}
-	c.seg.index.truncate(c.at.off)
+	c.seg.index.truncate(c.at.Off)
 	l.mu.Unlock()
 	_ = t.unlock() // what was mapped for reading only
 	c.goOn()
 	for _, s := range []*segment{c.old, c.seg} {
-		if err := lowerBoard(s.mem, l.FirstLSN(), c.lsn, c.lsn, c.epoch); err != nil {
+		if err := lowerControl(s.mem, l.FirstLSN(), c.lsn, c.lsn, c.epoch); err != nil {
 			return err
 		}
 	}
@@ -303,7 +300,7 @@ func (c *backCut) removeBehind() error {
 func (c *backCut) zeroBehind() error {
 	from, to := int64(-1), int64(0)
 	mem := c.seg.mem
-	for off := c.at.off; off < c.end; {
+	for off := c.at.Off; off < c.end; {
 		end := min((off+populateBytes)&^(populateBytes-1), c.seg.size())
 		if err := mem.PopulateRead(off, end-off); err != nil {
 			return err
@@ -342,11 +339,11 @@ func (c *backCut) goOn() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.epoch = c.epoch
-	l.cut = frame.Cut{Ordinal: c.seg.ordinal, Offset: uint64(c.at.off), LSN: c.lsn}
+	l.cut = frame.Cut{Ordinal: c.seg.ordinal, Offset: uint64(c.at.Off), LSN: c.lsn}
 	l.witness = c.w
 	l.tail, l.at, l.linkOff = c.seg, c.at, c.link
 	l.limit = c.seg.size() - markRoom
-	l.dirty = append(l.dirty[:0], dirtyRange{seg: c.seg, from: c.at.off, begin: c.at})
+	l.dirty = append(l.dirty[:0], dirtyRange{seg: c.seg, from: c.at.Off, begin: c.at})
 	l.claimed = 0 // the frames that claimed more are gone
 	l.cutCount.Add(1)
 }

@@ -73,8 +73,8 @@ func (l *Log) raiseFront(lsn LSN) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.front.Store(uint64(lsn))
-	// A failed store into the board is found by the next look at the file.
-	_ = l.tail.mem.StoreUint64(frame.BoardOffset+frame.BoardFront, uint64(lsn))
+	// A failed store into the control block is found by the next look at the file.
+	_ = l.tail.mem.StoreUint64(frame.ControlOffset+frame.ControlFront, uint64(lsn))
 }
 
 // takeBelow takes the segments that lie wholly before the front out of the
@@ -180,22 +180,22 @@ func nextEpoch(epoch uint32) (uint32, error) {
 	return epoch + 1, nil
 }
 
-// lowerBoard tells readers in other processes of a cut, in this order: no
+// lowerControl tells readers in other processes of a cut, in this order: no
 // record behind it, then the epoch. It comes before any byte behind the cut is
 // changed, so that a reader that finds the epoch as it was before it copied a
 // record knows that the record was whole.
-func lowerBoard(mem *durability.Mapping, front, appended, durable LSN, epoch uint32) error {
+func lowerControl(mem *durability.Mapping, front, appended, durable LSN, epoch uint32) error {
 	for _, w := range [...]struct {
 		off int64
 		v   uint64
 	}{
-		{frame.BoardAppended, uint64(appended)},
-		{frame.BoardDurable, uint64(durable)},
-		{frame.BoardFront, uint64(front)},
-		{frame.BoardNext, 0},
-		{frame.BoardEpoch, uint64(epoch)},
+		{frame.ControlAppended, uint64(appended)},
+		{frame.ControlDurable, uint64(durable)},
+		{frame.ControlFront, uint64(front)},
+		{frame.ControlNext, 0},
+		{frame.ControlEpoch, uint64(epoch)},
 	} {
-		if err := mem.StoreUint64(frame.BoardOffset+w.off, w.v); err != nil {
+		if err := mem.StoreUint64(frame.ControlOffset+w.off, w.v); err != nil {
 			return err
 		}
 	}

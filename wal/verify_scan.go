@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -32,7 +33,7 @@ var (
 //
 // A writer changes files while they are read: it cuts the front off, whose
 // segments go or are recycled; it cuts the end off. What then looks torn or
-// damaged is neither. The writer announces each cut in the readers' block
+// damaged is neither. The writer announces each cut in the control block
 // before it touches what readers may be at, and renames a file before it
 // recycles it. So a verdict that is not clean counts only if block, names and
 // files are the same after the look as before, or if the next look has the very
@@ -61,7 +62,7 @@ type look struct {
 	// was published when it began, half a frame may look like a whole one.
 	limit LSN
 	// seen and complaint are what the look before found.
-	seen      *board
+	seen      *frame.Control
 	complaint string
 }
 
@@ -115,9 +116,9 @@ func (k *look) once() (rep *Report, err error) {
 	if err = s.holdsLog(k.path); err != nil {
 		return nil, err
 	}
-	before := s.board()
-	if k.limit = math.MaxUint64; s.live && before.epoch != 0 {
-		k.limit = before.appended
+	before := s.control()
+	if k.limit = math.MaxUint64; s.live && before.Epoch != 0 {
+		k.limit = before.Appended
 	}
 	settled := s.live || s.unsure != nil // the heads are, before they are judged
 	res, err := k.recover(s)
@@ -129,20 +130,20 @@ func (k *look) once() (rep *Report, err error) {
 		return nil, k.o.Context.Err()
 	}
 	s.ask()
-	now := s.board()
+	now := s.control()
 	// Where the lock may not be asked for, or a writer came and went, the block
 	// shows that there was one.
 	live := s.live || now != before || s.unsure != nil && k.seen != nil && *k.seen != before
 	if err == nil && live {
-		excuse(res, before.published(k.o.Device))
+		excuse(res, published(&before, k.o.Device))
 	}
-	if err != nil || res.Verdict != recovery.Clean || live && before.exceeds(res, k.o.Device) ||
-		!settled && now.disturbs(before) { // a writer came between two heads
+	if err != nil || res.Verdict != recovery.Clean || live && exceeds(&before, res, k.o.Device) ||
+		!settled && now.CutSince(before) { // a writer came between two heads
 		var fault *durability.FaultError
 		if serr := s.shrunk(); serr != nil && !errors.As(err, &fault) {
 			return nil, serr
 		}
-		changed := now.disturbs(before) || s.moved() || now != before && !s.live
+		changed := now.CutSince(before) || s.moved() || now != before && !s.live
 		unknown := s.unsure != nil && k.seen == nil
 		if (changed || unknown) && !k.again(res, err) {
 			k.seen = &now

@@ -174,7 +174,7 @@ func TestDumpPublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	word := binary.LittleEndian.AppendUint64(nil, 6)
-	if _, err = f.WriteAt(word, frame.BoardOffset+frame.BoardAppended); err != nil {
+	if _, err = f.WriteAt(word, frame.ControlOffset+frame.ControlAppended); err != nil {
 		t.Fatal(err)
 	}
 	if err = f.Close(); err != nil {
@@ -435,7 +435,7 @@ func TestTruncatedPage(t *testing.T) {
 	}
 }
 
-// TestStaleBoard finds the readers' block of a power loss in a segment that was
+// TestStaleBoard finds the control block of a power loss in a segment that was
 // never entered. Nobody believes it.
 func TestStaleBoard(t *testing.T) {
 	l, dir := newTestLog(t, small())
@@ -445,10 +445,10 @@ func TestStaleBoard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	board := make([]byte, frame.BoardBytes)
-	binary.LittleEndian.PutUint64(board[frame.BoardEpoch:], 1)
-	binary.LittleEndian.PutUint64(board[frame.BoardAppended:], 1000)
-	_, err = f.WriteAt(board, frame.BoardOffset)
+	board := make([]byte, frame.ControlBytes)
+	binary.LittleEndian.PutUint64(board[frame.ControlEpoch:], 1)
+	binary.LittleEndian.PutUint64(board[frame.ControlAppended:], 1000)
+	_, err = f.WriteAt(board, frame.ControlOffset)
 	if err = errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}

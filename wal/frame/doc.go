@@ -11,7 +11,7 @@
 //	  4096     4096  stamp    written when the log rotates into the segment (type Stamp)
 //	  8192     4096  slot 0   witness of a checkpoint or a cut (type Slot)
 //	 12288     4096  slot 1   the other one: a slot is never overwritten by its successor
-//	 16384     4096  board    what readers beside the writer look at (const BoardEpoch, ...); no witness
+//	 16384     4096  control  what readers in other processes look at (type Control); recovery never reads it
 //	 20480      ...  frames, each aligned to 8 bytes (type Frame)
 //
 // The log's lock file has three such blocks: its name, as text, and two for the
@@ -50,8 +50,8 @@ const (
 	// SlotOffset is where the first of the two witness slots lies; the second
 	// is one block behind it.
 	SlotOffset = 2 * BlockBytes
-	// BoardOffset is where the readers' block lies.
-	BoardOffset = 4 * BlockBytes
+	// ControlOffset is where the control block lies.
+	ControlOffset = 4 * BlockBytes
 	// DataOffset is where the first frame of a segment begins.
 	DataOffset = 5 * BlockBytes
 )

@@ -339,7 +339,7 @@ func TestDrawingOfTheSegmentIsTheConstants(t *testing.T) {
 		{offset: frame.StampOffset, bytes: frame.BlockBytes, name: "stamp"},
 		{offset: frame.SlotOffset, bytes: frame.BlockBytes, name: "slot 0"},
 		{offset: frame.SlotOffset + frame.BlockBytes, bytes: frame.BlockBytes, name: "slot 1"},
-		{offset: frame.BoardOffset, bytes: frame.BlockBytes, name: "board"},
+		{offset: frame.ControlOffset, bytes: frame.BlockBytes, name: "control"},
 	}
 	blocks := slices.Clone(rows[:len(rows)-1])
 	for i := range blocks {
@@ -348,7 +348,7 @@ func TestDrawingOfTheSegmentIsTheConstants(t *testing.T) {
 	if diff := cmp.Diff(want, blocks, cmp.AllowUnexported(drawnRow{})); diff != "" {
 		t.Errorf("constants and drawing differ (-constants +drawing):\n%s", diff)
 	}
-	if n := (frame.BoardOffset - frame.SlotOffset) / frame.BlockBytes; n != frame.Slots {
+	if n := (frame.ControlOffset - frame.SlotOffset) / frame.BlockBytes; n != frame.Slots {
 		t.Errorf("%d slots are drawn, Slots is %d", n, frame.Slots)
 	}
 	for _, m := range regexp.MustCompile(`\((?:type|const) (\w+)`).FindAllStringSubmatch(src.docs[""], -1) {
@@ -358,15 +358,15 @@ func TestDrawingOfTheSegmentIsTheConstants(t *testing.T) {
 	}
 }
 
-func TestDrawingOfTheBoardIsTheConstants(t *testing.T) {
+func TestDrawingOfTheControlBlockIsTheConstants(t *testing.T) {
 	src := parseSource(t)
-	rows := src.drawing(t, "BoardEpoch")
-	checkTiles(t, rows, frame.BoardBytes)
+	rows := src.drawing(t, "Control")
+	checkTiles(t, rows, frame.ControlBytes)
 	offsets := map[string]int{
-		"epoch": frame.BoardEpoch, "front": frame.BoardFront,
-		"appended": frame.BoardAppended, "durable": frame.BoardDurable, "next": frame.BoardNext,
+		"epoch": frame.ControlEpoch, "front": frame.ControlFront,
+		"appended": frame.ControlAppended, "durable": frame.ControlDurable, "next": frame.ControlNext,
 	}
-	names := []string{"BoardBytes"}
+	names := []string{"ControlBytes"}
 	for _, r := range rows {
 		if off, ok := offsets[r.name]; !ok || off != r.offset || r.bytes != 8 {
 			t.Errorf("%s is drawn at %d with %d bytes, the constant is %d", r.name, r.offset, r.bytes, off)
@@ -374,9 +374,9 @@ func TestDrawingOfTheBoardIsTheConstants(t *testing.T) {
 		if r.offset%8 != 0 {
 			t.Errorf("%s is not aligned: %d", r.name, r.offset)
 		}
-		names = append(names, "Board"+strings.ToUpper(r.name[:1])+r.name[1:])
+		names = append(names, "Control"+strings.ToUpper(r.name[:1])+r.name[1:])
 	}
-	declared := slices.Sorted(slices.Values(src.names["BoardEpoch"]))
+	declared := slices.Sorted(slices.Values(src.names["ControlEpoch"]))
 	slices.Sort(names)
 	if diff := cmp.Diff(declared, names); diff != "" {
 		t.Errorf("constants and drawing differ (-constants +drawing):\n%s", diff)

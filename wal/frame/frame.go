@@ -77,8 +77,7 @@ type Seed uint32
 //  5. its epoch is not smaller than its predecessor's;
 //  6. its payload's CRC-32C is the one in the header.
 //
-// Decode checks 1 and 2, Buffer.Linked 3 and Frame.Payload 6; 4 and 5 are for
-// the caller, who has the predecessor.
+// Chain.Next checks 1 to 5, and Frame.Payload 6.
 //
 // So what a recycled segment held before (other salt), what was moved (other
 // offset) or spliced (other predecessor), and a payload that imitates frames

@@ -253,6 +253,11 @@ func (s *Slot) Encode(seed Seed) [SlotBytes]byte {
 	return b
 }
 
+// Place returns the place that the slot names, in a segment of that epoch.
+func (s *Slot) Place(epoch uint32) Place {
+	return Place{Off: int64(s.Tail), Link: s.Link, LSN: s.Watermark, Epoch: epoch}
+}
+
 // DecodeSlot reads a slot of the segment with that seed from the start of p.
 // It returns ErrZero or ErrInvalid.
 func DecodeSlot(p []byte, seed Seed) (Slot, error) {
@@ -291,30 +296,6 @@ func sealed(p []byte, n int, magic string, seed Seed) ([]byte, error) {
 	}
 	return b, nil
 }
-
-// Offsets of the readers' block's words, in bytes from the block's start. Each
-// is stored and loaded as one aligned 64-bit word, so that a reader in another
-// process never sees half of one:
-//
-//	offset  bytes  field
-//	     0      8  epoch     of the log
-//	     8      8  front     the log's first LSN
-//	    16      8  appended  the last LSN that readers may read
-//	    24      8  durable   the last LSN that power loss cannot take
-//	    32      8  next      ordinal of the segment that the log goes on in; 0 while it is this one
-//
-// Only the block of the segment that the log ends in is kept up; next says that
-// it is another. The block is lowered before a cut, and is no witness: recovery
-// never reads it, and the writer sets it anew when it opens the log.
-const (
-	BoardEpoch    = 0
-	BoardFront    = 8
-	BoardAppended = 16
-	BoardDurable  = 24
-	BoardNext     = 32
-	// BoardBytes is the size of the words together.
-	BoardBytes = 40
-)
 
 // StampSalt returns the salt that an encoded stamp names, unchecked: where a
 // segment's header is lost, it is what the stamp is then decoded with.

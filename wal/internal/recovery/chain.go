@@ -8,21 +8,12 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// place is a place in the chain: behind a frame, or at the start of a segment.
-type place struct {
-	off   int64
-	link  frame.Link
-	lsn   frame.LSN // of the last record before it
-	epoch uint32
-}
-
 // cursor reads the frames of one segment.
 type cursor struct {
-	place
+	frame.Chain
 	window
 	seg  *segment
 	last int64 // offset of the frame before the place, or 0
-	buf  frame.Buffer
 	// progress counts bytes since the last call of Options.Progress.
 	judge *judge
 	told  int64
@@ -34,19 +25,19 @@ type cursor struct {
 }
 
 // open loads a segment and returns a cursor at the given place.
-func (j *judge) open(s *segment, at place) (*cursor, error) {
+func (j *judge) open(s *segment, at frame.Place) (*cursor, error) {
 	data, err := s.file.Bytes.Load()
 	if err != nil {
 		return nil, err
 	}
-	if s.header.SegmentBytes > 0 && s.header.SegmentBytes < int64(len(data)) {
-		data = data[:s.header.SegmentBytes]
+	if s.Header.SegmentBytes > 0 && s.Header.SegmentBytes < int64(len(data)) {
+		data = data[:s.Header.SegmentBytes]
 	}
 	// Frames are padded: what a truncated file ends with is room for none.
 	data = data[:len(data)&^(frame.Alignment-1)]
-	c := &cursor{place: at, seg: s, judge: j, told: at.off, window: window{data: data, file: s.file.Bytes, note: s.note}}
-	c.off = min(c.off, int64(len(data)))
-	c.low = c.off &^ (touchBytes - 1)
+	c := &cursor{Chain: frame.Chain{Place: at, Seed: s.Seed}, seg: s, judge: j, told: at.Off, window: window{data: data, file: s.file.Bytes, note: s.note}}
+	c.Off = min(c.Off, int64(len(data)))
+	c.low = c.Off &^ (touchBytes - 1)
 	c.ready, c.moved, c.stop = c.low, c.tell, j.o.Stop
 	return c, nil
 }
@@ -88,30 +79,36 @@ var (
 // the payload. It does not move the cursor. The error is one of those above,
 // or that of Touch.
 func (c *cursor) next() (frame.Frame, error) {
-	rest := c.data[c.off:]
+	rest := c.data[c.Off:]
 	if len(rest) < frame.HeaderBytes {
 		return frame.Frame{}, errEnd
 	}
-	if err := c.need(c.off, c.off+frame.HeaderBytes); err != nil {
+	if err := c.need(c.Off, c.Off+frame.HeaderBytes); err != nil {
 		return frame.Frame{}, err
 	}
-	f, err := frame.Decode(rest, c.lsn)
-	if err != nil {
-		if errors.Is(err, frame.ErrZero) {
-			return f, c.whyNot(errZeros, c.off, c.off+frame.HeaderBytes)
-		}
-		return f, c.whyNot(errHeader, c.off, c.off+frame.HeaderBytes)
+	f, err := c.frameAt(rest)
+	switch {
+	case errors.Is(err, frame.ErrZero):
+		return f, c.whyNot(errZeros, c.Off, c.Off+frame.HeaderBytes)
+	case err != nil:
+		return f, c.whyNot(errHeader, c.Off, c.Off+frame.HeaderBytes)
 	}
-	if want := c.lsn + step(&f); f.LSN != want || f.Epoch < c.epoch {
-		return f, c.whyNot(errHeader, c.off, c.off+frame.HeaderBytes)
-	}
-	if !c.adopted && !c.buf.Linked(rest, &f, c.seg.seed, c.link, c.off) {
-		return f, c.whyNot(errHeader, c.off, c.off+frame.HeaderBytes)
-	}
-	if c.judge.remains(f.Epoch, c.seg.file.Ordinal, c.off) {
+	if c.judge.remains(f.Epoch, c.seg.file.Ordinal, c.Off) {
 		return f, errRemains
 	}
 	return f, nil
+}
+
+// frameAt decodes the frame at the cursor, given the bytes from there on.
+func (c *cursor) frameAt(rest []byte) (frame.Frame, error) {
+	if !c.adopted {
+		return c.Next(rest)
+	}
+	f, err := frame.Decode(rest, c.LSN)
+	if err == nil && !c.Continues(&f) {
+		err = frame.ErrInvalid
+	}
+	return f, err
 }
 
 // step returns by how much a frame's LSN follows the one before.
@@ -125,8 +122,8 @@ func step(f *frame.Frame) frame.LSN {
 // payload checks the payload of the frame at the cursor, and returns its first
 // bytes, which are all that a mark says; or errPayload, or errUnreadable.
 func (c *cursor) payload(f *frame.Frame) ([]byte, error) {
-	p, err := c.payloadAt(f, c.off)
-	return p, c.whyNot(err, c.off, c.off+f.Size())
+	p, err := c.payloadAt(f, c.Off)
+	return p, c.whyNot(err, c.Off, c.Off+f.Size())
 }
 
 // payloadAt is payload of a frame at an offset, for which errPayload is all that can
@@ -164,45 +161,44 @@ func (c *cursor) payloadAt(f *frame.Frame, off int64) ([]byte, error) {
 // records calls fn with the records of the frames between a place and end, which
 // were found valid. They are decoded once more instead of being kept until their
 // batch is whole: a batch may have as many records as a segment has frames.
-func (c *cursor) records(at place, end int64, fn func(Record) error) error {
-	for at.off < end {
-		if err := c.need(at.off, at.off+frame.HeaderBytes); err != nil {
+func (c *cursor) records(at frame.Place, end int64, fn func(Record) error) error {
+	for at.Off < end {
+		if err := c.need(at.Off, at.Off+frame.HeaderBytes); err != nil {
 			return err
 		}
-		f, err := frame.Decode(c.data[at.off:end], at.lsn)
+		f, err := frame.Decode(c.data[at.Off:end], at.LSN)
 		if err != nil {
-			return fmt.Errorf("wal: %s was changed while it was read, at offset %d: %w", c.seg.file.Name, at.off, err)
+			return fmt.Errorf("wal: %s was changed while it was read, at offset %d: %w", c.seg.file.Name, at.Off, err)
 		}
 		if f.Kind == frame.KindRecord {
-			from := at.off + frame.HeaderBytes
-			if err = c.need(at.off, from+int64(f.Length)); err != nil {
+			from := at.Off + frame.HeaderBytes
+			if err = c.need(at.Off, from+int64(f.Length)); err != nil {
 				return err
 			}
 			err = fn(Record{
-				LSN: f.LSN, Payload: c.data[from : from+int64(f.Length)], Segment: c.seg.index, Offset: at.off,
+				LSN: f.LSN, Payload: c.data[from : from+int64(f.Length)], Segment: c.seg.index, Offset: at.Off,
 				Epoch: f.Epoch, Checksum: f.PayloadCRC, First: f.First, Guessed: c.seg.guessed,
 			})
 			if err != nil {
 				return err
 			}
 		}
-		at.off, at.lsn = at.off+f.Size(), f.LSN
+		at.Off, at.LSN = at.Off+f.Size(), f.LSN
 	}
 	return nil
 }
 
 // pass moves the cursor behind the frame.
 func (c *cursor) pass(f *frame.Frame) {
-	c.last = c.off
-	c.off += f.Size()
-	c.link, c.lsn, c.epoch = f.Link, f.LSN, f.Epoch
+	c.last = c.Off
+	c.Pass(f)
 	c.adopted = false
 }
 
 // passed tells of the cursor's place.
 func (c *cursor) passed() {
 	if fn := c.judge.o.Passed; fn != nil {
-		fn(Place{File: c.seg.index, Offset: c.off, LSN: c.lsn, Link: c.link, Epoch: c.epoch})
+		fn(Place{File: c.seg.index, Offset: c.Off, LSN: c.LSN, Link: c.Link, Epoch: c.Epoch})
 	}
 }
 
@@ -238,7 +234,7 @@ func claim(f *frame.Frame, payload []byte) frame.LSN {
 type chain struct {
 	start     int // into judge.log
 	end       int // the segment with the tail, into judge.log; -1 where there is none
-	tail      place
+	tail      frame.Place
 	last      int64 // offset of the frame before the tail in its segment, or 0
 	records   uint64
 	watermark frame.LSN // highest claim in it
@@ -252,13 +248,13 @@ type chain struct {
 // records per segment what it found in infos.
 func (j *judge) walk(start int) error {
 	j.chain = chain{start: start, end: -1}
-	at := place{lsn: j.front - 1}
+	at := frame.Place{LSN: j.front - 1}
 	if len(j.log) == 0 {
 		j.chain.tail = at
 		return nil
 	}
 	if s := j.log[start]; s.stamped {
-		at = place{lsn: s.stamp.First - 1, epoch: s.stamp.Epoch, link: s.stamp.Previous}
+		at = frame.Place{LSN: s.Stamp.First - 1, Epoch: s.Stamp.Epoch, Link: s.Stamp.Previous}
 	}
 	j.chain.tail = at
 	for i := start; i < len(j.log); i++ {
@@ -267,7 +263,7 @@ func (j *judge) walk(start int) error {
 			if i == start {
 				j.chain.end = i
 				j.chain.reason = reason
-				j.chain.tail = place{off: frame.DataOffset, link: s.first, lsn: at.lsn, epoch: at.epoch}
+				j.chain.tail = frame.Place{Off: frame.DataOffset, Link: s.Link, LSN: at.LSN, Epoch: at.Epoch}
 			}
 			return nil
 		}
@@ -285,17 +281,17 @@ func (j *judge) walk(start int) error {
 
 // enter says why the chain does not go on from the given place into segment i,
 // or nil.
-func (j *judge) enter(i, start int, at place) error {
+func (j *judge) enter(i, start int, at frame.Place) error {
 	s := j.log[i]
 	switch {
 	case s.headerErr != "":
 		return errHead
-	case s.stampErr != nil:
+	case s.StampErr != nil:
 		return s.stampReason()
 	case i == start:
 		return nil
 	case s.file.Ordinal != j.log[i-1].file.Ordinal+1 ||
-		s.stamp.Previous != at.link || s.stamp.First != at.lsn+1 || s.stamp.Epoch < at.epoch:
+		s.Stamp.Previous != at.Link || s.Stamp.First != at.LSN+1 || s.Stamp.Epoch < at.Epoch:
 		return errUnlinked
 	}
 	return nil
@@ -303,13 +299,11 @@ func (j *judge) enter(i, start int, at place) error {
 
 // walkSegment follows the chain through segment i and returns where it ends in
 // it. The chain's tail moves behind each complete batch.
-func (j *judge) walkSegment(i int) (place, error) {
+func (j *judge) walkSegment(i int) (frame.Place, error) {
 	s := j.log[i]
-	c, err := j.open(s, place{
-		off: frame.DataOffset, link: s.first, lsn: s.stamp.First - 1, epoch: s.stamp.Epoch,
-	})
+	c, err := j.open(s, frame.Start(&s.Stamp, s.Link))
 	if err != nil {
-		return place{}, err
+		return frame.Place{}, err
 	}
 	end, err := j.walkFrom(c, i)
 	c.close()
@@ -317,29 +311,29 @@ func (j *judge) walkSegment(i int) (place, error) {
 }
 
 // walkFrom is walkSegment from a cursor at the segment's start.
-func (j *judge) walkFrom(c *cursor, i int) (place, error) {
+func (j *judge) walkFrom(c *cursor, i int) (frame.Place, error) {
 	s := c.seg
 	ch := &j.chain
-	ch.end, ch.tail, ch.last = i, c.place, 0
+	ch.end, ch.tail, ch.last = i, c.Place, 0
 	info := &j.infos[s.index]
-	info.First, info.Last, info.Used = s.stamp.First, c.lsn, c.off
-	begin, open := c.place, false // of the batch at hand
+	info.First, info.Last, info.Used = s.Stamp.First, c.LSN, c.Off
+	begin, open := c.Place, false // of the batch at hand
 	c.passed()
 	for {
 		f, p, err := c.legal(open)
 		switch {
 		case err != nil && !isVerdict(err):
-			return place{}, err
+			return frame.Place{}, err
 		case err != nil && open && j.endedByCut(c, &f, err, i):
 			if err = j.complete(c, begin); err != nil {
-				return place{}, err
+				return frame.Place{}, err
 			}
-			begin, open = c.place, false
+			begin, open = c.Place, false
 			continue
 		case err != nil:
 			ch.reason, ch.openBatch = err, open
-			s.seen = max(s.seen, c.off)
-			return c.place, nil
+			s.seen = max(s.seen, c.Off)
+			return c.Place, nil
 		}
 		ch.watermark = max(ch.watermark, claim(&f, p))
 		if f.Kind == frame.KindRecord {
@@ -351,17 +345,17 @@ func (j *judge) walkFrom(c *cursor, i int) (place, error) {
 			continue
 		}
 		if err := j.complete(c, begin); err != nil {
-			return place{}, err
+			return frame.Place{}, err
 		}
-		begin = c.place
+		begin = c.Place
 	}
 }
 
 // complete moves the chain's tail behind a batch that is whole, and hands out its
 // records.
-func (j *judge) complete(c *cursor, begin place) error {
+func (j *judge) complete(c *cursor, begin frame.Place) error {
 	if j.o.Visit != nil {
-		err := c.records(begin, c.off, func(r Record) error {
+		err := c.records(begin, c.Off, func(r Record) error {
 			if r.LSN < j.front {
 				return nil
 			}
@@ -373,13 +367,13 @@ func (j *judge) complete(c *cursor, begin place) error {
 	}
 	info := &j.infos[c.seg.index]
 	n := uint64(0) // those that are not before the front
-	if from := max(begin.lsn+1, j.front); from <= c.lsn {
-		n = uint64(c.lsn - from + 1)
+	if from := max(begin.LSN+1, j.front); from <= c.LSN {
+		n = uint64(c.LSN - from + 1)
 	}
 	j.chain.records += n
 	info.Records += n
-	j.chain.tail, j.chain.last = c.place, c.last
-	info.Last, info.Used = c.lsn, c.off
+	j.chain.tail, j.chain.last = c.Place, c.last
+	info.Last, info.Used = c.LSN, c.Off
 	return nil
 }
 
@@ -391,14 +385,14 @@ func (j *judge) complete(c *cursor, begin place) error {
 // whole before anything is appended. f and why are what legal returned.
 func (j *judge) endedByCut(c *cursor, f *frame.Frame, why error, i int) bool {
 	cut := &j.cut
-	if j.epoch > 1 && cut.Ordinal == c.seg.file.Ordinal && cut.Offset == uint64(c.off) && cut.LSN == c.lsn {
+	if j.epoch > 1 && cut.Ordinal == c.seg.file.Ordinal && cut.Offset == uint64(c.Off) && cut.LSN == c.LSN {
 		return true
 	}
 	if errors.Is(why, errBatch) {
-		return f.Epoch > c.epoch
+		return f.Epoch > c.Epoch
 	}
 	next := i + 1
-	return next < len(j.log) && j.enter(next, j.chain.start, c.place) == nil && j.log[next].stamp.Epoch > c.epoch
+	return next < len(j.log) && j.enter(next, j.chain.start, c.Place) == nil && j.log[next].Stamp.Epoch > c.Epoch
 }
 
 // legal reads the frame at the cursor with all that makes it part of the

@@ -68,7 +68,7 @@ func TestCutIsWitness(t *testing.T) {
 	s.cutAt(s.places[1])
 	s.durable = 0
 	s.rotate()
-	clear(s.segments[0][frame.SlotOffset:frame.BoardOffset])
+	clear(s.segments[0][frame.SlotOffset:frame.ControlOffset])
 	p := s.places[1]
 	clear(s.segments[0][p.off : p.off+p.Size()])
 	wantFacts(t, s.judge(t, recovery.Options{All: true}), facts{

@@ -60,15 +60,15 @@ func (j *judge) gather() error {
 // gatherSegment searches one segment behind the tail.
 func (j *judge) gatherSegment(i int) error {
 	s := j.log[i]
-	at := place{off: frame.DataOffset, link: s.first, lsn: j.chain.tail.lsn, epoch: 0}
+	at := frame.Place{Off: frame.DataOffset, Link: s.Link, LSN: j.chain.tail.LSN, Epoch: 0}
 	chained := s.stamped
 	switch {
 	case i == j.chain.end:
 		at = j.chain.tail
 	case s.stamped:
-		at.lsn, at.epoch = s.stamp.First-1, s.stamp.Epoch // judgeFrom asks all stamps for their claims
+		at.LSN, at.Epoch = s.Stamp.First-1, s.Stamp.Epoch // judgeFrom asks all stamps for their claims
 	case s.guessed:
-		at.lsn = max(at.lsn, s.least)
+		at.LSN = max(at.LSN, s.least)
 	}
 	c, err := j.open(s, at)
 	if err != nil {
@@ -89,13 +89,13 @@ func (j *judge) gatherFrom(c *cursor, i int, chained bool) error {
 	}
 	s.used = end
 	info := &j.infos[s.index]
-	info.Torn = max(0, end-c.off)
+	info.Torn = max(0, end-c.Off)
 	j.evidence.torn += info.Torn
-	if info.Torn > 0 || errors.Is(s.stampErr, frame.ErrInvalid) || i != j.chain.end && s.stamped {
+	if info.Torn > 0 || errors.Is(s.StampErr, frame.ErrInvalid) || i != j.chain.end && s.stamped {
 		j.evidence.notZero = true
 	}
 	if i != j.chain.end {
-		info.First = s.stamp.First
+		info.First = s.Stamp.First
 	}
 	return c.search(end, chained)
 }
@@ -103,8 +103,8 @@ func (j *judge) gatherFrom(c *cursor, i int, chained bool) error {
 // usedEnd returns the offset behind the last byte of the segment that is not
 // zero, but not less than the cursor's.
 func (c *cursor) usedEnd() (int64, error) {
-	end := c.off
-	for from := c.off; from < int64(len(c.data)); {
+	end := c.Off
+	for from := c.Off; from < int64(len(c.data)); {
 		to := min((from+touchBytes)&^(touchBytes-1), int64(len(c.data)))
 		if err := c.need(from, to); err != nil {
 			return 0, err
@@ -142,7 +142,7 @@ func (c *cursor) search(end int64, chained bool) error {
 // records, until no header is valid. Records count by whole batches.
 func (c *cursor) followRun() error {
 	j := c.judge
-	var begin place // of the batch at hand, as long as it is whole
+	var begin frame.Place // of the batch at hand, as long as it is whole
 	whole := false
 	for {
 		f, err := c.next()
@@ -150,8 +150,8 @@ func (c *cursor) followRun() error {
 			if !isVerdict(err) {
 				return err
 			}
-			c.seg.seen = max(c.seg.seen, c.off)
-			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.off, c.lsn, err})
+			c.seg.seen = max(c.seg.seen, c.Off)
+			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.Off, c.LSN, err})
 			return nil
 		}
 		p, err := c.payload(&f)
@@ -162,21 +162,21 @@ func (c *cursor) followRun() error {
 			j.evidence.watermark = max(j.evidence.watermark, claim(&f, p))
 		}
 		if err != nil {
-			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.off, f.LSN - step(&f), err})
+			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.Off, f.LSN - step(&f), err})
 			whole = false
 		}
-		if whole && f.Epoch > c.epoch { // what a cut left of a batch
-			if ierr := c.intact(begin, c.off, c.lsn); ierr != nil {
+		if whole && f.Epoch > c.Epoch { // what a cut left of a batch
+			if ierr := c.intact(begin, c.Off, c.LSN); ierr != nil {
 				return ierr
 			}
 			whole = false
 		}
 		if f.Kind == frame.KindRecord {
 			if f.First {
-				begin, whole = place{off: c.off, lsn: f.LSN - 1}, err == nil
+				begin, whole = frame.Place{Off: c.Off, LSN: f.LSN - 1}, err == nil
 			}
 			if f.Last && whole {
-				if err := c.intact(begin, c.off+f.Size(), f.LSN); err != nil {
+				if err := c.intact(begin, c.Off+f.Size(), f.LSN); err != nil {
 					return err
 				}
 				whole = false
@@ -188,10 +188,10 @@ func (c *cursor) followRun() error {
 
 // intact notes the records of a whole batch behind the tail, which ends at an
 // offset and with a record.
-func (c *cursor) intact(begin place, end int64, last frame.LSN) error {
+func (c *cursor) intact(begin frame.Place, end int64, last frame.LSN) error {
 	j := c.judge
 	e := &j.evidence
-	first := begin.lsn + 1
+	first := begin.LSN + 1
 	if n := len(e.runs); n > 0 && e.runs[n-1].Last+1 == first && e.runs[n-1].seg == c.seg {
 		e.runs[n-1].Last = last
 	} else {
@@ -211,13 +211,13 @@ func (c *cursor) intact(begin place, end int64, last frame.LSN) error {
 // resync moves the cursor to the next frame that the one behind it proves, and
 // reports whether there is one before end.
 func (c *cursor) resync(end int64) (bool, error) {
-	off := max((c.off+frame.Alignment-1)&^(frame.Alignment-1), c.tried+frame.Alignment)
-	p, err := c.findPair(off, end, c.lsn, c.proves)
+	off := max((c.Off+frame.Alignment-1)&^(frame.Alignment-1), c.tried+frame.Alignment)
+	p, err := c.findPair(off, end, c.LSN, c.proves)
 	if err != nil {
 		return false, err
 	}
 	if p == nil {
-		c.off = end
+		c.Off = end
 		return false, nil
 	}
 	c.adopt(&p.a.Frame, p.a.off)
@@ -227,7 +227,7 @@ func (c *cursor) resync(end int64) (bool, error) {
 // proves reports whether the second frame of a pair, whose header is at the start of
 // b, is linked to the first.
 func (c *cursor) proves(p *pair, b []byte) bool {
-	return c.buf.Linked(b, &p.b, c.seg.seed, p.a.Link, p.a.next)
+	return c.Follows(b, &p.b, &p.a.Frame, p.a.next)
 }
 
 // zeroRun returns how many bytes from off on are zero, in whole steps of 4 KiB.
@@ -248,7 +248,7 @@ func (c *cursor) zeroRun(off, end int64) (int64, error) {
 // adopt puts the cursor in front of a frame that its successor proves: its own
 // predecessor is lost, so its link is taken from itself.
 func (c *cursor) adopt(a *frame.Frame, off int64) {
-	c.place = place{off: off, lsn: a.LSN - step(a), epoch: a.Epoch}
+	c.Place = frame.Place{Off: off, LSN: a.LSN - step(a), Epoch: a.Epoch}
 	c.adopted, c.tried = true, off
 }
 

@@ -65,7 +65,7 @@ func (j *judge) unknown(d *Damage) bool {
 // than the checkpoint names, and nothing shows that the log went on behind that.
 func (j *judge) newestTells(d *Damage) bool {
 	c := &j.o.Newest
-	if !j.newestHolds() || d.File > segmentName(c.Ordinal) || j.watermark > c.Watermark || j.chain.tail.lsn > c.Watermark {
+	if !j.newestHolds() || d.File > segmentName(c.Ordinal) || j.watermark > c.Watermark || j.chain.tail.LSN > c.Watermark {
 		return false
 	}
 	left := func(s *segment) bool { return s.file.Name == d.File && s.file.Size >= frame.DataOffset }
@@ -87,5 +87,5 @@ func (s *segment) endsBefore(off int64) bool {
 // unentered reports whether the log never reached the segment, which was looked
 // through: it has zeros in place of a stamp and of frames.
 func (s *segment) unentered() bool {
-	return s.headed && errors.Is(s.stampErr, frame.ErrZero) && s.used == frame.DataOffset
+	return s.headed && errors.Is(s.StampErr, frame.ErrZero) && s.used == frame.DataOffset
 }

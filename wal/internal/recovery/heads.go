@@ -10,22 +10,16 @@ import (
 
 // segment is a file and what its first blocks say.
 type segment struct {
-	index  int // into the files given
-	file   *File
-	header frame.Header
+	index int // into the files given
+	file  *File
+	frame.Head
 	// headerErr is why there is no header, in words; a segment with one cannot
 	// be written, and its frames count as evidence only.
 	headerErr string
 	gaps
 	unreadable
-	seed     frame.Seed
-	stamp    frame.Stamp
-	first    frame.Link // the link that the stamp begins
-	stamped  bool
-	stampErr error
-	slots    [frame.Slots]frame.Slot
-	slotErr  [frame.Slots]error
-	state    State
+	stamped bool
+	state   State
 }
 
 // judge is a judgement on its way.
@@ -88,14 +82,14 @@ func (s *segment) decodeHeader(head []byte) error {
 	switch {
 	case err == nil && h.Ordinal != s.file.Ordinal:
 		s.headerErr = fmt.Sprintf("renamed: it holds segment %016x", h.Ordinal)
-		s.header.UUID = h.UUID
+		s.Header.UUID = h.UUID
 	case err == nil && s.file.Size < h.SegmentBytes:
 		s.headed = true
 		s.short = fmt.Sprintf("short: %d of %d bytes", s.file.Size, h.SegmentBytes)
-		s.header = h
+		s.Header = h
 	case err == nil:
 		s.headed = true
-		s.header = h
+		s.Header = h
 	case errors.Is(err, frame.ErrVersion):
 		return &NameError{Name: s.file.Name, Err: ErrVersion, Detail: "it needs a newer Seawall to read"}
 	case s.file.Size == 0:
@@ -117,7 +111,7 @@ func (j *judge) settleUUID() error {
 	j.uuid = j.o.UUID
 	if j.uuid == (frame.UUID{}) {
 		for _, s := range j.all {
-			if id := s.header.UUID; id != (frame.UUID{}) {
+			if id := s.Header.UUID; id != (frame.UUID{}) {
 				count[id]++
 				if count[id] > count[j.uuid] {
 					j.uuid = id
@@ -126,7 +120,7 @@ func (j *judge) settleUUID() error {
 		}
 	}
 	for _, s := range j.all {
-		if id := s.header.UUID; id != (frame.UUID{}) && id != j.uuid {
+		if id := s.Header.UUID; id != (frame.UUID{}) && id != j.uuid {
 			return &NameError{Name: s.file.Name, Err: ErrForeign, Detail: fmt.Sprintf(
 				"it belongs to log %x, this directory to log %x: move it away", id, j.uuid)}
 		}
@@ -137,24 +131,17 @@ func (j *judge) settleUUID() error {
 // decodeBlocks decodes stamp and slots. Where the header is lost, a stamp that
 // names this log and ordinal stands in for what it repeats, for evidence.
 func (s *segment) decodeBlocks(head []byte, id frame.UUID) {
-	if s.header.Salt == 0 && s.headerErr != "" {
-		s.header = frame.Header{UUID: id, Ordinal: s.file.Ordinal, SegmentBytes: s.file.Size}
+	if s.Header.Salt == 0 && s.headerErr != "" {
+		s.Header = frame.Header{UUID: id, Ordinal: s.file.Ordinal, SegmentBytes: s.file.Size}
 		if len(head) >= frame.StampOffset+frame.StampBytes {
-			s.header.Salt = frame.StampSalt(head[frame.StampOffset:])
+			s.Header.Salt = frame.StampSalt(head[frame.StampOffset:])
 		}
 	}
-	s.seed = s.header.Seed()
-	if len(head) < frame.DataOffset { // a file so short has no frames
-		s.stampErr = frame.ErrInvalid
-		s.slotErr = [frame.Slots]error{frame.ErrInvalid, frame.ErrInvalid}
-		return
+	if len(head) < frame.DataOffset {
+		head = nil // a file so short has no frames
 	}
-	s.stamp, s.first, s.stampErr = frame.DecodeStamp(head[frame.StampOffset:], &s.header)
-	s.stamped = s.stampErr == nil
-	for i := range s.slots {
-		at := frame.SlotOffset + i*frame.BlockBytes
-		s.slots[i], s.slotErr[i] = frame.DecodeSlot(head[at:], s.seed)
-	}
+	s.DecodeRest(head)
+	s.stamped = s.StampErr == nil
 }
 
 // rule finds the ruling epoch, its cut and the log's first LSN among all
@@ -172,10 +159,10 @@ func (j *judge) rule() {
 	}
 	for _, s := range j.all {
 		if s.stamped {
-			each(s.stamp.Epoch, s.stamp.Cut, s.stamp.Front)
+			each(s.Stamp.Epoch, s.Stamp.Cut, s.Stamp.Front)
 		}
-		for i, slot := range s.slots {
-			if s.slotErr[i] == nil {
+		for i, slot := range s.Slots {
+			if s.SlotErrs[i] == nil {
 				each(slot.Epoch, slot.Cut, slot.Front)
 			}
 		}
@@ -217,14 +204,14 @@ func (j *judge) classify() {
 	j.checkNewest()
 	j.checkOthers()
 	for _, s := range j.all {
-		for i, err := range s.slotErr {
+		for i, err := range s.SlotErrs {
 			if s.headerErr == "" && errors.Is(err, frame.ErrInvalid) {
 				j.warn("%s: witness slot %d does not validate; the other witnesses decide", s.file.Name, i)
 			}
 		}
-		if s.headerErr == "" && s.file.Size > s.header.SegmentBytes {
+		if s.headerErr == "" && s.file.Size > s.Header.SegmentBytes {
 			j.warn("%s: %d bytes behind the segment's end are not the log's",
-				s.file.Name, s.file.Size-s.header.SegmentBytes)
+				s.file.Name, s.file.Size-s.Header.SegmentBytes)
 		}
 	}
 }
@@ -234,9 +221,9 @@ func (j *judge) classify() {
 // the last segment leaves those behind it as they are. One that a crash tore the
 // stamp of counts as prepared: those that a cut removes had theirs made durable.
 func (j *judge) behindCut(s *segment) bool {
-	epoch := s.header.Epoch
+	epoch := s.Header.Epoch
 	if s.stamped {
-		epoch = s.stamp.Epoch
+		epoch = s.Stamp.Epoch
 	}
 	if s.headerErr != "" && !s.stamped || s.file.Ordinal <= j.cut.Ordinal || !j.remains(epoch, s.file.Ordinal, 0) {
 		return false
@@ -255,7 +242,7 @@ func (j *judge) dropLeftovers() {
 	keep := 0
 	emptied := j.epoch > 1 && j.front > j.cut.LSN
 	for i, s := range j.log {
-		if s.stamped && s.stamp.First <= j.front || emptied && s.file.Ordinal == j.cut.Ordinal {
+		if s.stamped && s.Stamp.First <= j.front || emptied && s.file.Ordinal == j.cut.Ordinal {
 			keep = i
 		}
 	}
@@ -298,9 +285,9 @@ func (j *judge) checkNames() {
 		return
 	}
 	switch s := j.log[0]; {
-	case s.stamped && s.stamp.First > j.front:
+	case s.stamped && s.Stamp.First > j.front:
 		d := Damage{
-			File: segmentName(s.file.Ordinal - 1), First: j.front, Last: s.stamp.First - 1,
+			File: segmentName(s.file.Ordinal - 1), First: j.front, Last: s.Stamp.First - 1,
 			Gap: true, Reason: "missing: the log's first records were in it, or before it",
 		}
 		j.structural = append(j.structural, d)

@@ -1,5 +1,7 @@
 package recovery
 
+import "github.com/seawall-wal/seawall/wal/frame"
+
 // memo is what one pass over the log found, for the next one: where nothing is
 // proved, the judgement begins anew from an older segment, again and again, and what
 // it finds in a segment does not depend on where it began. So each is read once.
@@ -10,7 +12,7 @@ type memo struct {
 
 // walkNote is what walkSegment found.
 type walkNote struct {
-	next  place
+	next  frame.Place
 	chain chain // of this segment alone
 	info  Segment
 }
@@ -18,7 +20,7 @@ type walkNote struct {
 // gatherNote is what gather found behind a tail.
 type gatherNote struct {
 	end      int
-	tail     place
+	tail     frame.Place
 	evidence evidence
 	torn     []int64 // of the segments from end on
 }
@@ -30,7 +32,7 @@ func (j *judge) remembers() bool {
 }
 
 // walked is walkSegment, or what it found before.
-func (j *judge) walked(i int) (place, error) {
+func (j *judge) walked(i int) (frame.Place, error) {
 	if !j.remembers() {
 		return j.walkSegment(i)
 	}
@@ -41,7 +43,7 @@ func (j *judge) walked(i int) (place, error) {
 		j.chain = chain{start: before.start, end: -1}
 		next, err := j.walkSegment(i)
 		if err != nil {
-			return place{}, err
+			return frame.Place{}, err
 		}
 		w = walkNote{next: next, chain: j.chain, info: *info}
 		j.chain = before
@@ -74,7 +76,7 @@ func (j *judge) gathered() bool {
 		s := j.log[g.end+i]
 		j.infos[s.index].Torn = torn
 		if i > 0 {
-			j.infos[s.index].First = s.stamp.First
+			j.infos[s.index].First = s.Stamp.First
 		}
 	}
 	return true

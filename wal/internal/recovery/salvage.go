@@ -24,9 +24,9 @@ func (j *judge) findSeeds() error {
 	for _, s := range j.all {
 		switch {
 		case s.stamped:
-			least = s.stamp.First - 1
+			least = s.Stamp.First - 1
 		case s.lostHead && !s.file.Temp && s.file.Size >= frame.DataOffset:
-			c, err := j.open(s, place{off: frame.DataOffset, lsn: least})
+			c, err := j.open(s, frame.Place{Off: frame.DataOffset, LSN: least})
 			if err != nil {
 				return err
 			}
@@ -70,19 +70,17 @@ func (c *cursor) findSeed() error {
 	if err != nil {
 		return err
 	}
-	s.guessed, s.least = true, c.lsn
+	s.guessed, s.least = true, c.LSN
 	seed, least, ok, err := c.seedOfSlots(head, end)
 	if err == nil && !ok {
-		least = c.lsn
+		least = c.LSN
 		seed, ok, err = c.seedOfFrames(end)
 	}
 	if err != nil || !ok {
 		return err
 	}
-	s.seed, s.least = seed, least
-	for i := range s.slots {
-		s.slots[i], s.slotErr[i] = frame.DecodeSlot(head[frame.SlotOffset+i*frame.BlockBytes:], s.seed)
-	}
+	s.Seed, s.least = seed, least
+	s.DecodeSlots(head)
 	return nil
 }
 
@@ -127,7 +125,7 @@ func (c *cursor) seedOfFrames(end int64) (frame.Seed, bool, error) {
 	// Whatever the bytes are, a seed that is that of more than a ninth of all pairs
 	// is among these at the end (Misra and Gries).
 	var top [8]tally
-	err := c.eachPair(end, c.lsn, func(seed frame.Seed) bool {
+	err := c.eachPair(end, c.LSN, func(seed frame.Seed) bool {
 		i := slices.IndexFunc(top[:], func(t tally) bool { return t.count > 0 && t.seed == seed })
 		if i < 0 {
 			i = slices.IndexFunc(top[:], func(t tally) bool { return t.count == 0 })
@@ -154,7 +152,7 @@ func (c *cursor) seedOfFrames(end int64) (frame.Seed, bool, error) {
 // second.
 func (c *cursor) eachPair(end int64, least frame.LSN, fn func(frame.Seed) bool) error {
 	seed := func(p *pair, b []byte) bool {
-		p.seed = c.buf.SeedOf(b, &p.b, p.a.Link, p.a.next)
+		p.seed = c.SeedOf(b, &p.b, p.a.Link, p.a.next)
 		return true
 	}
 	for off := int64(frame.DataOffset); ; {
@@ -169,7 +167,7 @@ func (c *cursor) eachPair(end int64, least frame.LSN, fn func(frame.Seed) bool) 
 // bothIntact reports whether the first two frames that could follow each other
 // have the payloads that their checksums say.
 func (c *cursor) bothIntact(end int64) (bool, error) {
-	p, err := c.findPair(frame.DataOffset, end, c.lsn, func(*pair, []byte) bool { return true })
+	p, err := c.findPair(frame.DataOffset, end, c.LSN, func(*pair, []byte) bool { return true })
 	if err != nil || p == nil || p.a.Length+p.b.Length < loneBytes {
 		return false, err
 	}
@@ -209,7 +207,7 @@ func (c *cursor) searchLone() error {
 	if ok, ierr := c.intactAt(&f, frame.DataOffset); ierr != nil || !ok {
 		return ierr
 	}
-	return c.intact(place{off: frame.DataOffset, lsn: f.LSN - 1}, frame.DataOffset+f.Size(), f.LSN)
+	return c.intact(frame.Place{Off: frame.DataOffset, LSN: f.LSN - 1}, frame.DataOffset+f.Size(), f.LSN)
 }
 
 // holds reports whether records of the segment were found behind the tail.

@@ -108,7 +108,8 @@ func (c *cursor) headerAt(off, end int64, least frame.LSN, h *header) (int, erro
 func (c *cursor) follows(p *pair, test func(*pair, []byte) bool) bool {
 	var err error
 	p.b, err = frame.Decode(c.data[p.a.next:], p.a.LSN)
-	return err == nil && p.b.LSN == p.a.LSN+step(&p.b) && p.b.Epoch >= p.a.Epoch && test(p, c.data[p.a.next:])
+	before := frame.Place{LSN: p.a.LSN, Epoch: p.a.Epoch}
+	return err == nil && before.Continues(&p.b) && test(p, c.data[p.a.next:])
 }
 
 // settle returns the first pair of those that begin with the headers and pass the

@@ -18,7 +18,7 @@ func Survey(files []File, o Options) (*Result, error) {
 			continue
 		}
 		if j.chain.end >= 0 {
-			j.infos[j.log[j.chain.end].index].Last = s.stamp.First - 1
+			j.infos[j.log[j.chain.end].index].Last = s.Stamp.First - 1
 		}
 		j.chain.end = i
 	}

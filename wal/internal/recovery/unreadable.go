@@ -95,13 +95,13 @@ func (s *segment) settleUnreadable() {
 	if s.headerErr != "" && s.hits(frame.HeaderOffset, frame.SegmentHeaderBytes) {
 		s.headerErr, s.headed, s.lostHead = fmt.Sprintf("header is unreadable: %v", s.why), false, true
 	}
-	if s.stampErr != nil && s.hits(frame.StampOffset, frame.StampOffset+frame.StampBytes) {
-		s.stampErr = frame.ErrInvalid
+	if s.StampErr != nil && s.hits(frame.StampOffset, frame.StampOffset+frame.StampBytes) {
+		s.StampErr = frame.ErrInvalid
 	}
-	for i := range s.slots {
+	for i := range s.Slots {
 		at := int64(frame.SlotOffset + i*frame.BlockBytes)
-		if s.slotErr[i] != nil && s.hits(at, at+frame.SlotBytes) {
-			s.slotErr[i] = frame.ErrInvalid
+		if s.SlotErrs[i] != nil && s.hits(at, at+frame.SlotBytes) {
+			s.SlotErrs[i] = frame.ErrInvalid
 		}
 	}
 }

@@ -17,7 +17,7 @@ func (j *judge) findStart() (int, error) {
 		if err := j.judgeFrom(start); err != nil {
 			return 0, err
 		}
-		if j.watermark < j.log[start].stamp.First-1 {
+		if j.watermark < j.log[start].Stamp.First-1 {
 			continue
 		}
 		return j.stampedBefore(start+1, j.o.From), nil
@@ -43,7 +43,7 @@ func (j *judge) beforeDamage(start int) int {
 func (j *judge) stampedBefore(i int, at frame.LSN) int {
 	for i--; i > 0; i-- {
 		s := j.log[i]
-		if s.stamped && s.headerErr == "" && (at == 0 || s.stamp.First <= at) {
+		if s.stamped && s.headerErr == "" && (at == 0 || s.Stamp.First <= at) {
 			return i
 		}
 	}
@@ -69,10 +69,10 @@ func (j *judge) judgeFrom(start int) error {
 		// is an older one, no more than the cut. A slot of an older epoch may name
 		// what the cut removed: it lies in front of all frames.
 		if s.stamped {
-			w = max(w, s.stamp.Watermark)
+			w = max(w, s.Stamp.Watermark)
 		}
-		for i, slot := range s.slots {
-			if s.slotErr[i] == nil && slot.Epoch >= j.epoch {
+		for i, slot := range s.Slots {
+			if s.SlotErrs[i] == nil && slot.Epoch >= j.epoch {
 				w = max(w, slot.Watermark)
 			}
 		}
@@ -91,8 +91,8 @@ func (j *judge) finish() *Result {
 		Watermark: j.watermark, Epoch: j.epoch, Cut: j.cut,
 		Records: j.chain.records, TornBytes: j.evidence.torn, Behind: j.evidence.ranges(),
 		Tail: Tail{
-			File: -1, Offset: j.chain.tail.off, LSN: j.chain.tail.lsn,
-			Link: j.chain.tail.link, Epoch: j.chain.tail.epoch, Frame: j.chain.last,
+			File: -1, Offset: j.chain.tail.Off, LSN: j.chain.tail.LSN,
+			Link: j.chain.tail.Link, Epoch: j.chain.tail.Epoch, Frame: j.chain.last,
 		},
 	}
 	if j.chain.end >= 0 {
@@ -112,7 +112,7 @@ func (j *judge) finish() *Result {
 // firstHeld returns the first LSN that a segment of the log holds.
 func (j *judge) firstHeld() frame.LSN {
 	if len(j.log) > 0 && j.log[0].stamped {
-		return max(j.front, j.log[0].stamp.First)
+		return max(j.front, j.log[0].Stamp.First)
 	}
 	return j.front
 }
@@ -128,7 +128,7 @@ func (j *judge) states() []Segment {
 			s.state = StateFull
 		case i == j.chain.end:
 			s.state = StateActive
-		case s.stamped || info.Torn > 0 || errors.Is(s.stampErr, frame.ErrInvalid):
+		case s.stamped || info.Torn > 0 || errors.Is(s.StampErr, frame.ErrInvalid):
 			s.state = StateTorn
 		default:
 			s.state = StatePrepared
@@ -138,7 +138,7 @@ func (j *judge) states() []Segment {
 		info := &j.infos[i]
 		info.Name, info.Ordinal, info.State = s.file.Name, s.file.Ordinal, s.state
 		if s.stamped && info.First == 0 {
-			info.First = s.stamp.First
+			info.First = s.Stamp.First
 		}
 	}
 	return j.infos
@@ -151,7 +151,7 @@ func (j *judge) states() []Segment {
 // break: a trim would remove them.
 func (j *judge) damage(behind []Range) []Damage {
 	l := newLosses(j)
-	next := j.chain.tail.lsn + 1
+	next := j.chain.tail.LSN + 1
 	if next <= j.watermark && len(behind) > 0 && behind[0].First <= next {
 		if b := l.breakAt(next); l.explained(b) == nil && !errors.Is(b.reason, errUnreadable) {
 			l.add(Damage{File: b.seg.file.Name, Offset: b.off, Reason: b.reason.Error()})
@@ -256,8 +256,8 @@ func (l *losses) explained(b brk) *Damage {
 // breaks that lie before one call's LSN lie before the next one's too.
 func (l *losses) breakAt(lsn frame.LSN) brk {
 	j := l.j
-	at := brk{seg: j.log[max(j.chain.end, j.chain.start)], off: j.chain.tail.off, reason: j.chain.reason}
-	if lsn == j.chain.tail.lsn+1 && !at.seg.stamped && at.reason != nil {
+	at := brk{seg: j.log[max(j.chain.end, j.chain.start)], off: j.chain.tail.Off, reason: j.chain.reason}
+	if lsn == j.chain.tail.LSN+1 && !at.seg.stamped && at.reason != nil {
 		at.off = frame.StampOffset // none of its frames is reached
 		return at
 	}
@@ -272,8 +272,8 @@ func (l *losses) breakAt(lsn frame.LSN) brk {
 	}
 	if errors.Is(at.reason, errZeros) || errors.Is(at.reason, errEnd) {
 		next := l.after[at.seg]
-		if next != nil && next.headerErr == "" && (errors.Is(next.stampErr, frame.ErrInvalid) ||
-			next.stampErr != nil && j.infos[next.index].Torn > 0) {
+		if next != nil && next.headerErr == "" && (errors.Is(next.StampErr, frame.ErrInvalid) ||
+			next.StampErr != nil && j.infos[next.index].Torn > 0) {
 			return brk{seg: next, off: frame.StampOffset, reason: next.stampReason()}
 		}
 	}
@@ -285,7 +285,7 @@ func (s *segment) stampReason() error {
 	if s.hits(frame.StampOffset, frame.StampOffset+frame.StampBytes) {
 		return errUnreadable
 	}
-	if errors.Is(s.stampErr, frame.ErrZero) {
+	if errors.Is(s.StampErr, frame.ErrZero) {
 		return errNoStamp
 	}
 	return errStamp
