@@ -95,17 +95,23 @@ func (e *ChangedError) Error() string {
 	return fmt.Sprintf("durability: %s was changed by someone else: %s", e.File, e.What)
 }
 
+// What to do about too many open files.
+var (
+	errProcessLimit = errors.New("raise the limit of the process (ulimit -n)")
+	errSystemLimit  = errors.New("raise the limit of the system (sysctl fs.file-max)")
+)
+
 // classify adds the sentinel that belongs to the kernel's answer, or what to do
 // about it where its own words do not say that.
 func classify(err error) error {
-	if errors.Is(err, ErrNoSpace) {
+	if errors.Is(err, ErrNoSpace) || errors.Is(err, errProcessLimit) || errors.Is(err, errSystemLimit) {
 		return err
 	}
 	if errors.Is(err, unix.EMFILE) {
-		return fmt.Errorf("%w: raise the limit of the process (ulimit -n)", err)
+		return fmt.Errorf("%w: %w", err, errProcessLimit)
 	}
 	if errors.Is(err, unix.ENFILE) {
-		return fmt.Errorf("%w: raise the limit of the system (sysctl fs.file-max)", err)
+		return fmt.Errorf("%w: %w", err, errSystemLimit)
 	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)

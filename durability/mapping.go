@@ -142,6 +142,9 @@ func (m *Mapping) fault(addr uintptr, op string) error {
 	if op == opAccess && !m.writable {
 		op = opAccess + " (the mapping is read-only: a store into it always faults)"
 	}
+	if op == "store" && !m.writable {
+		op = "load" // of what was to be stored elsewhere
+	}
 	return &FaultError{File: m.file.Path(), Offset: int64(addr - m.base), Op: op, mapping: m}
 }
 

@@ -103,6 +103,9 @@ func TestPayloadThatFaults(t *testing.T) {
 			if panicked != c.panics || !panicked && (!errors.As(err, &fault) || errors.Is(err, wal.ErrNoSpace) || errors.Is(err, wal.ErrPoisoned)) {
 				t.Fatalf("panicked %v, %v", panicked, err)
 			}
+			if fault != nil && fault.Op != "load" {
+				t.Errorf("the payload could not be read, and the fault is a %s", fault.Op)
+			}
 			if l.LastLSN() != 2 {
 				t.Errorf("the last is %d", l.LastLSN())
 			}

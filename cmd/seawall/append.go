@@ -74,8 +74,10 @@ durable at the end of the input.
 --segment-size  64KiB to 4GiB. The log's older segments keep theirs.
 
 SIGINT and SIGTERM: what was read is made durable, and the summary says
-up to where. A record whose end was not read is not appended. A second
-signal ends the command at once.`
+up to where. A record whose end was not read is not appended, and where
+the log takes more than 5 s for the rest, as on a full disk, what is left
+of that is not either, and is counted. A second signal ends the command
+at once.`
 
 // appending is one run of `seawall append`.
 type appending struct {
@@ -186,7 +188,7 @@ func (a *appending) run(ctx context.Context, p *process, in *input) (*appendRepo
 	in.pauses = a.batch > 1
 	f := &feeder{
 		log: l, in: in, acks: said, unit: "record", batch: a.batch, each: each,
-		keep: newKeeper(l, a.keep, a.opts.SegmentBytes),
+		keep: newKeeper(l, a.keep, a.opts.SegmentBytes), patience: feedPatience,
 	}
 	if a.file == "" && a.split == splitLines {
 		f.unit = "line"
@@ -208,7 +210,7 @@ func (a *appending) run(ctx context.Context, p *process, in *input) (*appendRepo
 	return &appendReport{
 		Records: f.records, FirstLSN: first, LastLSN: l.LastLSN(), DurableLSN: l.DurableLSN(),
 		Bytes: f.size, Kept: l.FirstLSN(), Seconds: time.Since(begin).Seconds(), Syncs: l.Stats().Syncs,
-		unfinished: f.unfinished(), keeps: a.keep > 0,
+		Left: f.left, unfinished: f.unfinished(), keeps: a.keep > 0,
 	}, err
 }
 
@@ -281,6 +283,7 @@ type appendReport struct {
 	Kept       wal.LSN `json:"log_first_lsn"`
 	Seconds    float64 `json:"seconds"`
 	Syncs      uint64  `json:"syncs"`
+	Left       uint64  `json:"not_appended,omitempty"` // read, but the log took too long for them
 
 	unfinished int64 // bytes that were read and are in no record
 	keeps      bool  // --keep was given
@@ -311,6 +314,10 @@ func (r *appendReport) print(p *process) error {
 	}
 	if r.Kept > 1 && r.keeps {
 		fmt.Fprintf(&b, "\nthe log begins with LSN %d now", r.Kept)
+	}
+	if r.Left > 0 {
+		fmt.Fprintf(&b, "\n%s that were read before the signal were not appended: the log took more than %s for those before",
+			plural(r.Left, "record"), feedPatience)
 	}
 	if r.unfinished > 0 {
 		fmt.Fprintf(&b, "\n%s of an unfinished record were read and not appended", plural(uint64(r.unfinished), "byte"))

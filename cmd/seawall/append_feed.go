@@ -39,12 +39,20 @@ type feeder struct {
 
 	records, size uint64 // appended: records, and bytes in them
 	stopped       bool   // before the input's end
+
+	patience time.Duration // for what had been read when the input was stopped
+	deadline time.Time     // of that, once it was
+	left     uint64        // records that were read, and came behind it
 }
+
+// feedPatience is for how long the log may take what had been read before a signal:
+// longer where a full disk makes each store wait.
+const feedPatience = 5 * time.Second
 
 // run appends until the input ends, and returns nil then, *interruption after
 // a signal, *ackError when nobody takes the acks any more, or what failed.
 // In any case what was read before is appended, as far as it is whole records
-// and the log takes it.
+// and the log takes it, within feedPatience where the input was stopped.
 func (f *feeder) run(ctx context.Context) error {
 	f.done = ctx.Done()
 	if f.acks != nil {
@@ -75,19 +83,18 @@ func (f *feeder) run(ctx context.Context) error {
 func (f *feeder) finish(cause error) error {
 	f.stopped = true
 	f.in.stop()
-	late := time.After(stopPatience)
-	for err := error(nil); err == nil; {
-		select {
-		case c, ok := <-f.in.chunks:
-			if ok {
-				err = f.take(c)
-				break
-			}
-			err = io.EOF
-		case <-late:
-			err = io.EOF
+	over := make(chan struct{})
+	defer time.AfterFunc(stopPatience, func() { close(over) }).Stop()
+	for {
+		c, ok := f.in.next(over)
+		if !ok {
+			break
 		}
-		if err != nil && !errors.Is(err, io.EOF) {
+		err := f.take(c)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
 			return besides(err, cause)
 		}
 	}
@@ -141,18 +148,41 @@ func (f *feeder) take(c chunk) error {
 func (f *feeder) hurry() bool {
 	select {
 	case <-f.done:
-	case <-f.dead:
+		return true
 	default:
-		return false
 	}
-	return true
+	select {
+	case <-f.dead:
+		return true
+	default:
+	}
+	return false
 }
 
-// hurriedBatch is the size of batches in a hurry, in records.
-const hurriedBatch = 1 << 20
+// late reports whether the input was stopped so long ago that nothing more is
+// appended.
+func (f *feeder) late() bool {
+	if !f.hurry() {
+		return false
+	}
+	if f.deadline.IsZero() {
+		f.deadline = time.Now().Add(f.patience)
+	}
+	return time.Now().After(f.deadline)
+}
+
+// The size of batches in a hurry, in records and bytes.
+const (
+	hurriedBatch = 1 << 20
+	hurriedBytes = 64 << 10
+)
 
 // record appends a record, or adds it to the batch.
 func (f *feeder) record(p []byte) error {
+	if f.late() {
+		f.left++
+		return nil
+	}
 	if f.each && f.batch < hurriedBatch && f.hurry() {
 		f.batch = hurriedBatch
 	}
@@ -167,7 +197,7 @@ func (f *feeder) record(p []byte) error {
 	}
 	f.bytes = append(f.bytes, p...)
 	f.ends = append(f.ends, len(f.bytes))
-	if len(f.ends) >= f.batch {
+	if len(f.ends) >= f.batch || f.batch == hurriedBatch && len(f.bytes) >= hurriedBytes {
 		return f.flush()
 	}
 	return nil
@@ -192,6 +222,10 @@ func (f *feeder) flush() error {
 		begin = end
 	}
 	f.bytes, f.ends = f.bytes[:0], f.ends[:0]
+	if f.late() {
+		f.left += uint64(n)
+		return nil
+	}
 	_, err := f.log.AppendBatch(f.list)
 	return f.count(n, size, err)
 }

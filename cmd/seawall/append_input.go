@@ -118,6 +118,21 @@ func (in *input) stop() {
 	_, _ = unix.Write(in.wake, one[:]) // cannot fail before 2^64 stops
 }
 
+// next returns the next chunk that was read, and false where there will be none, or
+// none has come when over is closed.
+func (in *input) next(over <-chan struct{}) (c chunk, ok bool) {
+	select {
+	case c, ok = <-in.chunks:
+		return c, ok
+	case <-over:
+	}
+	select { // both may have been ready
+	case c, ok = <-in.chunks:
+	default:
+	}
+	return c, ok
+}
+
 // read hands on one chunk, and reports whether there may be more.
 func (in *input) read() bool {
 	buf := <-in.free

@@ -1,0 +1,70 @@
+//go:build linux
+
+package main_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	seawall "github.com/seawall-wal/seawall/cmd/seawall"
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// TestFeedStopped ends an append while the log takes its time for a record: what had
+// been read behind it is appended too, unless that takes too long; then it is counted,
+// and none of it is in the log.
+func TestFeedStopped(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		batch         int
+		patience      time.Duration
+		records, left uint64
+	}{
+		{"in time", 1, time.Hour, 5, 0},
+		{"too late", 1, -1, 1, 4},
+		{"in time, in batches", 2, time.Hour, 5, 0},
+		{"too late, in batches", 2, -1, 2, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "log")
+			l, err := wal.Open(dir, wal.Options{SegmentBytes: wal.MinSegmentBytes, Sync: wal.SyncEach})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			var once sync.Once
+			durabilitytest.Inject(t, dir, func(call *durabilitytest.Call) error {
+				if call.Op == durability.OpMsync && l.LastLSN() > 0 {
+					once.Do(stop)
+				}
+				return nil
+			})
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			if _, err = w.WriteString("1\n2\n3\n4\n5\nhalf"); err != nil {
+				t.Fatal(err)
+			}
+			defer w.Close()
+			records, left, err := seawall.Feed(ctx, l, r, c.batch, c.patience)
+			if !errors.Is(err, context.Canceled) || records != c.records || left != c.left {
+				t.Errorf("%d records appended, %d left: %v; want %d, %d", records, left, err, c.records, c.left)
+			}
+			if uint64(l.DurableLSN()) != c.records || uint64(l.LastLSN()) != c.records {
+				t.Errorf("the log has %d records, %d durable", l.LastLSN(), l.DurableLSN())
+			}
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
