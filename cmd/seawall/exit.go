@@ -156,6 +156,8 @@ func hintFor(err error) string {
 		return "a token is one word, as a campaign has printed it"
 	case errors.Is(err, wal.ErrVersion):
 		return "use a newer seawall"
+	case errors.Is(err, syscall.EIO):
+		return "the device failed: `seawall verify` tells what of the log it cannot read"
 	case errors.Is(err, syscall.EMFILE) && !strings.Contains(err.Error(), "ulimit -n"): // not the log's
 		return "raise the limit of the process (ulimit -n)"
 	}
