@@ -75,7 +75,7 @@ durable at the end of the input.
 
 SIGINT and SIGTERM: what was read is made durable, and the summary says
 up to where. A record whose end was not read is not appended, and where
-the log takes more than 5 s for the rest, as on a full disk, what is left
+the log takes more than 3 s for the rest, as on a full disk, what is left
 of that is not either, and is counted. A second signal ends the command
 at once.`
 

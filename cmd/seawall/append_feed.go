@@ -47,7 +47,7 @@ type feeder struct {
 
 // feedPatience is for how long the log may take what had been read before a signal:
 // longer where a full disk makes each store wait.
-const feedPatience = 5 * time.Second
+const feedPatience = 3 * time.Second
 
 // run appends until the input ends, and returns nil then, *interruption after
 // a signal, *ackError when nobody takes the acks any more, or what failed.
