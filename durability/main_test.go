@@ -96,6 +96,17 @@ func copyBinary(t *testing.T) string {
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	must(t, os.Chmod(dir, 0o755))
 	path := filepath.Join(dir, "child")
-	must(t, os.WriteFile(path, data, 0o755))
+	writeBinary(t, path, data)
 	return path
+}
+
+// writeBinary writes a file that is to be run. A child that another test forks
+// meanwhile would hold it open for writing for a moment, and it could not be run
+// (ETXTBSY).
+func writeBinary(t *testing.T, path string, data []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(path, data, 0o755)
+	syscall.ForkLock.RUnlock()
+	must(t, err)
 }

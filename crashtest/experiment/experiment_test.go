@@ -352,7 +352,7 @@ func TestUnprivileged(t *testing.T) {
 	must(t, err)
 	binary, err := os.ReadFile(self)
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(dir, "tests"), binary, 0o755))
+	writeBinary(t, filepath.Join(dir, "tests"), binary)
 	must(t, os.Mkdir(filepath.Join(dir, "tmp"), 0o777))
 	must(t, errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, "tmp"), 0o777)))
 	var names []string
@@ -383,4 +383,15 @@ func TestUnprivileged(t *testing.T) {
 	if !strings.Contains(string(out), "no memory cgroup can be made (that needs root") {
 		t.Errorf("thrash does not say why it cannot run:\n%s", out)
 	}
+}
+
+// writeBinary writes a file that is to be run. A child that another test forks
+// meanwhile would hold it open for writing for a moment, and it could not be run
+// (ETXTBSY).
+func writeBinary(t *testing.T, path string, data []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(path, data, 0o755)
+	syscall.ForkLock.RUnlock()
+	must(t, err)
 }
