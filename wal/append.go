@@ -9,6 +9,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // Append appends a record and returns its LSN. When it returns, the record and
@@ -213,7 +214,7 @@ func (l *Log) put(f *frame.Frame, p []byte) error {
 		return l.unput(err, f.Size())
 	}
 	l.claimed = claimed
-	l.linkOff = l.at.Off + frameLinkOffset
+	l.linkOff = l.at.Off + frame.LinkOffset
 	l.at.Off += f.Size()
 	l.at.LSN, l.at.Link, l.at.Epoch = f.LSN, link, f.Epoch
 	return nil
@@ -240,9 +241,8 @@ func (l *Log) unput(cause error, size int64) error {
 // publish makes the frames that were put since the last publish readable: n
 // records of so many bytes. The caller holds mu.
 func (l *Log) publish(n int, bytes int64) LSN {
-	l.tail.index.add(l.at)
-	// A failed store into the control block is found by the next look at the file.
-	_ = l.tail.mem.StoreUint64(frame.ControlOffset+frame.ControlAppended, uint64(l.at.LSN))
+	l.tail.index.Add(l.at)
+	segment.StoreAppended(l.tail.mem, l.at.LSN)
 	l.appended.Store(uint64(l.at.LSN))
 	l.store.appends.ring()
 	if l.stats.records == 0 {
@@ -292,7 +292,7 @@ func (l *Log) rotate() error {
 		}
 	}
 	l.enter(next)
-	passOn(old.mem, next.ordinal)
+	segment.StoreNext(old.mem, next.ordinal)
 	l.stats.rotations++
 	l.room.Broadcast() // the preparer makes the next one
 	l.syncBehind()
@@ -301,7 +301,7 @@ func (l *Log) rotate() error {
 
 // stamp stores the stamp and the control block of a segment that the log is
 // about to enter. A store that fails for want of space is taken back.
-func (l *Log) stamp(s *segment, previous frame.Link, flags uint32) error {
+func (l *Log) stamp(s *writableSegment, previous frame.Link, flags uint32) error {
 	st := frame.Stamp{
 		UUID: l.uuid, Ordinal: s.ordinal, Salt: s.header.Salt,
 		First: l.at.LSN + 1, Previous: previous, Epoch: l.epoch, Cut: l.cut,
@@ -315,7 +315,7 @@ func (l *Log) stamp(s *segment, previous frame.Link, flags uint32) error {
 	if err == nil {
 		s.first, s.previous = st.First, previous
 		s.start = frame.Place{Off: frame.DataOffset, Link: first, LSN: st.First - 1, Epoch: l.epoch}
-		s.index.add(s.start)
+		s.index.Add(s.start)
 		return nil
 	}
 	if cerr := s.file.Check(s.expect); cerr != nil {
@@ -328,28 +328,16 @@ func (l *Log) stamp(s *segment, previous frame.Link, flags uint32) error {
 }
 
 // storeControl sets the control block of a segment.
-func (l *Log) storeControl(s *segment) error {
-	for _, w := range [...]struct {
-		off int64
-		v   uint64
-	}{
-		{frame.ControlFront, uint64(l.FirstLSN())},
-		{frame.ControlAppended, uint64(l.at.LSN)},
-		{frame.ControlDurable, uint64(l.DurableLSN())},
-		{frame.ControlNext, 0},
-		{frame.ControlEpoch, uint64(l.epoch)},
-	} {
-		if err := s.mem.StoreUint64(frame.ControlOffset+w.off, w.v); err != nil {
-			return err
-		}
-	}
-	return nil
+func (l *Log) storeControl(s *writableSegment) error {
+	return segment.StoreControl(s.mem, &frame.Control{
+		Front: l.FirstLSN(), Appended: l.at.LSN, Durable: l.DurableLSN(), Epoch: uint64(l.epoch),
+	})
 }
 
 // enter makes a stamped segment the tail, at its start.
-func (l *Log) enter(s *segment) {
+func (l *Log) enter(s *writableSegment) {
 	l.tail, l.at = s, s.start
-	l.linkOff = stampLinkOffset
+	l.linkOff = frame.StampLinkOffset
 	l.limit = s.size() - markRoom
 	l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0, begin: s.start})
 	l.store.add(s)

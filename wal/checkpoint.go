@@ -28,7 +28,7 @@ func (w *witness) set(s *snapshot) { w.valid, w.segment, w.at = true, s.tail.ord
 
 // readWitness finds out which slot of a segment is the older one, from the segment's
 // head.
-func readWitness(s *segment, h *frame.Head) (w witness, newest frame.Slot) {
+func readWitness(s *writableSegment, h *frame.Head) (w witness, newest frame.Slot) {
 	w = witness{segment: s.ordinal, newest: 1}
 	for i, err := range h.SlotErrs {
 		w.torn[i] = errors.Is(err, frame.ErrInvalid)
@@ -60,7 +60,7 @@ func (l *Log) claimNow(at frame.Place, lsn LSN) claim {
 // writeSlot writes a witness into the segment's older slot and makes it
 // durable. All that it names is durable before: the store itself may reach the
 // device at any time after it. The caller holds syncMu.
-func (l *Log) writeSlot(s *segment, c claim) error {
+func (l *Log) writeSlot(s *writableSegment, c claim) error {
 	w := &l.witness
 	if w.segment != s.ordinal {
 		*w = witness{segment: s.ordinal, newest: 1}
@@ -90,7 +90,7 @@ func (l *Log) writeSlot(s *segment, c claim) error {
 var neverSlot = [frame.SlotBytes]byte(bytes.Repeat([]byte{0xff}, frame.SlotBytes))
 
 // storeSynced stores bytes and makes them durable.
-func (s *segment) storeSynced(off int64, p []byte) error {
+func (s *writableSegment) storeSynced(off int64, p []byte) error {
 	if err := s.mem.Store(off, p, nil); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (s *segment) storeSynced(off int64, p []byte) error {
 
 // writeSlots writes a witness into both slots, one after the other: what they
 // name outlives the loss of either, and no older claim is left.
-func (l *Log) writeSlots(s *segment, c claim) error {
+func (l *Log) writeSlots(s *writableSegment, c claim) error {
 	for range frame.Slots {
 		if err := l.writeSlot(s, c); err != nil {
 			return err

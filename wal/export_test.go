@@ -3,6 +3,7 @@ package wal
 import (
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // Bounds of segments: mapped for reading, and waiting for a sync.
@@ -66,14 +67,14 @@ func IndexMarks(l *Log) (marks []int) {
 	defer l.store.mu.RUnlock()
 	for _, st := range l.store.list {
 		if base := st.base.Load(); st.seg == nil && base != nil {
-			marks = append(marks, len(base.marks))
+			marks = append(marks, base.Len())
 		}
 	}
 	return marks
 }
 
 // PopulateBytes is how much of a segment is brought into memory at once.
-const PopulateBytes = populateBytes
+const PopulateBytes = segment.PopulateBytes
 
 // SetWarmAhead sets how far ahead of its appenders an opened log is brought in.
 func SetWarmAhead(n int64) (was int64) {

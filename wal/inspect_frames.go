@@ -9,6 +9,7 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // headFile is a segment's file as Inspect reads it: its head, and of the rest
@@ -232,7 +233,7 @@ func (t *trail) isIn(from, to int64) (bool, error) {
 	if to > t.inFrom+int64(len(t.in))*page {
 		var err error
 		t.inFrom = from / page * page
-		if t.in, err = t.mem.Resident(t.inFrom, min(populateBytes, t.h.size-t.inFrom)); err != nil {
+		if t.in, err = t.mem.Resident(t.inFrom, min(segment.PopulateBytes, t.h.size-t.inFrom)); err != nil {
 			return false, err
 		}
 	}

@@ -33,7 +33,7 @@ type Log struct {
 	// mu guards the tail and all up to the blank line.
 	mu      sync.Mutex
 	room    *sync.Cond // of mu: a segment was prepared, could not be, or the log ended
-	tail    *segment
+	tail    *writableSegment
 	at      frame.Place // where the next frame goes
 	linkOff int64       // where at.link lies in the tail's mapping
 	limit   int64       // where frames must end
@@ -41,7 +41,7 @@ type Log struct {
 	cut     frame.Cut
 	claimed LSN // the highest watermark that an appended frame names
 	dirty   []dirtyRange
-	ready   []*segment // prepared, in order
+	ready   []*writableSegment // prepared, in order
 	prepare preparation
 	spare   *spare // a segment to be recycled, or nil
 	behind  bool   // a background sync catches up
@@ -69,13 +69,13 @@ type Log struct {
 	stop    context.CancelFunc // ends the background work
 	stopped context.Context
 	work    sync.WaitGroup
-	kick    chan struct{} // wakes the interval syncer
-	naming  chan *segment // filled segments on their way to their names
+	kick    chan struct{}         // wakes the interval syncer
+	naming  chan *writableSegment // filled segments on their way to their names
 }
 
 // dirtyRange is what a segment holds that no sync has covered yet.
 type dirtyRange struct {
-	seg      *segment
+	seg      *writableSegment
 	from, to int64       // to is not used for the tail
 	begin    frame.Place // from which on it is read back; at or before from
 }
@@ -185,7 +185,7 @@ func (l *Log) release() error {
 		errs = append(errs, l.dropSpare())
 	}
 	l.mu.Lock()
-	open := append([]*segment{}, l.ready...)
+	open := append([]*writableSegment{}, l.ready...)
 	for _, d := range l.dirty {
 		if d.seg != l.tail {
 			open = append(open, d.seg)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // How patient a LogReader is.
@@ -97,7 +98,7 @@ func OpenReader(dir string) (*LogReader, error) {
 // Reader returns a reader whose first record is the one with that LSN, or the
 // log's first one for 0. Close it: it holds a segment mapped.
 func (o *LogReader) Reader(from LSN) *Reader {
-	return &Reader{src: o, next: from, cur: cursor{window: populateBytes}}
+	return &Reader{src: o, next: from, cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
 }
 
 // Get returns a copy of the record with that LSN. It returns ErrTruncated for
@@ -107,7 +108,7 @@ func (o *LogReader) Get(lsn LSN) ([]byte, error) {
 	if lsn == 0 {
 		return nil, truncated(lsn, o.FirstLSN())
 	}
-	r := Reader{src: o, next: lsn, cur: cursor{window: 2 * indexStep}}
+	r := Reader{src: o, next: lsn, cur: cursor{Cursor: segment.Cursor{Window: 2 * segment.IndexStep}}}
 	defer o.leave(&r)
 	ok, err := o.fetch(context.Background(), &r)
 	if err == nil && !ok {
@@ -176,7 +177,7 @@ func (o *LogReader) bounds(durable bool) (first, last LSN) {
 		}
 		n, holds, err := p.control, looked, error(nil)
 		if p.tail != nil {
-			if n, err = loadControl(p.tail.mem); err == nil {
+			if n, err = segment.LoadControl(p.tail.mem); err == nil {
 				holds, err = o.holds(p, n)
 			}
 		}

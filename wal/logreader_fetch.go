@@ -8,6 +8,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // besidePlace is what a Reader of a LogReader has besides its cursor.
@@ -61,12 +62,12 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 		}
 		switch {
 		case err == nil:
-		case isBad(err) || errors.Is(err, errUnsettled):
+		case segment.IsBad(err) || errors.Is(err, errUnsettled):
 			if s := r.beside.seg; s != nil {
 				s.forget()
 			}
 			damage := o.found(r, err)
-			r.cur.view = view{}
+			r.cur.leave()
 			if seen.again(&r.beside) {
 				err = errImpatient
 			} else {
@@ -101,7 +102,7 @@ func (a *bad) look(b *besidePlace) {
 	if !a.is || b.tail == nil {
 		return
 	}
-	n, err := loadControl(b.tail.mem)
+	n, err := segment.LoadControl(b.tail.mem)
 	if err == nil && n.Epoch == a.seen.Epoch &&
 		(n.Next != a.seen.Next || n.Appended > a.seen.Appended || n.Durable > a.seen.Durable) {
 		a.witnessed = true
@@ -172,7 +173,7 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 		return false, o.atEnd(r, b.pic.last)
 	}
 	if _, last := b.pic.bounds(b.seen, r.durable); !b.checked || r.next == 0 || r.next > last {
-		n, err := loadControl(b.tail.mem)
+		n, err := segment.LoadControl(b.tail.mem)
 		if err != nil {
 			return false, err
 		}
@@ -196,10 +197,10 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	}
 	err := o.position(r)
 	if err == nil {
-		err = r.cur.seek(r.next)
+		err = r.cur.Seek(r.next)
 	}
 	if err == nil {
-		r.buf, err = r.cur.copyOut(r.buf)
+		r.buf, err = r.cur.Copy(r.buf)
 	}
 	// All that was read comes before this, and what is looked at behind it.
 	b.fence.Store(1)
@@ -211,7 +212,7 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 		return false, err
 	}
 	r.rec = r.buf
-	b.anchor, b.linkOff, b.in = r.cur.Place, r.cur.linkOff, b.seg.segmentHead
+	b.anchor, b.linkOff, b.in = r.cur.Place, r.cur.LinkOff, b.seg.segmentHead
 	return true, nil
 }
 
@@ -234,7 +235,8 @@ func (o *LogReader) adopt(r *Reader) error {
 	b.pic, b.tail, b.checked, b.seen = p, p.tail, false, p.control
 	if b.seg != nil && !b.seg.kept { // it was discarded: of what was mapped nothing is known any more
 		o.release(b.seg)
-		b.seg, r.cur.view = nil, view{}
+		b.seg = nil
+		r.cur.leave()
 	}
 	return nil
 }
@@ -280,7 +282,7 @@ func (o *LogReader) checkPlace(r *Reader) error {
 		}
 	}
 	b.checked, r.epoch = true, b.seen.Epoch
-	r.cur.view = view{}
+	r.cur.leave()
 	return nil
 }
 
@@ -311,7 +313,7 @@ func (o *LogReader) position(r *Reader) error {
 	b := &r.beside
 	h := b.pic.find(r.next)
 	if h == nil {
-		return errNoFrame // its segment is missing
+		return segment.ErrNoFrame // its segment is missing
 	}
 	if b.seg == nil || !b.seg.is(h) {
 		if err := o.carry(r, h); err != nil {
@@ -337,7 +339,7 @@ func (o *LogReader) position(r *Reader) error {
 }
 
 // carry follows the chain from the record that was returned last to the end of
-// its segment, and through segments without a record, and returns errNoFrame
+// its segment, and through segments without a record, and returns segment.ErrNoFrame
 // where the next one does not go on from there. Where that segment went
 // meanwhile, there is nothing to follow.
 func (o *LogReader) carry(r *Reader, h *segmentHead) error {
@@ -354,15 +356,15 @@ func (o *LogReader) carry(r *Reader, h *segmentHead) error {
 		if v := b.seg.view(); !r.cur.holds(v, r.next) {
 			r.cur.enter(v, at)
 		}
-		err := r.cur.seek(r.next)
+		err := r.cur.Seek(r.next)
 		if err == nil { // it has the record itself: it is not the one before
-			return errNoFrame
+			return segment.ErrNoFrame
 		}
-		if !errors.Is(err, errNoFrame) {
+		if !errors.Is(err, segment.ErrNoFrame) {
 			return err
 		}
 		if in = b.pic.behind(in); in == nil || !in.follows(r.cur.Place) {
-			return errNoFrame
+			return segment.ErrNoFrame
 		}
 		if in.is(h) {
 			return nil
@@ -385,15 +387,15 @@ func (o *LogReader) enter(r *Reader, h *segmentHead) error {
 	}
 	o.release(b.seg)
 	b.seg = s
-	r.cur.view, r.cur.ready = view{}, 0
-	r.cur.notes = func(p frame.Place) { s.note(r.epoch, p) }
+	r.cur.leave()
+	r.cur.Passed = func(p frame.Place) { s.note(r.epoch, p) }
 	return nil
 }
 
 // stillHolds looks whether anything was told of while the record was read.
 func (o *LogReader) stillHolds(r *Reader) error {
 	b := &r.beside
-	n, err := loadControl(b.tail.mem)
+	n, err := segment.LoadControl(b.tail.mem)
 	if err != nil {
 		return err
 	}
@@ -444,7 +446,7 @@ func (o *LogReader) await(ctx context.Context, r *Reader) error {
 			return nil
 		}
 		if b.tail != nil {
-			n, err := loadControl(b.tail.mem)
+			n, err := segment.LoadControl(b.tail.mem)
 			if err != nil {
 				return nil // fetch says it
 			}

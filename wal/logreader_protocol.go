@@ -1,10 +1,5 @@
 package wal
 
-import (
-	"github.com/seawall-wal/seawall/durability"
-	"github.com/seawall-wal/seawall/wal/frame"
-)
-
 // How the writer and readers in other processes use a segment's control block.
 //
 // # The writer
@@ -62,28 +57,3 @@ import (
 //
 // A Reader in the writer's process does the same with the epoch and the front of
 // its Log (Log.fetch); the release of its pin, an atomic addition, is its fence.
-
-// loadControl loads a segment's block, in the order in which it can be believed.
-func loadControl(mem *durability.Mapping) (n frame.Control, err error) {
-	for _, w := range [...]struct {
-		off int64
-		to  *uint64
-	}{
-		{frame.ControlEpoch, &n.Epoch},
-		{frame.ControlNext, &n.Next},
-		{frame.ControlFront, (*uint64)(&n.Front)},
-		{frame.ControlAppended, (*uint64)(&n.Appended)},
-		{frame.ControlDurable, (*uint64)(&n.Durable)},
-	} {
-		if *w.to, err = mem.LoadUint64(frame.ControlOffset + w.off); err != nil {
-			return frame.Control{}, err
-		}
-	}
-	return n, nil
-}
-
-// passOn tells readers that the log goes on in another segment. A failed store
-// is found by the next look at the file.
-func passOn(mem *durability.Mapping, ordinal uint64) {
-	_ = mem.StoreUint64(frame.ControlOffset+frame.ControlNext, ordinal)
-}

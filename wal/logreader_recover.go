@@ -9,6 +9,7 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // judge judges the log as Open would, from what the page cache holds and as far
@@ -313,17 +314,7 @@ func (f *judgedFile) control() (frame.Control, error) {
 	if err != nil {
 		return frame.Control{}, err
 	}
-	return readControl(file)
-}
-
-// readControl reads a segment's control block from its file.
-func readControl(file *durability.File) (frame.Control, error) {
-	b := make([]byte, frame.ControlBytes)
-	// Behind the end of a file that was truncated the mapping has zeros, too.
-	if _, err := file.ReadAt(b, frame.ControlOffset); err != nil && !isEOF(err) {
-		return frame.Control{}, err
-	}
-	return frame.DecodeControl(b), nil
+	return segment.ReadControl(file)
 }
 
 // Head implements recovery.Bytes.

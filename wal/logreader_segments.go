@@ -8,6 +8,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 var (
@@ -35,18 +36,13 @@ func (h *segmentHead) follows(at frame.Place) bool {
 	return v.follows(at)
 }
 
-// readHead decodes the head of an open file. It returns frame.ErrZero or
+// readHead reads and decodes the head of an open file. It returns frame.ErrZero or
 // ErrInvalid where that is not the segment of the name, or has no stamp.
 func readHead(f *durability.File, e entry) (segmentHead, error) {
-	b := make([]byte, frame.StampOffset+frame.StampBytes)
-	if _, err := f.ReadAt(b, 0); err != nil {
-		if isEOF(err) {
-			err = frame.ErrInvalid
-		}
-		return segmentHead{}, err
-	}
-	h := frame.DecodeHead(b)
+	h, err := segment.ReadHead(f)
 	switch {
+	case err != nil:
+		return segmentHead{}, err
 	case h.HeaderErr != nil:
 		return segmentHead{}, h.HeaderErr
 	case h.Header.Ordinal != e.ordinal:
@@ -66,8 +62,8 @@ type besideSegment struct {
 	kept bool // for those to come
 
 	mu    sync.Mutex
-	marks index  // places that were passed
-	epoch uint64 // in which they were
+	marks segment.Index // places that were passed
+	epoch uint64        // in which they were
 }
 
 // view returns the segment as a cursor sees it.
@@ -80,16 +76,16 @@ func (s *besideSegment) note(epoch uint64, p frame.Place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.marks.marks == nil:
-		s.marks.init(s.Header.SegmentBytes)
+	case !s.marks.Ready():
+		s.marks.Init(s.Header.SegmentBytes)
 		s.epoch = epoch
 	case epoch < s.epoch:
 		return
 	case epoch > s.epoch: // what was noted may lie behind a cut
-		s.marks.n.Store(0)
+		s.marks.Clear()
 		s.epoch = epoch
 	}
-	s.marks.add(p)
+	s.marks.Add(p)
 }
 
 // before returns a place before a record that was noted in that epoch.
@@ -99,13 +95,13 @@ func (s *besideSegment) before(epoch uint64, lsn LSN) (frame.Place, bool) {
 	if s.epoch != epoch {
 		return frame.Place{}, false
 	}
-	return s.marks.before(lsn)
+	return s.marks.Before(lsn)
 }
 
 // forget forgets all places: one of them led nowhere.
 func (s *besideSegment) forget() {
 	s.mu.Lock()
-	s.marks.n.Store(0)
+	s.marks.Clear()
 	s.mu.Unlock()
 }
 
@@ -203,16 +199,16 @@ func (o *LogReader) evict() {
 // read through the descriptor comes from there (Documentation/filesystems/overlayfs.rst,
 // non-standard behavior). Nothing else shows it: inode, size and name are the same.
 func (s *besideSegment) stale() bool {
-	before, err := loadControl(s.mem)
+	before, err := segment.LoadControl(s.mem)
 	if err != nil {
 		return false
 	}
-	now, err := readControl(s.file)
+	now, err := segment.ReadControl(s.file)
 	if err != nil || now == before {
 		return false
 	}
 	// Of one file the mapping has what was read, or what was stored since.
-	after, err := loadControl(s.mem)
+	after, err := segment.LoadControl(s.mem)
 	return err == nil && after == before
 }
 

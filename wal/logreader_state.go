@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // picture is where a log was when it was looked at: it is never changed, but
@@ -176,7 +177,7 @@ func (o *LogReader) lookLive(old *picture) (*picture, error) {
 	if !o.trusted && old == nil {
 		time.Sleep(trustPause)
 		var n frame.Control
-		if n, err = loadControl(p.tail.mem); err != nil || !p.agrees(n) {
+		if n, err = segment.LoadControl(p.tail.mem); err != nil || !p.agrees(n) {
 			o.release(p.tail)
 			return nil, errors.Join(err, errUnsettled)
 		}
@@ -226,13 +227,13 @@ func (o *LogReader) survey(old *picture) (*picture, error) {
 		return nil, err
 	}
 	p := &picture{live: true, tail: tail}
-	p.control, err = loadControl(tail.mem)
+	p.control, err = segment.LoadControl(tail.mem)
 	if err == nil {
 		p.segments, err = heads.chain(&tail.segmentHead, p.control, old)
 	}
 	var n frame.Control
 	if err == nil {
-		n, err = loadControl(tail.mem)
+		n, err = segment.LoadControl(tail.mem)
 	}
 	if err == nil && (n.Epoch == 0 || !p.agrees(n) || n.Next != 0) {
 		err = errUnsettled
@@ -285,7 +286,7 @@ func (l *headList) tail() (*besideSegment, error) {
 	if err != nil {
 		return nil, err
 	}
-	said, err := loadControl(last.mem)
+	said, err := segment.LoadControl(last.mem)
 	if err == nil && said.Next == 0 && h.Stamp.First <= said.Appended+1 {
 		return last, nil
 	}
@@ -305,7 +306,7 @@ func (l *headList) tail() (*besideSegment, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := loadControl(cut.mem)
+	n, err := segment.LoadControl(cut.mem)
 	if err == nil && (n.Epoch != said.Epoch || n.Next != 0) {
 		err = errUnsettled
 	}

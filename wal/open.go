@@ -67,7 +67,7 @@ func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 	}
 	l := &Log{
 		opts: o, dirPath: path, dir: d, owner: owner{dir: d},
-		kick: make(chan struct{}, 1), naming: make(chan *segment, 2*MaxSegmentsAhead),
+		kick: make(chan struct{}, 1), naming: make(chan *writableSegment, 2*MaxSegmentsAhead),
 	}
 	l.room = sync.NewCond(&l.mu)
 	l.stopped, l.stop = context.WithCancel(context.Background())
@@ -270,7 +270,7 @@ func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 }
 
 // begin enters the first segment of a log.
-func (l *Log) begin(s *segment, flags uint32) error {
+func (l *Log) begin(s *writableSegment, flags uint32) error {
 	l.store.dir, l.store.uuid = l.dir, l.uuid
 	l.prepare.next = s.ordinal + 1
 	s.taken = true

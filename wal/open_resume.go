@@ -7,6 +7,7 @@ import (
 
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // mend makes the judged log one that can be appended to. Its order is what
@@ -78,7 +79,7 @@ func (op *opening) mend() error {
 // when the power fails next looks like a log whose first segments are missing.
 //
 // A trim has named both already, with the epoch that it began.
-func (op *opening) nameFront(s *segment, tail *diskFile) error {
+func (op *opening) nameFront(s *writableSegment, tail *diskFile) error {
 	l := op.l
 	leftover := func(g recovery.Segment) bool { return g.State == recovery.StateLeftover }
 	if !slices.ContainsFunc(op.res.Segments, leftover) || l.witness.valid {
@@ -142,7 +143,7 @@ func (op *opening) adopt() error {
 }
 
 // mapFile maps a file for writing, with real blocks behind it.
-func (op *opening) mapFile(d *diskFile) (*segment, error) {
+func (op *opening) mapFile(d *diskFile) (*writableSegment, error) {
 	if err := d.makeReal(); err != nil {
 		return nil, err
 	}
@@ -165,7 +166,7 @@ func (op *opening) mapFile(d *diskFile) (*segment, error) {
 
 // enterTail makes the segment with the tail the one to append to, and fills
 // the list of segments that readers are served from.
-func (op *opening) enterTail(s *segment, tail *diskFile) {
+func (op *opening) enterTail(s *writableSegment, tail *diskFile) {
 	l, t := op.l, &op.res.Tail
 	for i, d := range op.files {
 		switch op.res.Segments[i].State {
@@ -195,7 +196,7 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 	l.store.add(s)
 	l.store.list[len(l.store.list)-1].base.Store(base)
 	if s.start.Off != 0 { // where there is no stamp yet, settle's adds its start
-		s.index.add(l.at)
+		s.index.Add(l.at)
 	}
 }
 
@@ -203,16 +204,16 @@ func (op *opening) enterTail(s *segment, tail *diskFile) {
 // in the stamp, and returns the places that Get starts from, as they were noted when
 // the tail's segment was judged. Where another one's were noted since, there are none
 // yet, and Get will look for them.
-func (op *opening) indexTail() *index {
+func (op *opening) indexTail() *segment.Index {
 	l, t := op.l, &op.res.Tail
-	l.linkOff = stampLinkOffset
+	l.linkOff = frame.StampLinkOffset
 	if t.Frame != 0 {
-		l.linkOff = t.Frame + frameLinkOffset
+		l.linkOff = t.Frame + frame.LinkOffset
 	}
 	if op.places.file != t.File || op.places.index == nil {
 		return nil
 	}
-	op.places.index.truncate(t.Offset)
+	op.places.index.Truncate(t.Offset)
 	return op.places.index
 }
 
@@ -220,31 +221,31 @@ func (op *opening) indexTail() *index {
 // frames were followed. Nearly always the log ends in it.
 type placesNoted struct {
 	file  int // index into the files
-	index *index
+	index *segment.Index
 }
 
 // note notes a place.
 func (n *placesNoted) note(p recovery.Place, segmentBytes int64) {
 	if n.index == nil || n.file < p.File {
-		n.file, n.index = p.File, new(index)
-		n.index.init(segmentBytes)
+		n.file, n.index = p.File, new(segment.Index)
+		n.index.Init(segmentBytes)
 	}
 	if n.file == p.File {
-		n.index.add(frame.Place{Off: p.Offset, Link: p.Link, LSN: p.LSN, Epoch: p.Epoch})
+		n.index.Add(frame.Place{Off: p.Offset, Link: p.Link, LSN: p.LSN, Epoch: p.Epoch})
 	}
 }
 
 // settle ends the mending: the stamp of a log that has none yet, the readers'
 // block, the alignment of the next commit, and the prepared segments; and it brings
 // in what the first appends store to.
-func (op *opening) settle(s *segment) error {
+func (op *opening) settle(s *writableSegment) error {
 	l := op.l
 	l.prepare.next = s.ordinal + 1
 	if s.start.Off == 0 {
 		if err := l.stamp(s, 0, 0); err != nil {
 			return err
 		}
-		l.at, l.linkOff = s.start, stampLinkOffset
+		l.at, l.linkOff = s.start, frame.StampLinkOffset
 		l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0, begin: s.start})
 	} else {
 		if err := l.storeControl(s); err != nil {

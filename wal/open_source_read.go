@@ -7,6 +7,7 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 const (
@@ -238,10 +239,10 @@ func (d *diskFile) compare(from, to int64) error {
 // compareCached is compare of bytes that are in the page cache.
 func (d *diskFile) compareCached(from, to int64) error {
 	r, page := &d.room, int64(pageSize)
-	buf := warmBuffers.Get().(*[populateBytes]byte) //nolint:forcetypeassert // the pool's own
+	buf := warmBuffers.Get().(*[segment.PopulateBytes]byte) //nolint:forcetypeassert // the pool's own
 	defer warmBuffers.Put(buf)
 	for off := from; off < to; {
-		end := min((off+populateBytes)&^(populateBytes-1), to)
+		end := min((off+segment.PopulateBytes)&^(segment.PopulateBytes-1), to)
 		cached := buf[:end-off]
 		if err := r.view.Load(off, cached); err != nil {
 			return err

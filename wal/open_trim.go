@@ -22,7 +22,7 @@ import (
 //     appended next.
 //  5. The other slot repeats the first, so that the cut outlives the loss of
 //     either, and no older claim is left in any.
-func (op *opening) trim(s *segment, tail *diskFile) error {
+func (op *opening) trim(s *writableSegment, tail *diskFile) error {
 	l, res := op.l, op.res
 	epoch, err := nextEpoch(max(res.Epoch, op.known.newest.Epoch))
 	if err != nil {
@@ -82,7 +82,7 @@ func (op *opening) removeBehind(tail *diskFile) error {
 
 // zeroBehind zeroes what is not zero behind the tail. Page cache and device
 // hold the same by now, so that what was read from the device tells where.
-func (op *opening) zeroBehind(s *segment, tail *diskFile) error {
+func (op *opening) zeroBehind(s *writableSegment, tail *diskFile) error {
 	if s.start.Off == 0 {
 		if err := s.mem.Zero(frame.StampOffset, frame.BlockBytes); err != nil {
 			return err

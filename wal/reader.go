@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // Reader reads records in the order of their LSNs. It is not safe for
@@ -50,7 +52,7 @@ type source interface {
 // Reader returns a reader whose first record is the one with that LSN, or the
 // log's first one for 0.
 func (l *Log) Reader(from LSN) *Reader {
-	return &Reader{src: l, next: from, cur: cursor{window: populateBytes}}
+	return &Reader{src: l, next: from, cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
 }
 
 // Durable makes the reader return only records that power loss cannot take, and

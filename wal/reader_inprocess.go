@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 var _ source = (*Log)(nil)
@@ -25,7 +26,7 @@ func (l *Log) Get(lsn LSN) ([]byte, error) {
 	if lsn == 0 {
 		return nil, truncated(lsn, l.FirstLSN())
 	}
-	r := Reader{src: l, next: lsn, cur: cursor{window: 2 * indexStep}}
+	r := Reader{src: l, next: lsn, cur: cursor{Cursor: segment.Cursor{Window: 2 * segment.IndexStep}}}
 	ok, err := l.fetch(context.Background(), &r)
 	if err == nil && !ok {
 		err = notThere(lsn, l.readable(false))
@@ -72,7 +73,7 @@ func (l *Log) fetched(r *Reader, err error) (bool, error) {
 	}
 	l.drop(r)
 	r.rec = nil
-	if isBad(err) {
+	if segment.IsBad(err) {
 		err = r.cur.damage(l.dirPath, r.next, err)
 	}
 	return false, err
@@ -107,15 +108,15 @@ func (t *segments) catchUp(r *Reader) error {
 		return cutAway(r.last)
 	}
 	r.epoch = uint64(t.epoch.Load())
-	r.cur.view = view{} // the place is looked for anew
+	r.cur.leave() // the place is looked for anew
 	return nil
 }
 
 // read reads the record that is next, from the segment that the cursor is in or one
 // behind it.
 func (l *Log) read(r *Reader) error {
-	err := r.cur.seek(r.next)
-	for errors.Is(err, errNoFrame) {
+	err := r.cur.Seek(r.next)
+	for errors.Is(err, segment.ErrNoFrame) {
 		further, gerr := l.goOn(r)
 		if gerr != nil {
 			return gerr
@@ -123,7 +124,7 @@ func (l *Log) read(r *Reader) error {
 		if !further {
 			break
 		}
-		err = r.cur.seek(r.next)
+		err = r.cur.Seek(r.next)
 	}
 	if err != nil {
 		return err
@@ -132,12 +133,12 @@ func (l *Log) read(r *Reader) error {
 		r.pin(r.cur.view)
 		if l.store.pins.hold(r, r.next) {
 			if l.unchanged(r) { // otherwise nobody waits for the holder
-				r.rec, err = r.cur.lend()
+				r.rec, err = r.cur.Lend()
 			}
 			return err
 		}
 	}
-	r.buf, err = r.cur.copyOut(r.buf)
+	r.buf, err = r.cur.Copy(r.buf)
 	r.rec = r.buf
 	return err
 }
@@ -239,7 +240,7 @@ func (l *Log) nearest(v view, lsn LSN, epoch uint64) (frame.Place, error) {
 	if err != nil {
 		return frame.Place{}, err
 	}
-	if p, ok := base.before(lsn); ok {
+	if p, ok := base.Before(lsn); ok {
 		return p, nil
 	}
 	return v.start, nil
@@ -248,22 +249,22 @@ func (l *Log) nearest(v view, lsn LSN, epoch uint64) (frame.Place, error) {
 // baseIndex returns the index of what was in the segment when the log was opened.
 // It is made when it is first needed, from the frames' headers, and kept unless
 // there was a cut meanwhile.
-func (l *Log) baseIndex(v view, epoch uint64) (*index, error) {
+func (l *Log) baseIndex(v view, epoch uint64) (*segment.Index, error) {
 	st, t := v.st, &l.store
 	st.scan.Lock()
 	defer st.scan.Unlock()
 	if base := st.base.Load(); base != nil {
 		return base, nil
 	}
-	base := new(index)
-	base.init(v.size)
-	base.add(v.start)
-	scan := cursor{window: populateBytes, notes: base.add}
-	scan.enter(v, v.start)
-	if err := scan.seek(l.readable(false) + 1); !errors.Is(err, errNoFrame) && err != nil {
+	base := new(segment.Index)
+	base.Init(v.size)
+	base.Add(v.start)
+	scan := segment.Cursor{Window: segment.PopulateBytes, Passed: base.Add}
+	scan.Enter(v.mem, v.size, v.seed, v.start)
+	if err := scan.Seek(l.readable(false) + 1); !errors.Is(err, segment.ErrNoFrame) && err != nil {
 		return nil, err
 	}
-	base = merged(maxIndexMarks, base)
+	base = segment.Merged(maxIndexMarks, base)
 	t.mu.Lock()
 	if uint64(t.epoch.Load()) == epoch && st.base.Load() == nil { // settleIndex may have been faster
 		st.base.Store(base)

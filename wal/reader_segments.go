@@ -10,6 +10,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // maxMapped bounds the segments that stay mapped for reading beside the ones
@@ -42,18 +43,18 @@ type segments struct {
 type stored struct {
 	ordinal uint64
 	name    string
-	begins  LSN      // its first record's; 0 where that is not known
-	bytes   int64    // of its file
-	seg     *segment // while it is mapped for writing
+	begins  LSN              // its first record's; 0 where that is not known
+	bytes   int64            // of its file
+	seg     *writableSegment // while it is mapped for writing
 	// What follows is known once the segment was mapped.
 	frame.Head
 	lease *lease // of the mapping, or nil
 	used  uint64 // clock of its last use
 
-	live *index // of what was appended since the log was opened, or nil
+	live *segment.Index // of what was appended since the log was opened, or nil
 
-	scan sync.Mutex            // held while base is built
-	base atomic.Pointer[index] // of what was there before, or of all of it, or nil; set under segments.mu
+	scan sync.Mutex                    // held while base is built
+	base atomic.Pointer[segment.Index] // of what was there before, or of all of it, or nil; set under segments.mu
 
 	loading sync.Mutex   // held while it is mapped
 	pins    atomic.Int32 // readers that hold on to a mapping of it
@@ -73,7 +74,7 @@ func (t *segments) unlock() error {
 }
 
 // add adds the segment that the log enters.
-func (t *segments) add(s *segment) {
+func (t *segments) add(s *writableSegment) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, st := range t.list {
@@ -89,7 +90,7 @@ func (t *segments) add(s *segment) {
 
 // retire closes a segment that is full and durable; it is mapped for reading
 // when it is needed.
-func (t *segments) retire(s *segment) {
+func (t *segments) retire(s *writableSegment) {
 	t.mu.Lock()
 	for _, st := range t.list {
 		if st.seg == s {
@@ -250,12 +251,12 @@ func (st *stored) pinnedView() view {
 // caller holds segments.mu.
 func (st *stored) before(lsn LSN) (frame.Place, bool) {
 	if st.live != nil {
-		if p, ok := st.live.before(lsn); ok {
+		if p, ok := st.live.Before(lsn); ok {
 			return p, true
 		}
 	}
 	if base := st.base.Load(); base != nil {
-		if p, ok := base.before(lsn); ok {
+		if p, ok := base.Before(lsn); ok {
 			return p, true
 		}
 	}

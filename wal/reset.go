@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // Reset removes all records and makes the log go on at the given LSN, which
@@ -134,7 +135,7 @@ func (l *Log) reset(next LSN) (err error) {
 	if err = l.writeSlots(s, c); err != nil {
 		return err
 	}
-	snap := snapshot{lsn: next - 1, at: s.start, tail: s, link: stampLinkOffset, ranges: []dirtyRange{{seg: s}}}
+	snap := snapshot{lsn: next - 1, at: s.start, tail: s, link: frame.StampLinkOffset, ranges: []dirtyRange{{seg: s}}}
 	if err = l.checkSynced(&snap); err != nil {
 		return err
 	}
@@ -165,9 +166,9 @@ func (l *Log) tellReset(next LSN, epoch uint32) ([]*stored, error) {
 	gone := t.take(0, len(t.list))
 	l.mu.Unlock()
 	_ = t.unlock() // what was mapped for reading only
-	if err := lowerControl(l.tail.mem, next, 0, 0, epoch); err != nil {
+	if err := segment.LowerControl(l.tail.mem, &frame.Control{Front: next, Epoch: uint64(epoch)}); err != nil {
 		return gone, err
 	}
-	passOn(l.tail.mem, l.tail.ordinal+1)
+	segment.StoreNext(l.tail.mem, l.tail.ordinal+1)
 	return gone, nil
 }

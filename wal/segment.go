@@ -7,21 +7,15 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
-)
-
-// Where in a segment the links lie that an appender compares before it
-// appends.
-const (
-	stampLinkOffset = frame.StampOffset + frame.StampBytes - 4
-	frameLinkOffset = frame.HeaderBytes - 4
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // markRoom is kept free at the end of each segment, so that a sync can always
 // name the watermark.
 const markRoom = frame.HeaderBytes + frame.MarkBytes
 
-// segment is a segment that the log holds mapped for writing.
-type segment struct {
+// writableSegment is a writableSegment that the log holds mapped for writing.
+type writableSegment struct {
 	ordinal uint64
 	header  frame.Header
 	seed    frame.Seed
@@ -35,7 +29,7 @@ type segment struct {
 	expect   durability.Expectation // the file as it was when it was mapped
 	align    int64                  // where a commit may begin, in bytes
 
-	index index
+	index segment.Index
 	lease lease // of mem and file
 
 	// taken says that it holds records, or is about to. The log's mutex guards it.
@@ -48,13 +42,13 @@ type segment struct {
 }
 
 // size returns the segment's size in bytes.
-func (s *segment) size() int64 { return s.header.SegmentBytes }
+func (s *writableSegment) size() int64 { return s.header.SegmentBytes }
 
 // closedChan is what a segment's named is that has its name from the start.
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // mapSegment locks and maps an opened segment's file.
-func mapSegment(dir *durability.Dir, f *durability.File, h frame.Header, align Align) (*segment, error) {
+func mapSegment(dir *durability.Dir, f *durability.File, h frame.Header, align Align) (*writableSegment, error) {
 	lock, err := lockSegment(dir, f.Name())
 	if err != nil {
 		return nil, err
@@ -67,23 +61,23 @@ func mapSegment(dir *durability.Dir, f *durability.File, h frame.Header, align A
 	if err != nil {
 		return nil, errors.Join(err, mem.Unmap(), lock.Close())
 	}
-	s := &segment{
+	s := &writableSegment{
 		ordinal: h.Ordinal, header: h, seed: h.Seed(), file: f, lock: lock, mem: mem, expect: expect,
 		align: alignBytes(align, h.FillBytes), named: closedChan,
 	}
 	s.lease.mem, s.lease.file = mem, f
-	s.index.init(h.SegmentBytes)
+	s.index.Init(h.SegmentBytes)
 	return s, nil
 }
 
 // close gives up the lock, unmaps the segment and closes its file, or leaves
 // these two to the last reader that holds a record in it.
-func (s *segment) close() error { return errors.Join(s.lock.Close(), s.lease.giveUp()) }
+func (s *writableSegment) close() error { return errors.Join(s.lock.Close(), s.lease.giveUp()) }
 
 // checkHead returns an error where the header is not the segment's any more, or
 // the stamp: what it holds is lost then, however well it was synced. It reads
 // them, since a load of a page that is not resident would hold up others.
-func (s *segment) checkHead() error {
+func (s *writableSegment) checkHead() error {
 	head := make([]byte, frame.SegmentHeaderBytes+frame.StampBytes)
 	header, stamp := head[:frame.SegmentHeaderBytes], head[frame.SegmentHeaderBytes:]
 	if _, err := s.file.ReadAt(header, frame.HeaderOffset); err != nil && !isEOF(err) {
@@ -108,7 +102,7 @@ func (s *segment) checkHead() error {
 // checkPrepared returns an error where a prepared segment is not what it was
 // when it was made, so that no record is appended to what is lost already. One
 // on its way to its name is looked at by the namer: nobody waits for that here.
-func (s *segment) checkPrepared() error {
+func (s *writableSegment) checkPrepared() error {
 	select {
 	case <-s.named:
 		if err := s.file.Check(s.expect); err != nil {
@@ -122,7 +116,7 @@ func (s *segment) checkPrepared() error {
 // clean zeroes what a store that failed may have left. A page that there is no
 // room for cannot be zeroed either, and need not be: nothing was stored in it.
 // That is asked of the file, since on tmpfs even a load has to find room.
-func (s *segment) clean(off, n int64) error {
+func (s *writableSegment) clean(off, n int64) error {
 	for end := off + n; off < end; {
 		next := min(end, (off/int64(pageSize)+1)*int64(pageSize))
 		if err := s.mem.Zero(off, next-off); err != nil {
@@ -139,7 +133,7 @@ func (s *segment) clean(off, n int64) error {
 // noRoom tells why a store failed: where the file is whole and the page can be
 // read, the filesystem had no room for a copy of it (C8), as where blocks are
 // shared with another file.
-func (s *segment) noRoom(cause error) error {
+func (s *writableSegment) noRoom(cause error) error {
 	fault := (*durability.FaultError)(nil)
 	if !errors.As(cause, &fault) {
 		return cause

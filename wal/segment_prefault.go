@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"sync"
+
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // warmAhead is how far ahead of the appenders, in bytes, an opened log has its
@@ -12,7 +14,7 @@ import (
 var warmAhead int64 = 8 << 20
 
 // warmBuffers hold what is brought in, which nobody looks at.
-var warmBuffers = sync.Pool{New: func() any { return new([populateBytes]byte) }}
+var warmBuffers = sync.Pool{New: func() any { return new([segment.PopulateBytes]byte) }}
 
 // warming brings in what lies ahead of the appenders in the segments that Open
 // found: it read them around the page cache, and a store that finds its page there
@@ -20,16 +22,16 @@ var warmBuffers = sync.Pool{New: func() any { return new([populateBytes]byte) }}
 // (kernel fact 7). Segments that are prepared later are in the page cache since they
 // were filled.
 //
-// The first populateBytes are brought in before Open returns, the rest behind it, by
+// The first segment.PopulateBytes are brought in before Open returns, the rest behind it, by
 // chunks of that size, and never more than warmAhead before it is needed: the tail of
 // a log that is only opened is not read. They are read, not populated: a page that is
 // mapped for reading costs the store a fault of its own, where a fault of a page that
 // is not mapped yet maps all of its folio.
 type warming struct {
-	seg   *segment   // the one that is being brought in, or nil at the end
-	from  int64      // up to where it is
-	later []*segment // those behind it
-	wake  int64      // offset of the tail behind which more is wanted; the log's mutex guards it
+	seg   *writableSegment   // the one that is being brought in, or nil at the end
+	from  int64              // up to where it is
+	later []*writableSegment // those behind it
+	wake  int64              // offset of the tail behind which more is wanted; the log's mutex guards it
 }
 
 // warmFirst begins the warming of a log that was found, and does as much of it as
@@ -39,7 +41,7 @@ func (l *Log) warmFirst() {
 	w.seg, w.from, w.later, w.wake = l.tail, l.at.Off, slices.Clone(l.ready), math.MaxInt64
 	// Each append looks first at the link of the one before.
 	_, _ = l.tail.file.ReadAt(make([]byte, 4), l.linkOff)
-	for left := int64(populateBytes); left > 0 && w.seg != nil; {
+	for left := int64(segment.PopulateBytes); left > 0 && w.seg != nil; {
 		left -= w.step(left)
 	}
 }
@@ -49,7 +51,7 @@ func (l *Log) runWarmer(ctx context.Context) {
 	defer l.work.Done()
 	w := &l.warming
 	for w.seg != nil && l.awaitNear(w) && ctx.Err() == nil {
-		w.step(populateBytes)
+		w.step(segment.PopulateBytes)
 	}
 }
 
@@ -58,7 +60,7 @@ func (l *Log) runWarmer(ctx context.Context) {
 func (w *warming) step(n int64) int64 {
 	n = min(n, w.seg.size()-w.from)
 	if n > 0 && w.seg.lease.pin() {
-		buf := warmBuffers.Get().(*[populateBytes]byte) //nolint:forcetypeassert // the pool's own
+		buf := warmBuffers.Get().(*[segment.PopulateBytes]byte) //nolint:forcetypeassert // the pool's own
 		_, _ = w.seg.file.ReadAt(buf[:n], w.from)
 		warmBuffers.Put(buf)
 		w.seg.lease.unpin()
@@ -105,7 +107,7 @@ func (l *Log) awaitNear(w *warming) bool {
 
 // distance returns how far behind the tail an offset of a segment lies, and whether
 // the log is still to come there. The caller holds mu.
-func (l *Log) distance(s *segment, off int64) (far int64, ahead bool) {
+func (l *Log) distance(s *writableSegment, off int64) (far int64, ahead bool) {
 	if s == l.tail {
 		return off - l.at.Off, true
 	}

@@ -26,10 +26,10 @@ type preparation struct {
 	tried   uint64 // the request that the last attempt had seen when it began
 	err     error  // of the last attempt; nil after one that succeeded
 	filling bool
-	unnamed int      // segments that have their temporary name still
-	stuck   *segment // one that holds records and has: there is no room for its name
-	refused uint64   // counts the attempts to name one that ended so
-	full    error    // why the last of them did
+	unnamed int              // segments that have their temporary name still
+	stuck   *writableSegment // one that holds records and has: there is no room for its name
+	refused uint64           // counts the attempts to name one that ended so
+	full    error            // why the last of them did
 }
 
 // awaitRoom waits until so many bytes fit behind the tail or a segment is
@@ -162,7 +162,7 @@ func (l *Log) runPreparer(ctx context.Context) {
 
 // dropStale removes a segment that was filled for nothing. The caller holds mu, which
 // is released meanwhile: nobody else makes a file under a temporary name.
-func (l *Log) dropStale(s *segment) {
+func (l *Log) dropStale(s *writableSegment) {
 	l.mu.Unlock()
 	err := errors.Join(s.close(), l.dir.Remove(tempName(s.ordinal)))
 	l.mu.Lock()
@@ -211,7 +211,7 @@ func (l *Log) fillBytes() int {
 // makeSegment makes a segment under its temporary name: allocated, filled with
 // zeros, with its header, and mapped. It is not durable yet. Where that fails,
 // nothing is left of it.
-func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*segment, error) {
+func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*writableSegment, error) {
 	if ordinal > maxOrdinal {
 		return nil, fmt.Errorf("%w: segments; copy the records into a new log", ErrExhausted)
 	}
@@ -243,7 +243,7 @@ func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*segme
 
 // fillSegment gives a new file, or one that was wiped, its blocks and header, and
 // maps it.
-func (l *Log) fillSegment(ctx context.Context, f *durability.File, h frame.Header) (*segment, error) {
+func (l *Log) fillSegment(ctx context.Context, f *durability.File, h frame.Header) (*writableSegment, error) {
 	err := f.Allocate(h.SegmentBytes, durability.AllocateOptions{
 		FillBytes: int(h.FillBytes), Head: frame.DataOffset,
 		Cancel: l.cancelled(ctx),

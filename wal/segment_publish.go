@@ -28,7 +28,7 @@ func (l *Log) runNamer() {
 // took away, is none of these: nothing was done, and what the segment holds is
 // synced. It is tried again until there is room, and until then nothing in the
 // segment is acknowledged.
-func (l *Log) nameSegment(s *segment) {
+func (l *Log) nameSegment(s *writableSegment) {
 	defer close(s.named)
 	l.mu.Lock()
 	discarded := s.nameErr != nil // with one before it
@@ -83,7 +83,7 @@ func (l *Log) nameSegment(s *segment) {
 
 // discard removes a prepared segment that could not be made durable, and those
 // behind it, and reports whether it did: not if the log has entered it.
-func (l *Log) discard(s *segment, cause error) bool {
+func (l *Log) discard(s *writableSegment, cause error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.taken {
@@ -147,7 +147,7 @@ func (e *noRoomError) Unwrap() error { return e.cause }
 // attempt makes sense: at once where the log ends, since space may have been freed
 // between this one and Close. It reports false when there is to be none, for the
 // log is poisoned.
-func (l *Log) awaitSpace(s *segment, cause error) bool {
+func (l *Log) awaitSpace(s *writableSegment, cause error) bool {
 	l.mu.Lock()
 	l.prepare.stuck, l.prepare.full = s, cause
 	l.prepare.refused++
@@ -172,7 +172,7 @@ func (l *Log) awaitSpace(s *segment, cause error) bool {
 // awaitName waits until the segment has its name, durably, or says why it has
 // none. Where there is no room for it, an attempt that began after the call
 // decides: space may have been freed since the one before.
-func (s *segment) awaitName() error {
+func (s *writableSegment) awaitName() error {
 	asked := false
 	for {
 		select {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // Sync makes everything that was appended before the call durable: an msync
@@ -52,7 +53,7 @@ func (l *Log) lookAgain() error {
 type snapshot struct {
 	lsn    LSN
 	at     frame.Place // the tail behind the last frame that is covered
-	tail   *segment
+	tail   *writableSegment
 	ranges []dirtyRange
 	link   int64 // where at.link lies in the tail
 }
@@ -247,7 +248,7 @@ func (l *Log) checkSynced(snap *snapshot) error {
 func (l *Log) acknowledge(snap *snapshot) {
 	l.mu.Lock()
 	kept := l.dirty[:0]
-	var full []*segment
+	var full []*writableSegment
 	for _, r := range l.dirty {
 		switch {
 		case r.seg == snap.tail:
@@ -263,7 +264,7 @@ func (l *Log) acknowledge(snap *snapshot) {
 	l.dirty = kept
 	l.room.Broadcast() // the preparer may have waited for fewer of them
 	l.durable.Store(uint64(snap.lsn))
-	_ = l.tail.mem.StoreUint64(frame.ControlOffset+frame.ControlDurable, uint64(snap.lsn))
+	segment.StoreDurable(l.tail.mem, snap.lsn)
 	l.store.syncs.ring()
 	if invariants {
 		l.assertTail()
@@ -279,7 +280,7 @@ func (l *Log) acknowledge(snap *snapshot) {
 }
 
 // newer reports whether the range's segment comes behind s.
-func (r *dirtyRange) newer(s *segment) bool { return r.seg.ordinal > s.ordinal }
+func (r *dirtyRange) newer(s *writableSegment) bool { return r.seg.ordinal > s.ordinal }
 
 // Checkpoint makes everything that was appended before the call durable, data
 // and metadata, by fsync, and then leaves a witness of it in the segment, and in the

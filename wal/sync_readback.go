@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/seawall-wal/seawall/durability"
-	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // readBack reads what a sync covered, after it, and compares it with the chain:
@@ -26,26 +26,10 @@ func (s *snapshot) readBack() error {
 
 // readBack is snapshot.readBack for one segment.
 func (r *dirtyRange) readBack() error {
-	c := cursor{window: min(populateBytes, r.to-r.begin.Off)}
-	c.enter(view{mem: r.seg.mem, seed: r.seg.seed, size: r.seg.size()}, r.begin)
-	err := durability.Guard(func() error {
-		for c.Off < r.to {
-			if err := c.header(); err != nil {
-				return err
-			}
-			from := c.Off + frame.HeaderBytes
-			end := from + int64(c.frame.Length)
-			if err := c.bringIn(end); err != nil {
-				return err
-			}
-			if frame.Checksum(c.view.mem.Bytes()[from:end]) != c.frame.PayloadCRC {
-				return errBadPayload
-			}
-			c.pass()
-		}
-		return nil
-	})
-	if isBad(err) {
+	c := segment.Cursor{Window: min(segment.PopulateBytes, r.to-r.begin.Off)}
+	c.Enter(r.seg.mem, r.seg.size(), r.seg.seed, r.begin)
+	err := c.Verify(r.to)
+	if segment.IsBad(err) {
 		err = &durability.ChangedError{
 			File: r.seg.file.Path(),
 			What: fmt.Sprintf("what was stored at offset %d is not there: the file was overwritten, or truncated and extended again", c.Off),

@@ -7,6 +7,7 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // TruncateBack makes the record with that LSN the log's last one: those behind
@@ -88,9 +89,9 @@ type backCut struct {
 	lsn   LSN         // the new last one
 	at    frame.Place // behind it
 	link  int64       // where at.link lies
-	seg   *segment
-	old   *segment // the tail before
-	end   int64    // offset behind the last byte of seg that may not be zero
+	seg   *writableSegment
+	old   *writableSegment // the tail before
+	end   int64            // offset behind the last byte of seg that may not be zero
 	epoch uint32
 	w     witness // of seg
 }
@@ -133,34 +134,34 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 // one.
 func (c *backCut) findPlace() (ordinal uint64, err error) {
 	l := c.l
-	r := Reader{next: c.lsn + 1, epoch: uint64(l.store.epoch.Load()), cur: cursor{window: populateBytes}}
+	r := Reader{next: c.lsn + 1, epoch: uint64(l.store.epoch.Load()), cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
 	if _, err = l.enterSegment(&r); err != nil {
 		return 0, err
 	}
 	v := r.cur.view
 	defer v.lease.unpin()
 	if v.start.LSN == c.lsn {
-		c.at, c.link = v.start, stampLinkOffset
+		c.at, c.link = v.start, frame.StampLinkOffset
 		return v.st.ordinal, nil
 	}
 	r.cur.enter(v, l.store.before(v, c.lsn))
-	err = r.cur.seek(c.lsn)
+	err = r.cur.Seek(c.lsn)
 	if err == nil {
-		_, err = r.cur.lend()
+		_, err = r.cur.Lend()
 	}
-	if isBad(err) {
+	if segment.IsBad(err) {
 		err = r.cur.damage(l.dirPath, c.lsn, err)
 	}
 	if err != nil {
 		return 0, err
 	}
-	c.at, c.link = r.cur.Place, r.cur.linkOff
+	c.at, c.link = r.cur.Place, r.cur.LinkOff
 	return v.st.ordinal, nil
 }
 
 // reopenSegment maps a segment that is full for writing again. It gives the
 // file blocks where a sparse copy left holes.
-func (l *Log) reopenSegment(ordinal uint64) (*segment, error) {
+func (l *Log) reopenSegment(ordinal uint64) (*writableSegment, error) {
 	d := &diskFile{entry: entry{name: finalName(ordinal), ordinal: ordinal}, dir: l.dir}
 	err := d.open(new(openFiles))
 	if err != nil {
@@ -247,16 +248,16 @@ func (c *backCut) tell() error {
 		st.seg, st.live = c.seg, &c.seg.index
 	}
 	if base := st.base.Load(); base != nil {
-		base = merged(maxIndexMarks, base)
-		base.truncate(c.at.Off)
+		base = segment.Merged(maxIndexMarks, base)
+		base.Truncate(c.at.Off)
 		st.base.Store(base)
 	}
-	c.seg.index.truncate(c.at.Off)
+	c.seg.index.Truncate(c.at.Off)
 	l.mu.Unlock()
 	_ = t.unlock() // what was mapped for reading only
 	c.goOn()
-	for _, s := range []*segment{c.old, c.seg} {
-		if err := lowerControl(s.mem, l.FirstLSN(), c.lsn, c.lsn, c.epoch); err != nil {
+	for _, s := range []*writableSegment{c.old, c.seg} {
+		if err := segment.LowerControl(s.mem, &frame.Control{Front: l.FirstLSN(), Appended: c.lsn, Durable: c.lsn, Epoch: uint64(c.epoch)}); err != nil {
 			return err
 		}
 	}
@@ -301,7 +302,7 @@ func (c *backCut) zeroBehind() error {
 	from, to := int64(-1), int64(0)
 	mem := c.seg.mem
 	for off := c.at.Off; off < c.end; {
-		end := min((off+populateBytes)&^(populateBytes-1), c.seg.size())
+		end := min((off+segment.PopulateBytes)&^(segment.PopulateBytes-1), c.seg.size())
 		if err := mem.PopulateRead(off, end-off); err != nil {
 			return err
 		}
@@ -346,13 +347,4 @@ func (c *backCut) goOn() {
 	l.dirty = append(l.dirty[:0], dirtyRange{seg: c.seg, from: c.at.Off, begin: c.at})
 	l.claimed = 0 // the frames that claimed more are gone
 	l.cutCount.Add(1)
-}
-
-// truncate forgets the places behind off. Nobody reads the index meanwhile.
-func (x *index) truncate(off int64) {
-	n := x.n.Load()
-	for n > 0 && int64(x.marks[n-1].off) > off {
-		n--
-	}
-	x.n.Store(n)
 }

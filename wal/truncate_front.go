@@ -6,8 +6,7 @@ import (
 	"io/fs"
 	"slices"
 
-	"github.com/seawall-wal/seawall/durability"
-	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
 // TruncateFront makes the record with that LSN the log's first one: those
@@ -73,8 +72,7 @@ func (l *Log) raiseFront(lsn LSN) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.front.Store(uint64(lsn))
-	// A failed store into the control block is found by the next look at the file.
-	_ = l.tail.mem.StoreUint64(frame.ControlOffset+frame.ControlFront, uint64(lsn))
+	segment.StoreFront(l.tail.mem, lsn)
 }
 
 // takeBelow takes the segments that lie wholly before the front out of the
@@ -178,26 +176,4 @@ func nextEpoch(epoch uint32) (uint32, error) {
 		return 0, fmt.Errorf("%w: epochs; copy the records into a new log", ErrExhausted)
 	}
 	return epoch + 1, nil
-}
-
-// lowerControl tells readers in other processes of a cut, in this order: no
-// record behind it, then the epoch. It comes before any byte behind the cut is
-// changed, so that a reader that finds the epoch as it was before it copied a
-// record knows that the record was whole.
-func lowerControl(mem *durability.Mapping, front, appended, durable LSN, epoch uint32) error {
-	for _, w := range [...]struct {
-		off int64
-		v   uint64
-	}{
-		{frame.ControlAppended, uint64(appended)},
-		{frame.ControlDurable, uint64(durable)},
-		{frame.ControlFront, uint64(front)},
-		{frame.ControlNext, 0},
-		{frame.ControlEpoch, uint64(epoch)},
-	} {
-		if err := mem.StoreUint64(frame.ControlOffset+w.off, w.v); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -132,7 +132,14 @@ type Buffer [bufferPrefix + HeaderBytes]byte
 const bufferPrefix = 12
 
 // linkOffset is where the link lies in a Buffer: right behind all it covers.
-const linkOffset = bufferPrefix + 20
+const linkOffset = bufferPrefix + LinkOffset
+
+// LinkOffset is where the link lies in a frame's header, and StampLinkOffset where the
+// link that a stamp begins lies in its segment, in bytes.
+const (
+	LinkOffset      = 20
+	StampLinkOffset = StampOffset + StampBytes - 4
+)
 
 // NewSeed returns the seed of a segment.
 func NewSeed(id UUID, ordinal, salt uint64) Seed {

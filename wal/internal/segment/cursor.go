@@ -1,51 +1,55 @@
-package wal
+package segment
 
 import (
 	"errors"
+	"os"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// populateBytes is how much of a segment is brought into memory at once before
+// PopulateBytes is how much of a segment is brought into memory at once before
 // it is read: a load that faults holds up the garbage collector, a system call
 // does not (kernel fact 7).
-const populateBytes = 256 << 10
+const PopulateBytes = 256 << 10
+
+// pageBytes is the size of a VM page: 4, 16 or 64 KiB, by machine.
+var pageBytes = int64(os.Getpagesize())
 
 var (
-	// errNoFrame says that no frame follows the place in its segment.
-	errNoFrame = errors.New("wal: no valid frame header")
-	// errBadPayload says that a record is not what its header says.
-	errBadPayload = errors.New("wal: the payload does not match its checksum")
+	// ErrNoFrame says that no frame follows the place in its segment.
+	ErrNoFrame = errors.New("wal: no valid frame header")
+	// ErrBadPayload says that a record is not what its header says.
+	ErrBadPayload = errors.New("wal: the payload does not match its checksum")
 )
 
-// cursor follows the chain of frames through one segment.
-type cursor struct {
+// Cursor follows the chain of frames through a segment that is mapped.
+type Cursor struct {
 	frame.Chain
-	view    view
-	linkOff int64 // where the place's link lies
-	ready   int64 // bytes of the segment that were brought in
-	window  int64 // how many are at once
-	frame   frame.Frame
-	notes   func(frame.Place) // is told the places that are passed, or nil
+	LinkOff int64             // where the place's link lies; 0 where it is the stamp's
+	Window  int64             // bytes that are brought into memory at once
+	Passed  func(frame.Place) // is told the places that are passed, or nil
+
+	mem   *durability.Mapping
+	size  int64 // of the segment
+	ready int64 // bytes of it that were brought in
+	frame frame.Frame
 }
 
-// enter moves the cursor to a place of a segment.
-func (c *cursor) enter(v view, at frame.Place) {
-	if c.view.mem != v.mem {
+// Enter moves the cursor to a place of a segment of so many bytes.
+func (c *Cursor) Enter(mem *durability.Mapping, size int64, seed frame.Seed, at frame.Place) {
+	if c.mem != mem {
 		c.ready = 0
 	}
-	c.view, c.Place, c.Seed, c.linkOff = v, at, v.seed, 0
+	c.mem, c.size, c.Seed, c.Place, c.LinkOff = mem, size, seed, at, 0
 }
 
-// holds reports whether the cursor stands right before the record in a mapping.
-func (c *cursor) holds(v view, next LSN) bool {
-	return c.view.mem != nil && c.view.mem == v.mem && c.LSN == next-1
-}
+// Leave moves the cursor out of its segment, which may then be unmapped.
+func (c *Cursor) Leave() { c.mem, c.size, c.ready = nil, 0, 0 }
 
-// seek passes frames until the one at the place is the record with that LSN. It
-// returns errNoFrame where the segment has none, and a *durability.FaultError.
-func (c *cursor) seek(lsn LSN) error {
+// Seek passes frames until the one at the place is the record with that LSN. It
+// returns ErrNoFrame where the segment has none, and a *durability.FaultError.
+func (c *Cursor) Seek(lsn frame.LSN) error {
 	return durability.Guard(func() error {
 		for {
 			if err := c.header(); err != nil {
@@ -54,39 +58,39 @@ func (c *cursor) seek(lsn LSN) error {
 			if c.frame.Kind == frame.KindRecord && c.frame.LSN == lsn {
 				return nil
 			}
-			c.pass()
+			c.skip()
 		}
 	})
 }
 
 // header reads the frame header at the place and checks it against the chain.
-func (c *cursor) header() error {
-	if c.Off+frame.HeaderBytes > c.view.size {
-		return errNoFrame
+func (c *Cursor) header() error {
+	if c.Off+frame.HeaderBytes > c.size {
+		return ErrNoFrame
 	}
 	if err := c.bringIn(c.Off + frame.HeaderBytes); err != nil {
 		return err
 	}
-	p := c.view.mem.Bytes()[c.Off:c.view.size]
+	p := c.mem.Bytes()[c.Off:c.size]
 	var err error
 	if c.frame, err = c.Next(p); err != nil {
-		return errNoFrame
+		return ErrNoFrame
 	}
 	return nil
 }
 
-// pass moves behind the frame whose header was read.
-func (c *cursor) pass() {
-	c.linkOff = c.Off + frameLinkOffset
+// skip moves behind the frame whose header was read.
+func (c *Cursor) skip() {
+	c.LinkOff = c.Off + frame.LinkOffset
 	c.Pass(&c.frame)
-	if c.notes != nil {
-		c.notes(c.Place)
+	if c.Passed != nil {
+		c.Passed(c.Place)
 	}
 }
 
-// copyOut copies the payload of the frame at the place into buf and moves
+// Copy copies the payload of the frame at the place into buf and moves
 // behind it. The copy is what is checked: the bytes below may change.
-func (c *cursor) copyOut(buf []byte) ([]byte, error) {
+func (c *Cursor) Copy(buf []byte) ([]byte, error) {
 	from := c.Off + frame.HeaderBytes
 	n := int64(c.frame.Length)
 	if buf == nil {
@@ -96,21 +100,21 @@ func (c *cursor) copyOut(buf []byte) ([]byte, error) {
 		if err := c.bringIn(from + n); err != nil {
 			return err
 		}
-		buf = append(buf[:0], c.view.mem.Bytes()[from:from+n]...)
+		buf = append(buf[:0], c.mem.Bytes()[from:from+n]...)
 		return nil
 	})
 	if err == nil && frame.Checksum(buf) != c.frame.PayloadCRC {
-		err = errBadPayload
+		err = ErrBadPayload
 	}
 	if err == nil {
-		c.pass()
+		c.skip()
 	}
 	return buf, err
 }
 
-// lend returns the payload of the frame at the place where it lies, and moves
+// Lend returns the payload of the frame at the place where it lies, and moves
 // behind it.
-func (c *cursor) lend() ([]byte, error) {
+func (c *Cursor) Lend() ([]byte, error) {
 	from := c.Off + frame.HeaderBytes
 	n := int64(c.frame.Length)
 	var p []byte
@@ -119,42 +123,53 @@ func (c *cursor) lend() ([]byte, error) {
 			return err
 		}
 		// What lies behind it is none of the reader's business.
-		p = c.view.mem.Bytes()[from : from+n : from+n]
+		p = c.mem.Bytes()[from : from+n : from+n]
 		if frame.Checksum(p) != c.frame.PayloadCRC {
-			return errBadPayload
+			return ErrBadPayload
 		}
 		return nil
 	})
 	if err == nil {
-		c.pass()
+		c.skip()
 	}
 	return p, err
 }
 
+// Verify checks all frames up to an offset, and leaves the cursor at the first that is
+// not what was stored.
+func (c *Cursor) Verify(to int64) error {
+	return durability.Guard(func() error {
+		for c.Off < to {
+			if err := c.header(); err != nil {
+				return err
+			}
+			from := c.Off + frame.HeaderBytes
+			end := from + int64(c.frame.Length)
+			if err := c.bringIn(end); err != nil {
+				return err
+			}
+			if frame.Checksum(c.mem.Bytes()[from:end]) != c.frame.PayloadCRC {
+				return ErrBadPayload
+			}
+			c.skip()
+		}
+		return nil
+	})
+}
+
 // bringIn makes the segment's bytes up to end resident.
-func (c *cursor) bringIn(end int64) error {
+func (c *Cursor) bringIn(end int64) error {
 	if end <= c.ready {
 		return nil
 	}
-	from := max(c.ready, c.Off) &^ int64(pageSize-1)
-	end = min(max(end, from+c.window), c.view.size)
-	if err := c.view.mem.PopulateRead(from, end-from); err != nil {
+	from := max(c.ready, c.Off) &^ (pageBytes - 1)
+	end = min(max(end, from+c.Window), c.size)
+	if err := c.mem.PopulateRead(from, end-from); err != nil {
 		return err
 	}
 	c.ready = end
 	return nil
 }
 
-// damage returns the error for a record that cannot be read at the place.
-func (c *cursor) damage(dir string, lsn LSN, why error) error {
-	reason := "no valid frame header"
-	if errors.Is(why, errBadPayload) {
-		reason = "the payload does not match its checksum"
-	}
-	return newCorruptError(dir, []Damage{{
-		File: c.view.name, Offset: c.Off, FirstLSN: lsn, LastLSN: lsn, Reason: reason,
-	}})
-}
-
-// isBad reports whether an error says that the bytes are not a frame's.
-func isBad(err error) bool { return errors.Is(err, errNoFrame) || errors.Is(err, errBadPayload) }
+// IsBad reports whether an error says that the bytes are not a frame's.
+func IsBad(err error) bool { return errors.Is(err, ErrNoFrame) || errors.Is(err, ErrBadPayload) }

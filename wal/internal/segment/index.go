@@ -1,4 +1,4 @@
-package wal
+package segment
 
 import (
 	"sync/atomic"
@@ -6,51 +6,41 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// indexStep is how far apart, in bytes of a segment, the places lie that Get
-// starts from.
-const indexStep = 16 << 10
+// IndexStep is how far apart, in bytes of a segment, the places of an Index lie.
+const IndexStep = 16 << 10
 
-// The indexes of segments that are full are bounded: so many places are kept of all
-// of them as they were noted, 6 MiB in memory. Of older segments than those no more
-// than so many are kept each, 6 KiB, so that Get reads up to 256 KiB of a segment of
-// 64 MiB from where it starts. Tests make them smaller.
-var (
-	maxIndexMarks  = 1 << 18
-	thinIndexMarks = 256
-)
-
-// index holds places of a segment from which Get can follow the chain. One
-// goroutine adds, many read.
-type index struct {
+// Index holds places of a segment from which its chain can be followed, to find a
+// record without following all of it. One goroutine adds, many read.
+type Index struct {
 	marks []indexMark
 	n     atomic.Int32
 }
 
 // indexMark is a place behind a frame.
 type indexMark struct {
-	lsn   LSN // of the last record before the place
+	lsn   frame.LSN // of the last record before the place
 	off   uint32
 	link  frame.Link
 	epoch uint32
 }
 
-// init makes room for a segment of that size.
-func (x *index) init(segmentBytes int64) {
-	x.marks = make([]indexMark, segmentBytes/indexStep+1)
+// Init makes room for a segment of that size.
+func (x *Index) Init(segmentBytes int64) {
+	x.marks = make([]indexMark, segmentBytes/IndexStep+1)
 }
 
-// add notes a place if it is far enough from the one before.
-func (x *index) add(p frame.Place) {
+// Add notes a place if it is far enough from the one before.
+func (x *Index) Add(p frame.Place) {
 	n := x.n.Load()
-	if n > 0 && p.Off < int64(x.marks[n-1].off)+indexStep || int(n) == len(x.marks) {
+	if n > 0 && p.Off < int64(x.marks[n-1].off)+IndexStep || int(n) == len(x.marks) {
 		return
 	}
 	x.marks[n] = indexMark{lsn: p.LSN, off: uint32(p.Off), link: p.Link, epoch: p.Epoch}
 	x.n.Store(n + 1)
 }
 
-// before returns the last place before the record.
-func (x *index) before(lsn LSN) (frame.Place, bool) {
+// Before returns the last place before the record.
+func (x *Index) Before(lsn frame.LSN) (frame.Place, bool) {
 	lo, hi := 0, int(x.n.Load())
 	for lo < hi {
 		if mid := (lo + hi) / 2; x.marks[mid].lsn < lsn {
@@ -66,10 +56,10 @@ func (x *index) before(lsn LSN) (frame.Place, bool) {
 	return frame.Place{LSN: m.lsn, Off: int64(m.off), Link: m.link, Epoch: m.epoch}, true
 }
 
-// merged returns an index with the places of the given ones, which follow each
+// Merged returns an index with the places of the given ones, which follow each
 // other, and no more room than that takes: where they are more than most, only each
 // second of them, or each third, and so on. Nil is an index without a place.
-func merged(most int, parts ...*index) *index {
+func Merged(most int, parts ...*Index) *Index {
 	n := 0
 	for _, x := range parts {
 		if x != nil {
@@ -77,7 +67,7 @@ func merged(most int, parts ...*index) *index {
 		}
 	}
 	step := max(1, (n+most-1)/most)
-	out := &index{marks: make([]indexMark, 0, (n+step-1)/step)}
+	out := &Index{marks: make([]indexMark, 0, (n+step-1)/step)}
 	i, last := 0, uint32(0)
 	for _, x := range parts {
 		if x == nil {
@@ -97,33 +87,23 @@ func merged(most int, parts ...*index) *index {
 	return out
 }
 
-// settleIndex takes the index out of a segment that nobody appends to any more. The
-// caller holds mu for writing.
-func (st *stored) settleIndex() {
-	if st.live != nil {
-		// Of what was cut back into nothing is known before the cut: then baseIndex
-		// makes the whole when it is needed.
-		base := st.base.Load()
-		if base != nil || st.live.n.Load() > 0 && int64(st.live.marks[0].off) == frame.DataOffset {
-			st.base.Store(merged(maxIndexMarks, base, st.live))
-		}
-		st.live = nil
+// Len returns how many places there are.
+func (x *Index) Len() int { return int(x.n.Load()) }
+
+// Begins reports whether there is a place, and the first one is the segment's start.
+func (x *Index) Begins() bool { return x.Len() > 0 && int64(x.marks[0].off) == frame.DataOffset }
+
+// Ready reports whether there is room for places.
+func (x *Index) Ready() bool { return x.marks != nil }
+
+// Truncate forgets the places behind off. Nobody reads the index meanwhile.
+func (x *Index) Truncate(off int64) {
+	n := x.n.Load()
+	for n > 0 && int64(x.marks[n-1].off) > off {
+		n--
 	}
+	x.n.Store(n)
 }
 
-// boundIndexes thins the indexes of the oldest segments out where there are too
-// many places in all. The caller holds mu for writing.
-func (t *segments) boundIndexes() {
-	room := maxIndexMarks
-	for i := len(t.list) - 1; i >= 0; i-- {
-		st := t.list[i]
-		base := st.base.Load()
-		if base == nil || st.seg != nil {
-			continue
-		}
-		n := int(base.n.Load())
-		if room -= n; room < 0 && n > thinIndexMarks {
-			st.base.Store(merged(thinIndexMarks, base))
-		}
-	}
-}
+// Clear forgets all places. Nobody reads the index meanwhile.
+func (x *Index) Clear() { x.n.Store(0) }

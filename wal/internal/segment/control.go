@@ -1,0 +1,92 @@
+package segment
+
+import (
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// word is one word of a control block: where it lies, and what it is.
+type word struct {
+	off int64
+	v   uint64
+}
+
+// storeWords stores words in their order.
+func storeWords(mem *durability.Mapping, words ...word) error {
+	for _, w := range words {
+		if err := mem.StoreUint64(frame.ControlOffset+w.off, w.v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LoadControl loads a segment's control block, in the order in which it can be
+// believed.
+func LoadControl(mem *durability.Mapping) (c frame.Control, err error) {
+	for _, w := range [...]struct {
+		off int64
+		to  *uint64
+	}{
+		{frame.ControlEpoch, &c.Epoch},
+		{frame.ControlNext, &c.Next},
+		{frame.ControlFront, (*uint64)(&c.Front)},
+		{frame.ControlAppended, (*uint64)(&c.Appended)},
+		{frame.ControlDurable, (*uint64)(&c.Durable)},
+	} {
+		if *w.to, err = mem.LoadUint64(frame.ControlOffset + w.off); err != nil {
+			return frame.Control{}, err
+		}
+	}
+	return c, nil
+}
+
+// StoreControl sets the control block of a segment that no reader looks at yet.
+func StoreControl(mem *durability.Mapping, c *frame.Control) error {
+	return storeWords(mem,
+		word{frame.ControlFront, uint64(c.Front)}, word{frame.ControlAppended, uint64(c.Appended)},
+		word{frame.ControlDurable, uint64(c.Durable)}, word{frame.ControlNext, c.Next}, word{frame.ControlEpoch, c.Epoch})
+}
+
+// LowerControl tells readers in other processes of a cut, in this order: no record
+// behind it, then the epoch. It comes before any byte behind the cut is changed, so
+// that a reader that finds the epoch as it was before it copied a record knows that
+// the record was whole.
+func LowerControl(mem *durability.Mapping, c *frame.Control) error {
+	return storeWords(mem,
+		word{frame.ControlAppended, uint64(c.Appended)}, word{frame.ControlDurable, uint64(c.Durable)},
+		word{frame.ControlFront, uint64(c.Front)}, word{frame.ControlNext, c.Next}, word{frame.ControlEpoch, c.Epoch})
+}
+
+// The writer stores single words. A store that fails is no error here: the next look
+// at the file finds what is wrong with it.
+
+// StoreAppended tells readers of the last record that they may read.
+func StoreAppended(mem *durability.Mapping, lsn frame.LSN) {
+	_ = mem.StoreUint64(frame.ControlOffset+frame.ControlAppended, uint64(lsn))
+}
+
+// StoreDurable tells readers of the last record that is durable.
+func StoreDurable(mem *durability.Mapping, lsn frame.LSN) {
+	_ = mem.StoreUint64(frame.ControlOffset+frame.ControlDurable, uint64(lsn))
+}
+
+// StoreFront tells readers of the log's first record.
+func StoreFront(mem *durability.Mapping, lsn frame.LSN) {
+	_ = mem.StoreUint64(frame.ControlOffset+frame.ControlFront, uint64(lsn))
+}
+
+// StoreNext tells readers that the log goes on in another segment.
+func StoreNext(mem *durability.Mapping, ordinal uint64) {
+	_ = mem.StoreUint64(frame.ControlOffset+frame.ControlNext, ordinal)
+}
+
+// ReadControl reads a segment's control block from its file. Behind the file's end
+// are zeros, as in a mapping.
+func ReadControl(f *durability.File) (frame.Control, error) {
+	b := make([]byte, frame.ControlBytes)
+	if _, err := f.ReadAt(b, frame.ControlOffset); err != nil && !isEOF(err) {
+		return frame.Control{}, err
+	}
+	return frame.DecodeControl(b), nil
+}
