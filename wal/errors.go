@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 )
 
 var (
@@ -115,3 +116,12 @@ func (e *poisonError) Error() string { return ErrPoisoned.Error() + ": " + e.cau
 
 // Unwrap returns the sentinel and the cause.
 func (e *poisonError) Unwrap() []error { return []error{ErrPoisoned, e.cause} }
+
+// holdsNone returns the error for a directory without a log. An empty lock file is
+// what is left of the birth of one that failed, for want of space perhaps.
+func holdsNone(path string, locked bool) error {
+	if locked {
+		return fmt.Errorf("%w: %s holds no segment, and its %s names no log, as a creation that failed leaves it", ErrMissing, path, logdir.LockName)
+	}
+	return fmt.Errorf("%w: %s holds no segment", ErrMissing, path)
+}

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
@@ -10,7 +11,7 @@ import (
 const (
 	MaxMapped   = maxMapped
 	MaxUnsynced = maxUnsynced
-	MaxOpen     = maxOpen
+	MaxOpen     = logdir.MaxOpenFiles
 )
 
 // Unmap gives up all mappings of a log that are for reading only.
@@ -85,6 +86,6 @@ func SetWarmAhead(n int64) (was int64) {
 // DiskBytes opens a file as Open reads a segment's, and keeps what it reads between
 // two looks at it, as far as Open would.
 func DiskBytes(dir *durability.Dir, name string) (b recovery.Bytes, closeIt func() error, err error) {
-	d := &diskFile{entry: entry{name: name}, dir: dir, room: diskRoom{kept: new(int64)}}
-	return d, d.close, d.open(new(openFiles))
+	d := &diskFile{Entry: logdir.Entry{Name: name}, dir: dir, room: diskRoom{kept: new(int64)}}
+	return d, d.close, d.open(new(logdir.OpenFiles))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -172,7 +173,7 @@ func (x *inspecting) lookAtPages(columns int) error {
 	for _, c := range x.files {
 		h := &headFile{cachedFile: c}
 		x.heads = append(x.heads, h)
-		info := SegmentInspected{Name: c.name, Ordinal: c.ordinal, Size: c.size}
+		info := SegmentInspected{Name: c.Name, Ordinal: c.Ordinal, Size: c.size}
 		err := h.lookAtPages(x.in.CellBytes, &info)
 		if err != nil {
 			return err
@@ -189,12 +190,11 @@ func (x *inspecting) survey() (err error) {
 	for i := range files {
 		files[i].Bytes = x.heads[i]
 	}
-	if x.res, err = recovery.Survey(files, x.known.options(recovery.Options{})); err != nil {
+	if x.res, err = logdir.Survey(x.known, files); err != nil {
 		return err
 	}
-	noteAllMissing(x.known, x.res)
 	for _, h := range x.heads {
-		x.control = x.control.Later(controlIn(h.head.bytes()))
+		x.control = x.control.Later(controlIn(h.head.Bytes()))
 	}
 	return nil
 }

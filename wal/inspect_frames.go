@@ -8,6 +8,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
@@ -30,11 +31,11 @@ var errHeadsOnly = errors.New("wal: only heads are read")
 // not there is not dirty, and leaves no page behind.
 func (h *headFile) Head() ([]byte, error) {
 	if h.head != nil {
-		return h.head.bytes(), nil
+		return h.head.Bytes(), nil
 	}
 	// Where it has to go through the cache after all, no more than this is
 	// brought in.
-	f, err := h.held.use()
+	f, err := h.held.Use()
 	if err != nil {
 		return nil, err
 	}
@@ -43,13 +44,13 @@ func (h *headFile) Head() ([]byte, error) {
 	if err := errors.Join(h.read(head, 0), h.endDirect()); err != nil {
 		return nil, err
 	}
-	h.head = keepHead(head)
+	h.head = logdir.KeepHead(head)
 	return head, nil
 }
 
 // read reads all of p, which is of the head.
 func (h *headFile) read(p []byte, at int64) error {
-	f, err := h.held.use()
+	f, err := h.held.Use()
 	if err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func (h *headFile) Unload() {}
 
 // witness returns the newest valid slot, or zeros.
 func (h *headFile) witness() frame.Slot {
-	head := frame.DecodeHead(h.head.bytes())
+	head := frame.DecodeHead(h.head.Bytes())
 	if i := head.Newest(); i >= 0 {
 		return head.Slots[i]
 	}
@@ -171,7 +172,7 @@ func (h *headFile) trail(durable LSN) (*trail, bool) {
 	if !h.says || h.size < frame.DataOffset {
 		return t, false
 	}
-	head := frame.DecodeHead(h.head.bytes())
+	head := frame.DecodeHead(h.head.Bytes())
 	if head.StampErr != nil {
 		return t, false
 	}
@@ -187,7 +188,7 @@ func (h *headFile) trail(durable LSN) (*trail, bool) {
 // follow goes on behind the record with that LSN and the marks behind it, as far
 // as the headers are in memory.
 func (t *trail) follow(last LSN) (err error) {
-	f, err := t.h.held.use()
+	f, err := t.h.held.Use()
 	if err != nil {
 		return err
 	}

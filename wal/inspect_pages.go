@@ -99,7 +99,7 @@ func mayAsk(f *durability.File) bool {
 func (h *headFile) lookAtPages(cell int64, info *SegmentInspected) error {
 	page := int64(pageSize)
 	count := PageCount{PageBytes: page, Pages: (h.size + page - 1) / page}
-	f, err := h.held.use()
+	f, err := h.held.Use()
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (h *headFile) cell(mem *durability.Mapping, off, n int64, pc durability.Pag
 	if pc.Cached == 0 && pc.Dirty+pc.Writeback == 0 {
 		return PagesAbsent, nil
 	}
-	f, err := h.held.use()
+	f, err := h.held.Use()
 	if err != nil {
 		return 0, err
 	}

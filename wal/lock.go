@@ -1,10 +1,14 @@
 package wal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 )
 
 // owner is what shows that the log is still its writer's. The lock belongs to
@@ -16,8 +20,8 @@ type owner struct {
 	dir    *durability.Dir
 	lock   *durability.File
 	expect durability.Expectation
-	note   lockNote // what the lock file says
-	room   bool     // it has blocks for checkpoints
+	note   logdir.Identity // what the lock file says
+	room   bool            // it has blocks for checkpoints
 }
 
 // begin notes the lock file as it is from now on, and looks whether it is the
@@ -74,7 +78,7 @@ func lockSegment(dir *durability.Dir, name string) (*durability.File, error) {
 // it goes on, one of those that were listed since is locked.
 func (op *opening) checkUnowned() error {
 	for _, d := range op.files {
-		f, err := d.held.use()
+		f, err := d.held.Use()
 		if err != nil {
 			return err
 		}
@@ -87,4 +91,86 @@ func (op *opening) checkUnowned() error {
 		}
 	}
 	return nil
+}
+
+// openLock opens the file whose lock makes a writer the only one. It is
+// created if need be, and never replaced: a lock belongs to the inode.
+func openLock(dir *durability.Dir, perm fs.FileMode) (*durability.File, error) {
+	f, err := dir.Open(logdir.LockName, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = dir.Create(logdir.LockName, perm)
+		if errors.Is(err, fs.ErrExist) {
+			f, err = dir.Open(logdir.LockName, true)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// writeLock makes the lock file name the log, durably, and gives it room for
+// checkpoints, if it does not and has not yet: have is what deviceLockNote found. The
+// page cache is made to hold what the device holds. Where there is no space for the
+// room, the log does without.
+func (o *owner) writeLock(have logdir.Identity, id frame.UUID) error {
+	want, text := make([]byte, frame.LockBytes), []byte(logdir.IdentityText(id))
+	if o.note = have; have.UUID == id {
+		copy(want, have.Device)
+	} else {
+		o.note = logdir.Identity{UUID: id, Slot: frame.Slots - 1}
+		copy(want, text)
+	}
+	o.note.Device = nil
+	cached := make([]byte, frame.LockBytes)
+	n, err := o.lock.ReadAt(cached, 0)
+	if err != nil && !isEOF(err) {
+		return err
+	}
+	if o.room = true; bytes.Equal(have.Device, want) && bytes.Equal(cached[:n], want) {
+		return nil
+	}
+	_, err = o.lock.WriteAt(want, 0)
+	if err == nil {
+		err = o.lock.Sync()
+	}
+	if errors.Is(err, ErrNoSpace) {
+		o.room = false
+		if have.UUID == id && bytes.HasPrefix(cached[:n], text) {
+			return nil
+		}
+		_, err = o.lock.WriteAt(text, 0)
+		err = errors.Join(err, o.lock.Sync())
+	}
+	if err != nil {
+		return err
+	}
+	return o.dir.Sync()
+}
+
+// noteCheckpoint leaves a checkpoint in the lock file, durably, unless what it says
+// is there. All that it names is durable before. Where the filesystem has no space
+// for it, what is there stays and is no less true: noted is false then.
+func (o *owner) noteCheckpoint(c frame.Checkpoint) (noted bool, err error) {
+	c.UUID, c.Counter = o.note.UUID, o.note.Newest.Counter
+	if !o.room || c == o.note.Newest {
+		return o.room, nil
+	}
+	c.Counter++
+	slot := (o.note.Slot + 1) % frame.Slots
+	b := c.Encode()
+	if _, err = o.lock.WriteAt(b[:], frame.CheckpointOffset+int64(slot)*frame.BlockBytes); err == nil {
+		err = o.lock.Sync()
+	}
+	if err != nil {
+		if errors.Is(err, ErrNoSpace) {
+			return false, nil
+		}
+		return false, err
+	}
+	o.note.Newest, o.note.Slot = c, slot
+	return true, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -22,14 +23,14 @@ type sight struct {
 	dir    *durability.Dir
 	lock   *durability.File // nil where it is missing or may not be read
 	files  []*cachedFile
-	open   openFiles
-	device []*deviceFile // the same files, where the device is to be read
-	room   []byte        // into which those are read
-	known  lockNote      // what the lock file says
-	locked bool          // there is a lock file
-	live   bool          // a writer holds it, or did while this was open
-	unsure error         // why it cannot be asked whether there is a writer
-	gone   bool          // a file went between listing and opening
+	open   logdir.OpenFiles
+	device []*deviceFile   // the same files, where the device is to be read
+	room   []byte          // into which those are read
+	known  logdir.Identity // what the lock file says
+	locked bool            // there is a lock file
+	live   bool            // a writer holds it, or did while this was open
+	unsure error           // why it cannot be asked whether there is a writer
+	gone   bool            // a file went between listing and opening
 
 	untouched bool // a file that is opened again is known by its inode alone
 }
@@ -68,19 +69,19 @@ func (s *sight) openAll(device bool) error {
 // that are not listed any more. It reports whether one was removed or recycled
 // since it was listed: what is open then is what no listing shows.
 func (s *sight) openListed(device bool) (gone bool, err error) {
-	entries, err := listSegments(s.dir)
+	entries, err := logdir.List(s.dir)
 	if err != nil {
 		return false, err
 	}
-	old := make(map[entry]*cachedFile)
+	old := make(map[logdir.Entry]*cachedFile)
 	for _, c := range s.files {
-		old[c.entry] = c
+		old[c.Entry] = c
 	}
 	s.files, s.device = nil, nil
 	for _, e := range entries {
 		c := old[e]
 		if delete(old, e); c == nil {
-			c = &cachedFile{entry: e, dir: s.dir, touched: s.ask, untouched: s.untouched}
+			c = &cachedFile{Entry: e, dir: s.dir, touched: s.ask, untouched: s.untouched}
 			if err = errors.Join(err, c.open(&s.open)); errors.Is(err, fs.ErrNotExist) {
 				gone, err = true, nil
 				continue
@@ -100,7 +101,7 @@ func (s *sight) openListed(device bool) (gone bool, err error) {
 // openLock opens the lock file. A user who may not read it may look all the
 // same, where the segments can be read.
 func (s *sight) openLock() error {
-	f, err := s.dir.Open(lockName, false)
+	f, err := s.dir.Open(logdir.LockName, false)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -114,13 +115,13 @@ func (s *sight) openLock() error {
 	if s.live, err = f.Locked(); err != nil {
 		return err
 	}
-	s.known, err = readLockNote(f.ReadAt)
+	s.known, err = logdir.ReadIdentity(f.ReadAt)
 	return err
 }
 
 // holdsLog returns ErrMissing where the directory holds no log.
 func (s *sight) holdsLog(path string) error {
-	if len(s.files) > 0 || s.known.uuid != (frame.UUID{}) || s.unsure != nil {
+	if len(s.files) > 0 || s.known.UUID != (frame.UUID{}) || s.unsure != nil {
 		return nil
 	}
 	return holdsNone(path, s.locked)
@@ -165,19 +166,19 @@ func (s *sight) settleHeads() error {
 				read = s.device[i].readHead
 			}
 			head, err := read()
-			if err = readable(err); err != nil {
+			if err = logdir.Readable(err); err != nil {
 				return err
 			}
-			was := c.head.bytes()
+			was := c.head.Bytes()
 			n := min(len(head), len(was), frame.ControlOffset)
 			same = same && len(head) == len(was) && bytes.Equal(head[:n], was[:n])
-			c.head = keepHead(head)
+			c.head = logdir.KeepHead(head)
 		}
 		if same {
 			return nil
 		}
 	}
-	return errMoved
+	return logdir.ErrChanged
 }
 
 // recover judges what was opened.
@@ -188,7 +189,7 @@ func (s *sight) recover(ro recovery.Options) (res *recovery.Result, err error) {
 		}
 	}
 	err = durability.Guard(func() (err error) {
-		res, err = judgeFiles(s.known, s.recoveryFiles(), ro)
+		res, err = logdir.Recover(s.known, s.recoveryFiles(), ro)
 		return err
 	})
 	return res, err
@@ -198,7 +199,7 @@ func (s *sight) recover(ro recovery.Options) (res *recovery.Result, err error) {
 func (s *sight) recoveryFiles() []recovery.File {
 	files := make([]recovery.File, 0, len(s.files))
 	for i, c := range s.files {
-		f := recovery.File{Name: c.name, Ordinal: c.ordinal, Temp: c.temp, Size: c.size, Bytes: c}
+		f := recovery.File{Name: c.Name, Ordinal: c.Ordinal, Temp: c.Temp, Size: c.size, Bytes: c}
 		if s.device != nil {
 			f.Bytes = s.device[i]
 		}
@@ -228,7 +229,7 @@ func (s *sight) moved() bool {
 		return true
 	}
 	for i, c := range s.files {
-		if now[i].name != c.name || !c.named() {
+		if now[i].Name != c.Name || !c.named() {
 			return true
 		}
 	}
@@ -237,8 +238,8 @@ func (s *sight) moved() bool {
 
 // listing returns the segments' names as they are now, or nothing where they
 // cannot be had.
-func (s *sight) listing() []entry {
-	now, err := listSegments(s.dir)
+func (s *sight) listing() []logdir.Entry {
+	now, err := logdir.List(s.dir)
 	if err != nil {
 		return nil
 	}
@@ -250,8 +251,8 @@ func (s *sight) listing() []entry {
 // the log holds.
 func (s *sight) shrunk() error {
 	for _, c := range s.files {
-		f, err := c.held.use()
-		if errors.Is(err, errMoved) || errors.Is(err, fs.ErrNotExist) {
+		f, err := c.held.Use()
+		if errors.Is(err, logdir.ErrChanged) || errors.Is(err, fs.ErrNotExist) {
 			continue // moved says so
 		}
 		if err != nil {
@@ -270,17 +271,17 @@ func (s *sight) shrunk() error {
 
 // named reports whether the file's name still leads to it.
 func (c *cachedFile) named() bool {
-	f, err := c.dir.Open(c.name, false)
+	f, err := c.dir.Open(c.Name, false)
 	if err != nil {
 		return false
 	}
 	defer f.Close() //nolint:errcheck // read-only
-	again := openFile{file: f, was: c.held.was, header: c.held.header}
-	if c.held.header == nil { // it was never closed, and its inode is no other file's
+	again := logdir.OpenFile{File: f, Was: c.held.Was, Header: c.held.Header}
+	if c.held.Header == nil { // it was never closed, and its inode is no other file's
 		now, err := f.Stat()
-		return err == nil && now.Dev == c.held.was.Dev && now.Ino == c.held.was.Ino
+		return err == nil && now.Dev == c.held.Was.Dev && now.Ino == c.held.Was.Ino
 	}
-	return again.same() == nil
+	return again.Same() == nil
 }
 
 // control returns what the log's writer says in the segment that the log ends
@@ -299,7 +300,7 @@ func (s *sight) control() frame.Control {
 func (c *cachedFile) control() frame.Control {
 	var stamp [8]byte
 	var b [frame.ControlBytes]byte
-	f, err := c.held.use()
+	f, err := c.held.Use()
 	if err != nil {
 		return frame.Control{} // it went, or is another one: what is read next finds that
 	}
@@ -359,7 +360,7 @@ func (s *sight) close() error {
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
 	}
-	freeRoom(s.room)
+	logdir.FreeBuffer(s.room)
 	s.room = nil
 	return errors.Join(errs...)
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
@@ -202,7 +203,7 @@ func (o *LogReader) ask() (bool, error) {
 	}
 	o.asked.Store(time.Now().UnixNano())
 	if o.lock == nil {
-		f, err := o.dir.Open(lockName, false)
+		f, err := o.dir.Open(logdir.LockName, false)
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		}

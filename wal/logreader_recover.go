@@ -8,6 +8,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
@@ -59,23 +60,23 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := listSegments(o.dir)
+	entries, err := logdir.List(o.dir)
 	if err != nil {
 		return nil, err
 	}
-	if len(entries) == 0 && known.uuid == (frame.UUID{}) {
+	if len(entries) == 0 && known.UUID == (frame.UUID{}) {
 		return nil, holdsNone(o.path, o.lock != nil)
 	}
 	var files []recovery.File
 	var open []*judgedFile
-	var set openFiles
+	var set logdir.OpenFiles
 	defer func() {
 		for _, f := range open {
 			f.close()
 		}
 	}()
 	for _, e := range entries {
-		f := &judgedFile{entry: e}
+		f := &judgedFile{Entry: e}
 		if err = f.open(o.dir, &set); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				err = errUnsettled // renamed or removed since it was listed
@@ -83,11 +84,11 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 			return nil, err
 		}
 		open = append(open, f)
-		files = append(files, recovery.File{Name: e.name, Ordinal: e.ordinal, Temp: e.temp, Size: f.size, Bytes: f})
+		files = append(files, recovery.File{Name: e.Name, Ordinal: e.Ordinal, Temp: e.Temp, Size: f.size, Bytes: f})
 	}
 	var res *recovery.Result
 	err = durability.Guard(func() (err error) {
-		res, err = judgeFiles(known, files, recovery.Options{})
+		res, err = logdir.Recover(known, files, recovery.Options{})
 		return err
 	})
 	var p *picture
@@ -104,7 +105,7 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 
 // settle makes a picture of a judgement that nothing disturbed, or that the one
 // before confirms.
-func (o *LogReader) settle(res *recovery.Result, entries []entry, files []*judgedFile, live bool) (*picture, error) {
+func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files []*judgedFile, live bool) (*picture, error) {
 	if live {
 		excuseAppends(res, files)
 	}
@@ -170,14 +171,14 @@ func excuseAppends(res *recovery.Result, files []*judgedFile) {
 // it was listed, has another head, or a block that tells of a cut or a rotation.
 // Where that cannot be found out, for want of a descriptor, say, it is an error:
 // what is taken for a disturbance is looked at again.
-func (o *LogReader) disturbed(entries []entry, files []*judgedFile) (bool, error) {
-	now, err := listSegments(o.dir)
+func (o *LogReader) disturbed(entries []logdir.Entry, files []*judgedFile) (bool, error) {
+	now, err := logdir.List(o.dir)
 	if err != nil || !slices.Equal(now, entries) {
 		return true, err
 	}
 	for _, f := range files {
-		again := judgedFile{entry: f.entry}
-		err := again.open(o.dir, new(openFiles))
+		again := judgedFile{Entry: f.Entry}
+		err := again.open(o.dir, new(logdir.OpenFiles))
 		if errors.Is(err, fs.ErrNotExist) {
 			return true, nil
 		}
@@ -185,7 +186,7 @@ func (o *LogReader) disturbed(entries []entry, files []*judgedFile) (bool, error
 			return false, err
 		}
 		again.close()
-		same := f.held.was.Dev == again.held.was.Dev && f.held.was.Ino == again.held.was.Ino
+		same := f.held.Was.Dev == again.held.Was.Dev && f.held.Was.Ino == again.held.Was.Ino
 		if !same || again.head != f.head || again.before.Epoch != f.before.Epoch ||
 			again.before.Next != f.before.Next || again.before.Front != f.before.Front {
 			return true, nil
@@ -205,11 +206,11 @@ func sameFile(a, b *durability.File) (bool, error) {
 }
 
 // known returns what the lock file says.
-func (o *LogReader) known() (lockNote, error) {
+func (o *LogReader) known() (logdir.Identity, error) {
 	if o.lock == nil {
-		return lockNote{}, nil
+		return logdir.Identity{}, nil
 	}
-	return readLockNote(o.lock.ReadAt)
+	return logdir.ReadIdentity(o.lock.ReadAt)
 }
 
 // depict makes a picture of a judgement.
@@ -229,11 +230,11 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 		default:
 			continue
 		}
-		file, err := f.held.use()
+		file, err := f.held.Use()
 		if err != nil {
 			return nil, movedOn(err)
 		}
-		h, err := readHead(file, f.entry)
+		h, err := readHead(file, f.Entry)
 		if err != nil {
 			// One without a stamp holds no record yet; one that is damaged is
 			// found missing when a record of it is asked for.
@@ -273,8 +274,8 @@ func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
 
 // judgedFile is a segment's file as the judgement reads it.
 type judgedFile struct {
-	entry
-	held   openFile
+	logdir.Entry
+	held   logdir.OpenFile
 	size   int64
 	mem    *durability.Mapping
 	before frame.Control // before anything was judged
@@ -284,15 +285,15 @@ type judgedFile struct {
 var _ recovery.Bytes = (*judgedFile)(nil)
 
 // open opens the file for reading, and reads its head and its control block.
-func (f *judgedFile) open(dir *durability.Dir, set *openFiles) error {
-	f.held = openFile{set: set, dir: dir, entry: &f.entry}
-	if err := f.held.open(); err != nil {
+func (f *judgedFile) open(dir *durability.Dir, set *logdir.OpenFiles) error {
+	f.held = logdir.OpenFile{Set: set, Dir: dir, Of: &f.Entry}
+	if err := f.held.Open(); err != nil {
 		f.close()
 		return err
 	}
-	f.size = f.held.was.Size
+	f.size = f.held.Was.Size
 	f.before, _ = f.control()
-	if _, err := f.held.file.ReadAt(f.head[:], 0); err != nil && !isEOF(err) {
+	if _, err := f.held.File.ReadAt(f.head[:], 0); err != nil && !isEOF(err) {
 		f.close()
 		return err
 	}
@@ -302,7 +303,7 @@ func (f *judgedFile) open(dir *durability.Dir, set *openFiles) error {
 // movedOn returns errUnsettled where a file that was closed meanwhile is not there
 // any more, or is another one: its writer is at work.
 func movedOn(err error) error {
-	if errors.Is(err, errMoved) || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, logdir.ErrChanged) || errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", errUnsettled, err)
 	}
 	return err
@@ -310,7 +311,7 @@ func movedOn(err error) error {
 
 // control reads the file's readers' control.
 func (f *judgedFile) control() (frame.Control, error) {
-	file, err := f.held.use()
+	file, err := f.held.Use()
 	if err != nil {
 		return frame.Control{}, err
 	}
@@ -320,7 +321,7 @@ func (f *judgedFile) control() (frame.Control, error) {
 // Head implements recovery.Bytes.
 func (f *judgedFile) Head() ([]byte, error) {
 	head := make([]byte, frame.DataOffset)
-	file, err := f.held.use()
+	file, err := f.held.Use()
 	if err != nil {
 		return nil, err
 	}
@@ -336,7 +337,7 @@ func (f *judgedFile) Load() (_ []byte, err error) {
 	if f.size == 0 {
 		return nil, nil
 	}
-	file, err := f.held.use()
+	file, err := f.held.Use()
 	if err != nil {
 		return nil, err
 	}
@@ -351,11 +352,11 @@ func (f *judgedFile) Touch(from, to int64) error {
 	if f.mem == nil {
 		return nil
 	}
-	return populate(f.mem, f.size, from, to)
+	return logdir.Populate(f.mem, f.size, from, to)
 }
 
 // Release implements recovery.Bytes. The pages stay in the page cache.
-func (f *judgedFile) Release(from, to int64) { releaseMapped(f.mem, from, to) }
+func (f *judgedFile) Release(from, to int64) { logdir.ReleaseMapped(f.mem, from, to) }
 
 // Unload implements recovery.Bytes.
 func (f *judgedFile) Unload() {
@@ -368,5 +369,5 @@ func (f *judgedFile) Unload() {
 // close closes the file.
 func (f *judgedFile) close() {
 	f.Unload()
-	_ = f.held.close() // read-only
+	_ = f.held.Close() // read-only
 }

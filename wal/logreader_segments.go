@@ -8,6 +8,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
@@ -38,17 +39,17 @@ func (h *segmentHead) follows(at frame.Place) bool {
 
 // readHead reads and decodes the head of an open file. It returns frame.ErrZero or
 // ErrInvalid where that is not the segment of the name, or has no stamp.
-func readHead(f *durability.File, e entry) (segmentHead, error) {
+func readHead(f *durability.File, e logdir.Entry) (segmentHead, error) {
 	h, err := segment.ReadHead(f)
 	switch {
 	case err != nil:
 		return segmentHead{}, err
 	case h.HeaderErr != nil:
 		return segmentHead{}, h.HeaderErr
-	case h.Header.Ordinal != e.ordinal:
+	case h.Header.Ordinal != e.Ordinal:
 		return segmentHead{}, frame.ErrInvalid // renamed, to be used again
 	}
-	return segmentHead{name: e.name, Head: h}, h.StampErr
+	return segmentHead{name: e.Name, Head: h}, h.StampErr
 }
 
 // besideSegment is a segment that a LogReader has mapped. LogReader.mu guards
@@ -107,11 +108,11 @@ func (s *besideSegment) forget() {
 
 // openHead opens the segment of an entry, that it may have got its final name
 // since included, and reads its head.
-func (o *LogReader) openHead(e entry) (*durability.File, segmentHead, error) {
-	f, err := o.dir.Open(e.name, false)
-	if e.temp && errors.Is(err, fs.ErrNotExist) {
-		e = entry{name: finalName(e.ordinal), ordinal: e.ordinal}
-		f, err = o.dir.Open(e.name, false)
+func (o *LogReader) openHead(e logdir.Entry) (*durability.File, segmentHead, error) {
+	f, err := o.dir.Open(e.Name, false)
+	if e.Temp && errors.Is(err, fs.ErrNotExist) {
+		e = logdir.Entry{Name: logdir.FinalName(e.Ordinal), Ordinal: e.Ordinal}
+		f, err = o.dir.Open(e.Name, false)
 	}
 	if err != nil {
 		return nil, segmentHead{}, err
@@ -136,7 +137,7 @@ func (o *LogReader) acquire(h *segmentHead) (*besideSegment, error) {
 		o.discard(s)
 	}
 	o.evict()
-	f, now, err := o.openHead(entry{name: h.name, ordinal: h.Header.Ordinal, temp: h.name != finalName(h.Header.Ordinal)})
+	f, now, err := o.openHead(logdir.Entry{Name: h.name, Ordinal: h.Header.Ordinal, Temp: h.name != logdir.FinalName(h.Header.Ordinal)})
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, frame.ErrZero), errors.Is(err, frame.ErrInvalid):
 		return nil, errUnsettled // removed, or used again

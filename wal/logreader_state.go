@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
@@ -65,7 +66,7 @@ func (o *LogReader) stamped(ordinal uint64) (segmentHead, error) {
 	if ordinal == 0 {
 		return segmentHead{}, nil
 	}
-	f, h, err := o.openHead(entry{name: tempName(ordinal), ordinal: ordinal, temp: true})
+	f, h, err := o.openHead(logdir.Entry{Name: logdir.TempName(ordinal), Ordinal: ordinal, Temp: true})
 	if err != nil {
 		return segmentHead{}, nil //nolint:nilerr // it is not there, or not stamped
 	}
@@ -217,7 +218,7 @@ func (o *LogReader) lookLive(old *picture) (*picture, error) {
 // survey finds the segment that a living writer appends to, and those before
 // it. The caller holds mu.
 func (o *LogReader) survey(old *picture) (*picture, error) {
-	entries, err := listSegments(o.dir)
+	entries, err := logdir.List(o.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +249,7 @@ func (o *LogReader) survey(old *picture) (*picture, error) {
 // headList reads heads of a listing, from the end.
 type headList struct {
 	o       *LogReader
-	entries []entry // what is left
+	entries []logdir.Entry // what is left
 }
 
 // previous returns the last stamped segment of the list, and takes it off.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -109,7 +110,7 @@ func holdsLog(d *durability.Dir) error {
 		return err
 	}
 	for _, name := range names {
-		if _, ok := parseName(name); ok || name == lockName {
+		if _, ok := logdir.ParseName(name); ok || name == logdir.LockName {
 			return nil
 		}
 	}
@@ -141,9 +142,9 @@ func (l *Log) start() {
 type opening struct {
 	l     *Log
 	mode  repairMode
-	known lockNote // what the lock file said
+	known logdir.Identity // what the lock file said
 	files []*diskFile
-	open  openFiles
+	open  logdir.OpenFiles
 	kept  int64 // bytes that the files keep in memory between two looks at them
 	res   *recovery.Result
 	rep   *Report
@@ -157,7 +158,7 @@ func (op *opening) run() error {
 	if err := op.judge(); err != nil {
 		return err
 	}
-	if neverWas(op.known, op.res) {
+	if logdir.NoLog(op.known, op.res) {
 		if op.mode.idle || op.l.opts.MustExist {
 			return fmt.Errorf("%w: %s holds no segment", ErrMissing, op.l.dirPath)
 		}
@@ -182,21 +183,21 @@ func (op *opening) run() error {
 func (op *opening) judge() error {
 	l := op.l
 	var err error
-	if op.known, err = deviceLockNote(l.owner.lock); err != nil {
+	if op.known, err = logdir.DeviceIdentity(l.owner.lock); err != nil {
 		return err
 	}
-	entries, err := listSegments(l.dir)
+	entries, err := logdir.List(l.dir)
 	if err != nil {
 		return err
 	}
 	files := make([]recovery.File, 0, len(entries))
 	for _, e := range entries {
-		d := &diskFile{entry: e, dir: l.dir, tolerant: op.mode.force, room: diskRoom{kept: &op.kept}}
+		d := &diskFile{Entry: e, dir: l.dir, tolerant: op.mode.force, room: diskRoom{kept: &op.kept}}
 		op.files = append(op.files, d)
 		if err = d.open(&op.open); err != nil {
 			return err
 		}
-		files = append(files, recovery.File{Name: e.name, Ordinal: e.ordinal, Temp: e.temp, Size: d.size, Bytes: d})
+		files = append(files, recovery.File{Name: e.Name, Ordinal: e.Ordinal, Temp: e.Temp, Size: d.size, Bytes: d})
 	}
 	if err = op.checkUnowned(); err != nil {
 		return err
@@ -205,7 +206,7 @@ func (op *opening) judge() error {
 	// changes at most once.
 	for again := true; again; {
 		op.places = placesNoted{}
-		op.res, err = judgeFiles(op.known, files, recovery.Options{
+		op.res, err = logdir.Recover(op.known, files, recovery.Options{
 			From:   op.mode.from,
 			Passed: func(p recovery.Place) { op.places.note(p, op.files[p.File].span) },
 		})
@@ -286,7 +287,7 @@ func (l *Log) begin(s *writableSegment, flags uint32) error {
 func (op *opening) removeAll() error {
 	for i := len(op.files) - 1; i >= 0; i-- {
 		d := op.files[i]
-		if err := errors.Join(d.close(), op.l.dir.Remove(d.name)); err != nil {
+		if err := errors.Join(d.close(), op.l.dir.Remove(d.Name)); err != nil {
 			return err
 		}
 	}

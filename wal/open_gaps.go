@@ -24,7 +24,7 @@ func (op *opening) fillGaps() error {
 			continue
 		}
 		if err := errors.Join(d.extend(), d.rewrite()); err != nil {
-			return fmt.Errorf("wal: fill up what is missing of %s: %w", d.name, err)
+			return fmt.Errorf("wal: fill up what is missing of %s: %w", d.Name, err)
 		}
 	}
 	return nil
@@ -32,17 +32,17 @@ func (op *opening) fillGaps() error {
 
 // extend makes a file that is shorter than its header says as long as that.
 func (d *diskFile) extend() error {
-	h, err := frame.DecodeHeader(d.head.bytes())
+	h, err := frame.DecodeHeader(d.head.Bytes())
 	if err != nil || d.size >= h.SegmentBytes {
 		return nil //nolint:nilerr // a segment without a header is none to go on in
 	}
-	f, err := d.held.use()
+	f, err := d.held.Use()
 	if err != nil {
 		return err
 	}
 	if err = f.Truncate(h.SegmentBytes); err != nil {
 		return err
 	}
-	d.size, d.held.was.Size = h.SegmentBytes, h.SegmentBytes
+	d.size, d.held.Was.Size = h.SegmentBytes, h.SegmentBytes
 	return errors.Join(d.makeReal(), d.sync())
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
@@ -85,7 +86,7 @@ func (op *opening) nameFront(s *writableSegment, tail *diskFile) error {
 	if !slices.ContainsFunc(op.res.Segments, leftover) || l.witness.valid {
 		return nil
 	}
-	h := frame.DecodeHead(tail.head.bytes())
+	h := frame.DecodeHead(tail.head.Bytes())
 	if h.StampErr == nil && h.Stamp.Epoch == l.epoch && h.Stamp.Front == l.FirstLSN() {
 		return nil
 	}
@@ -100,11 +101,11 @@ func (op *opening) reconcile() error {
 			return err
 		}
 		if n > 0 {
-			op.rep.Warnings = append(op.rep.Warnings, d.name+
+			op.rep.Warnings = append(op.rep.Warnings, d.Name+
 				": the page cache held what the device never got; the device's bytes were kept")
 		}
 		if d.loaded && d.reason != "" {
-			w := d.name + ": read through the page cache: " + d.reason
+			w := d.Name + ": read through the page cache: " + d.reason
 			if d.stays > 0 {
 				w += fmt.Sprintf("; %d bytes stayed in it, which another process maps: if a write to the device failed before, these are not what it holds", d.stays)
 			}
@@ -126,18 +127,18 @@ func (op *opening) adopt() error {
 	}
 	for i, d := range op.files {
 		st := op.res.Segments[i].State
-		if !d.temp || st != recovery.StateFull && st != recovery.StateActive && st != recovery.StateUnread {
+		if !d.Temp || st != recovery.StateFull && st != recovery.StateActive && st != recovery.StateUnread {
 			continue
 		}
-		f, err := d.held.use()
+		f, err := d.held.Use()
 		if err != nil {
 			return err
 		}
 		// It was synced before its head was read.
-		if err := errors.Join(l.dir.Rename(d.name, finalName(d.ordinal), f), l.dir.Sync()); err != nil {
+		if err := errors.Join(l.dir.Rename(d.Name, logdir.FinalName(d.Ordinal), f), l.dir.Sync()); err != nil {
 			return err
 		}
-		d.name, d.temp = finalName(d.ordinal), false
+		d.Name, d.Temp = logdir.FinalName(d.Ordinal), false
 	}
 	return nil
 }
@@ -147,11 +148,11 @@ func (op *opening) mapFile(d *diskFile) (*writableSegment, error) {
 	if err := d.makeReal(); err != nil {
 		return nil, err
 	}
-	h, err := frame.DecodeHeader(d.head.bytes())
+	h, err := frame.DecodeHeader(d.head.Bytes())
 	if err != nil {
 		return nil, err
 	}
-	f, err := d.held.use()
+	f, err := d.held.Use()
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +160,7 @@ func (op *opening) mapFile(d *diskFile) (*writableSegment, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.held.forget() // the segment's now
+	d.held.Forget() // the segment's now
 	d.handed, d.gone = f, true
 	return s, nil
 }
@@ -172,12 +173,12 @@ func (op *opening) enterTail(s *writableSegment, tail *diskFile) {
 		switch op.res.Segments[i].State {
 		case recovery.StateUnread, recovery.StateFull:
 			if d != tail {
-				l.store.list = append(l.store.list, &stored{ordinal: d.ordinal, name: d.name, begins: op.res.Segments[i].First, bytes: d.size})
+				l.store.list = append(l.store.list, &stored{ordinal: d.Ordinal, name: d.Name, begins: op.res.Segments[i].First, bytes: d.size})
 			}
 		}
 	}
 	slices.SortFunc(l.store.list, func(a, b *stored) int { return int(a.ordinal) - int(b.ordinal) })
-	h := frame.DecodeHead(tail.head.bytes())
+	h := frame.DecodeHead(tail.head.Bytes())
 	if h.StampErr == nil {
 		s.first, s.previous = h.Stamp.First, h.Stamp.Previous
 		s.start = h.Start()
@@ -297,7 +298,7 @@ func (op *opening) keepPrepared() error {
 		if d.gone || op.res.Segments[i].State != recovery.StatePrepared {
 			continue
 		}
-		h, err := frame.DecodeHeader(d.head.bytes())
+		h, err := frame.DecodeHeader(d.head.Bytes())
 		if err != nil || h.SegmentBytes != l.opts.SegmentBytes ||
 			len(drop) > 0 || len(l.ready) >= l.opts.SegmentsAhead {
 			drop = append(drop, d)
@@ -311,7 +312,7 @@ func (op *opening) keepPrepared() error {
 		l.prepare.next++
 	}
 	for i := len(drop) - 1; i >= 0; i-- {
-		if err := errors.Join(drop[i].close(), l.dir.Remove(drop[i].name), l.dir.Sync()); err != nil {
+		if err := errors.Join(drop[i].close(), l.dir.Remove(drop[i].Name), l.dir.Sync()); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -60,11 +61,11 @@ func (op *opening) saveAll(dir *durability.Dir) (saved []string, err error) {
 		}
 		if err := op.saveFile(dir, d); err != nil {
 			if !errors.Is(err, fs.ErrExist) {
-				saved = append(saved, d.name)
+				saved = append(saved, d.Name)
 			}
 			return saved, err
 		}
-		saved = append(saved, d.name)
+		saved = append(saved, d.Name)
 	}
 	return saved, nil
 }
@@ -115,7 +116,7 @@ func (op *opening) worthSaving(i int) (bool, error) {
 // behind reports whether the file holds the tail or lies behind it.
 func (op *opening) behind(i int) bool {
 	t := op.res.Tail.File
-	return t < 0 || op.files[i].ordinal >= op.files[t].ordinal
+	return t < 0 || op.files[i].Ordinal >= op.files[t].Ordinal
 }
 
 // lostDir makes the next numbered directory under lost, or under the directory that
@@ -123,7 +124,7 @@ func (op *opening) behind(i int) bool {
 // that were not there before.
 func (op *opening) lostDir() (_ *durability.Dir, rel string, made []string, err error) {
 	l := op.l
-	base, rel := path.Join(l.dirPath, lostName), lostName
+	base, rel := path.Join(l.dirPath, logdir.LostName), logdir.LostName
 	if to := op.mode.saveTo; to != "" {
 		base, rel = to, to
 	}
@@ -155,9 +156,9 @@ func (op *opening) lostDir() (_ *durability.Dir, rel string, made []string, err 
 
 // saveFile copies the segment in one file, as the device holds it.
 func (op *opening) saveFile(dir *durability.Dir, d *diskFile) error {
-	f, err := dir.Create(d.name, op.l.opts.FileMode)
+	f, err := dir.Create(d.Name, op.l.opts.FileMode)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("wal: %s/%s is in the way: %w", dir.Path(), d.name, err)
+		return fmt.Errorf("wal: %s/%s is in the way: %w", dir.Path(), d.Name, err)
 	}
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -15,14 +16,14 @@ import (
 // the device, since after a failed writeback the page cache holds, as clean
 // pages, what the device never got (kernel fact 4).
 type diskFile struct {
-	entry
+	logdir.Entry
 	dir    *durability.Dir
-	held   openFile
+	held   logdir.OpenFile
 	gone   bool             // it was closed for good, or handed on
 	handed *durability.File // to whom it was handed on; it may still be read
 	size   int64
 	span   int64 // bytes of it that are the segment's; set by Load
-	head   *keptHead
+	head   *logdir.KeptHead
 	reason string // why it was read through the page cache
 	loaded bool   // it was synced, and its frames may have been read
 	room   diskRoom
@@ -39,10 +40,10 @@ var _ recovery.Bytes = (*diskFile)(nil)
 
 // open opens the file for writing: where its sync fails, this descriptor is
 // told.
-func (d *diskFile) open(set *openFiles) error {
-	d.held = openFile{set: set, dir: d.dir, entry: &d.entry, writable: true, direct: true}
-	err := d.held.open()
-	d.size = d.held.was.Size
+func (d *diskFile) open(set *logdir.OpenFiles) error {
+	d.held = logdir.OpenFile{Set: set, Dir: d.dir, Of: &d.Entry, Writable: true, Direct: true}
+	err := d.held.Open()
+	d.size = d.held.Was.Size
 	return err
 }
 
@@ -51,12 +52,12 @@ func (d *diskFile) source() (*durability.File, error) {
 	if d.handed != nil {
 		return d.handed, nil
 	}
-	return d.held.use()
+	return d.held.Use()
 }
 
 // sync makes the file durable.
 func (d *diskFile) sync() error {
-	f, err := d.held.use()
+	f, err := d.held.Use()
 	if err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func (d *diskFile) sync() error {
 func (d *diskFile) endDirect() error {
 	f := d.handed
 	if f == nil {
-		f = d.held.file
+		f = d.held.File
 	}
 	if f == nil {
 		return nil
@@ -78,20 +79,20 @@ func (d *diskFile) endDirect() error {
 // Head implements recovery.Bytes.
 func (d *diskFile) Head() ([]byte, error) {
 	if d.head != nil {
-		return d.head.bytes(), d.badIn(0, int64(d.head.size))
+		return d.head.Bytes(), d.badIn(0, int64(d.head.Size))
 	}
 	// What the stamp of a segment on its way says decides whether the file is
 	// read at all, or removed.
-	if d.temp {
+	if d.Temp {
 		if err := d.sync(); err != nil {
 			return nil, err
 		}
 	}
 	head := make([]byte, min(d.size, frame.DataOffset))
-	if err := readable(errors.Join(d.readAt(head, 0), d.endDirect())); err != nil {
+	if err := logdir.Readable(errors.Join(d.readAt(head, 0), d.endDirect())); err != nil {
 		return nil, err
 	}
-	d.head = keepHead(head)
+	d.head = logdir.KeepHead(head)
 	return head, d.badIn(0, int64(len(head)))
 }
 
@@ -104,13 +105,13 @@ func (d *diskFile) refresh() (bool, error) {
 	}
 	now := d.room.head
 	if now == nil { // no byte of it was asked for
-		head := make([]byte, d.head.size)
-		if err := readable(d.readAt(head, 0)); err != nil {
+		head := make([]byte, d.head.Size)
+		if err := logdir.Readable(d.readAt(head, 0)); err != nil {
 			return false, err
 		}
-		now = keepHead(head)
+		now = logdir.KeepHead(head)
 	}
-	other := !bytes.Equal(now.bytes(), d.head.bytes())
+	other := !bytes.Equal(now.Bytes(), d.head.Bytes())
 	d.head = now
 	return other, nil
 }
@@ -130,7 +131,7 @@ func (d *diskFile) readAt(p []byte, off int64) error {
 	if !d.tolerant {
 		return d.readAll(p, off)
 	}
-	err := d.noteBad(readPages(p, off, d.readAll))
+	err := d.noteBad(logdir.ReadPages(p, off, d.readAll))
 	d.blank(p, off)
 	return err
 }
@@ -231,11 +232,11 @@ func (d *diskFile) reconcile() (differ int64, err error) {
 
 // reconcileHead is reconcile of the head alone.
 func (d *diskFile) reconcileHead() (int64, error) {
-	device := d.head.bytes()
+	device := d.head.Bytes()
 	if len(device) == 0 {
 		return 0, nil
 	}
-	f, err := d.held.use()
+	f, err := d.held.Use()
 	if err != nil {
 		return 0, err
 	}
@@ -269,7 +270,7 @@ func (d *diskFile) writeWhere(f *durability.File, mem *durability.Mapping, devic
 // makeReal gives the segment blocks where a sparse copy left holes, so that no
 // store into the mapping has to find some.
 func (d *diskFile) makeReal() error {
-	f, err := d.held.use()
+	f, err := d.held.Use()
 	if err != nil {
 		return err
 	}
@@ -278,7 +279,7 @@ func (d *diskFile) makeReal() error {
 		return err
 	}
 	n, err := f.FillHoles(durability.AllocateOptions{
-		FillBytes: defaultFillBytes, Head: frame.DataOffset, End: segmentSpan(d.head.bytes(), d.size),
+		FillBytes: defaultFillBytes, Head: frame.DataOffset, End: segmentSpan(d.head.Bytes(), d.size),
 	})
 	if err != nil || n == 0 {
 		return err
@@ -290,17 +291,17 @@ func (d *diskFile) makeReal() error {
 // looked at any more.
 func (d *diskFile) close() error {
 	d.gone, d.handed, d.loaded = true, nil, false
-	return errors.Join(d.room.free(), d.held.close())
+	return errors.Join(d.room.free(), d.held.Close())
 }
 
 // cachedFile is a segment's file as Verify and Dump read it: through a mapping
 // of the page cache, as readers are served, with read permission only.
 type cachedFile struct {
-	entry
+	logdir.Entry
 	dir     *durability.Dir
-	held    openFile
+	held    logdir.OpenFile
 	size    int64
-	head    *keptHead
+	head    *logdir.KeptHead
 	headBad error // what of it cannot be read
 	mem     *durability.Mapping
 	read    int64
@@ -313,17 +314,17 @@ var _ recovery.Bytes = (*cachedFile)(nil)
 
 // open opens the file for reading. A segment that got its final name since it
 // was listed is found under that.
-func (c *cachedFile) open(set *openFiles) error {
-	c.held = openFile{set: set, dir: c.dir, entry: &c.entry, headless: c.untouched}
-	err := c.held.open()
-	if c.temp && errors.Is(err, fs.ErrNotExist) {
-		was := c.entry
-		c.name, c.temp = finalName(c.ordinal), false
-		if err = c.held.open(); err != nil && c.held.file == nil {
-			c.entry = was
+func (c *cachedFile) open(set *logdir.OpenFiles) error {
+	c.held = logdir.OpenFile{Set: set, Dir: c.dir, Of: &c.Entry, Headless: c.untouched}
+	err := c.held.Open()
+	if c.Temp && errors.Is(err, fs.ErrNotExist) {
+		was := c.Entry
+		c.Name, c.Temp = logdir.FinalName(c.Ordinal), false
+		if err = c.held.Open(); err != nil && c.held.File == nil {
+			c.Entry = was
 		}
 	}
-	c.size = c.held.was.Size
+	c.size = c.held.Was.Size
 	return err
 }
 
@@ -333,11 +334,11 @@ func (c *cachedFile) Head() ([]byte, error) { return c.headBy(c.readHead) }
 // headBy returns the head, which read reads where it was not read yet.
 func (c *cachedFile) headBy(read func() ([]byte, error)) ([]byte, error) {
 	if c.head != nil {
-		return c.head.bytes(), c.headBad
+		return c.head.Bytes(), c.headBad
 	}
 	head, err := read()
-	if readable(err) == nil {
-		c.head, c.headBad = keepHead(head), err
+	if logdir.Readable(err) == nil {
+		c.head, c.headBad = logdir.KeepHead(head), err
 	}
 	return head, err
 }
@@ -345,14 +346,14 @@ func (c *cachedFile) headBy(read func() ([]byte, error)) ([]byte, error) {
 // readHead reads the head as it is now.
 func (c *cachedFile) readHead() ([]byte, error) {
 	head := make([]byte, frame.DataOffset)
-	f, err := c.held.use()
+	f, err := c.held.Use()
 	if err != nil {
 		return nil, err
 	}
 	n, err := f.ReadAt(head, 0)
-	if isUnreadable(err) {
+	if logdir.IsUnreadable(err) {
 		head = head[:min(c.size, frame.DataOffset)]
-		return head, readPages(head, 0, func(p []byte, off int64) error {
+		return head, logdir.ReadPages(head, 0, func(p []byte, off int64) error {
 			_, rerr := f.ReadAt(p, off)
 			return rerr
 		})
@@ -369,7 +370,7 @@ func (c *cachedFile) Load() ([]byte, error) {
 		return nil, nil
 	}
 	c.Unload() // where a fault ended an earlier round
-	f, err := c.held.use()
+	f, err := c.held.Use()
 	if err != nil {
 		return nil, err
 	}
@@ -386,11 +387,11 @@ func (c *cachedFile) Touch(from, to int64) error {
 		return nil
 	}
 	c.read = max(c.read, to)
-	return populate(c.mem, c.size, from, to)
+	return logdir.Populate(c.mem, c.size, from, to)
 }
 
 // Release implements recovery.Bytes. The pages stay in the page cache.
-func (c *cachedFile) Release(from, to int64) { releaseMapped(c.mem, from, to) }
+func (c *cachedFile) Release(from, to int64) { logdir.ReleaseMapped(c.mem, from, to) }
 
 // Unload implements recovery.Bytes.
 func (c *cachedFile) Unload() {
@@ -403,15 +404,15 @@ func (c *cachedFile) Unload() {
 // close closes the file.
 func (c *cachedFile) close() error {
 	c.Unload()
-	return c.held.close()
+	return c.held.Close()
 }
 
 // endDirect closes the descriptor for direct reads.
 func (c *cachedFile) endDirect() error {
-	if c.held.file == nil {
+	if c.held.File == nil {
 		return nil
 	}
-	return c.held.file.EndDirect()
+	return c.held.File.EndDirect()
 }
 
 // deviceFile is a segment's file as Verify reads it from the device: around the
@@ -441,12 +442,12 @@ func (d *deviceFile) readHead() ([]byte, error) {
 
 // Load implements recovery.Bytes.
 func (d *deviceFile) Load() ([]byte, error) {
-	n := segmentSpan(d.head.bytes(), d.size)
+	n := segmentSpan(d.head.Bytes(), d.size)
 	if int64(cap(*d.room)) < n {
-		freeRoom(*d.room)
+		logdir.FreeBuffer(*d.room)
 		*d.room = nil
 		var err error
-		if *d.room, err = newRoom(d.dir.Path()+"/"+d.name, n); err != nil {
+		if *d.room, err = logdir.NewBuffer(d.dir.Path()+"/"+d.Name, n); err != nil {
 			return nil, err
 		}
 	}
@@ -462,21 +463,21 @@ func (d *deviceFile) Touch(from, to int64) error {
 }
 
 // Release implements recovery.Bytes.
-func (d *deviceFile) Release(from, to int64) { emptyRoom(d.data, from, to) }
+func (d *deviceFile) Release(from, to int64) { logdir.EmptyBuffer(d.data, from, to) }
 
 // Unload implements recovery.Bytes.
 func (d *deviceFile) Unload() {
-	emptyRoom(d.data, 0, int64(len(d.data)))
+	logdir.EmptyBuffer(d.data, 0, int64(len(d.data)))
 	d.data = nil
 	_ = d.endDirect() // read-only
 }
 
 // readAt reads all of p that can be read.
-func (d *deviceFile) readAt(p []byte, off int64) error { return readPages(p, off, d.readAll) }
+func (d *deviceFile) readAt(p []byte, off int64) error { return logdir.ReadPages(p, off, d.readAll) }
 
 // readAll reads all of p.
 func (d *deviceFile) readAll(p []byte, off int64) error {
-	f, err := d.held.use()
+	f, err := d.held.Use()
 	if err != nil {
 		return err
 	}

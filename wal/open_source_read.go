@@ -6,6 +6,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
@@ -28,7 +29,7 @@ type diskRoom struct {
 	lo, hi int64  // these bytes were read
 	strewn bool   // and others
 
-	head   *keptHead           // as it was first read behind the sync, or nil
+	head   *logdir.KeptHead    // as it was first read behind the sync, or nil
 	view   *durability.Mapping // of the file, to ask what the page cache holds of it
 	seen   int64               // bytes up to here were compared with the page cache
 	differ []extent            // of which the page cache held something else, page by page
@@ -46,7 +47,7 @@ func (d *diskFile) Load() ([]byte, error) {
 			return nil, err
 		}
 		head, err := d.Head()
-		if err = readable(err); err != nil {
+		if err = logdir.Readable(err); err != nil {
 			return nil, err
 		}
 		d.span = segmentSpan(head, d.size)
@@ -58,7 +59,7 @@ func (d *diskFile) Load() ([]byte, error) {
 	}
 	if r.data == nil {
 		var err error
-		if r.data, err = newRoom(d.dir.Path()+"/"+d.name, d.span); err != nil {
+		if r.data, err = logdir.NewBuffer(d.dir.Path()+"/"+d.Name, d.span); err != nil {
 			return nil, err
 		}
 	}
@@ -92,11 +93,11 @@ func (d *diskFile) Touch(from, to int64) error {
 // fetch reads bytes into the room, those that can be read.
 func (d *diskFile) fetch(from, to int64) error {
 	r := &d.room
-	if err := readable(d.readAt(r.data[from:to], from)); err != nil {
+	if err := logdir.Readable(d.readAt(r.data[from:to], from)); err != nil {
 		return err
 	}
 	if from == 0 && r.head == nil && to >= min(d.span, frame.DataOffset) {
-		r.head = keepHead(r.data[:min(d.span, frame.DataOffset)])
+		r.head = logdir.KeepHead(r.data[:min(d.span, frame.DataOffset)])
 	}
 	if from > r.seen || to <= r.seen {
 		return nil
@@ -118,7 +119,7 @@ func (d *diskFile) Release(from, to int64) {
 	default: // what lies before stays, and is not known to be there any more
 		r.lo, r.strewn = to, true
 	}
-	emptyRoom(r.data, from, to)
+	logdir.EmptyBuffer(r.data, from, to)
 }
 
 // Unload implements recovery.Bytes. As far as there is room what was read is kept:
@@ -139,7 +140,7 @@ func (d *diskFile) Unload() {
 
 // drop gives the memory back.
 func (r *diskRoom) drop() {
-	freeRoom(r.data)
+	logdir.FreeBuffer(r.data)
 	r.data, r.lo, r.hi, r.strewn = nil, 0, 0, false
 }
 
@@ -168,7 +169,7 @@ func (d *diskFile) scan(from int64, fn func(off int64, p []byte) error) error {
 	defer d.Unload()
 	for off := from; off < d.span; {
 		end := min((off+scanBytes)&^(scanBytes-1), d.span)
-		if err := readable(d.Touch(off, end)); err != nil {
+		if err := logdir.Readable(d.Touch(off, end)); err != nil {
 			return err
 		}
 		if err := fn(off, data[off:end]); err != nil {
@@ -247,7 +248,7 @@ func (d *diskFile) compareCached(from, to int64) error {
 		if err := r.view.Load(off, cached); err != nil {
 			return err
 		}
-		releaseMapped(r.view, off, end)
+		logdir.ReleaseMapped(r.view, off, end)
 		for at := off; at < end && !bytes.Equal(cached[at-off:], r.data[at:end]); {
 			next := min((at/page+1)*page, end)
 			if !bytes.Equal(cached[at-off:next-off], r.data[at:next]) {
@@ -266,13 +267,13 @@ func (d *diskFile) writeDiffering() (differ int64, err error) {
 	if err = d.scan(d.room.seen, func(int64, []byte) error { return nil }); err != nil {
 		return 0, err
 	}
-	f, err := d.held.use()
+	f, err := d.held.Use()
 	if err != nil {
 		return 0, err
 	}
 	p := make([]byte, pageSize)
 	for _, e := range d.room.differ {
-		if err = readable(d.readAt(p[:e.n], e.off)); err != nil {
+		if err = logdir.Readable(d.readAt(p[:e.n], e.off)); err != nil {
 			return differ, err
 		}
 		if d.hits(e.off, e.off+e.n) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -24,7 +25,7 @@ import (
 //     either, and no older claim is left in any.
 func (op *opening) trim(s *writableSegment, tail *diskFile) error {
 	l, res := op.l, op.res
-	epoch, err := nextEpoch(max(res.Epoch, op.known.newest.Epoch))
+	epoch, err := nextEpoch(max(res.Epoch, op.known.Newest.Epoch))
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func (op *opening) saveBehind() error {
 	if op.res.Verdict == recovery.Clean || !op.mode.save && len(op.res.Behind) == 0 {
 		return nil
 	}
-	if _, err := nextEpoch(max(op.res.Epoch, op.known.newest.Epoch)); err != nil {
+	if _, err := nextEpoch(max(op.res.Epoch, op.known.Newest.Epoch)); err != nil {
 		return err
 	}
 	if err := op.save(); err != nil {
@@ -70,10 +71,10 @@ func (op *opening) saveBehind() error {
 func (op *opening) removeBehind(tail *diskFile) error {
 	for i := len(op.files) - 1; i >= 0; i-- {
 		d := op.files[i]
-		if d.gone || d.ordinal <= tail.ordinal && !d.temp {
+		if d.gone || d.Ordinal <= tail.Ordinal && !d.Temp {
 			continue
 		}
-		if err := errors.Join(d.close(), op.l.dir.Remove(d.name)); err != nil {
+		if err := errors.Join(d.close(), op.l.dir.Remove(d.Name)); err != nil {
 			return err
 		}
 	}
@@ -93,7 +94,7 @@ func (op *opening) zeroBehind(s *writableSegment, tail *diskFile) error {
 	}
 	from, to := int64(-1), int64(0)
 	err := tail.scan(op.l.at.Off, func(off int64, p []byte) error {
-		defer releaseMapped(s.mem, off, off+int64(len(p))) // stored pages stay in the page cache
+		defer logdir.ReleaseMapped(s.mem, off, off+int64(len(p))) // stored pages stay in the page cache
 		for len(p) > 0 {
 			n := min(frame.BlockBytes-off%frame.BlockBytes, int64(len(p)))
 			if recovery.LastNonzero(p[:n]) > 0 {
@@ -127,7 +128,7 @@ func (op *opening) clear(tail *diskFile) error {
 		if state != recovery.StateTemporary && state != recovery.StateLeftover {
 			continue
 		}
-		if err := errors.Join(d.close(), op.l.dir.Remove(d.name)); err != nil {
+		if err := errors.Join(d.close(), op.l.dir.Remove(d.Name)); err != nil {
 			return err
 		}
 		removed = true
@@ -195,16 +196,16 @@ func (op *opening) startOver() error {
 	}
 	last := lastKnown(res)
 	op.rep.giveUp(res)
-	before := max(res.Epoch, op.known.newest.Epoch)
+	before := max(res.Epoch, op.known.Newest.Epoch)
 	op.l.epoch = max(before, before+1) // behind the last one there is no other
 	for _, d := range op.files {
-		if h, err := frame.DecodeHeader(d.head.bytes()); err == nil {
+		if h, err := frame.DecodeHeader(d.head.Bytes()); err == nil {
 			op.l.opts.SegmentBytes = h.SegmentBytes
 		}
 	}
 	id := res.UUID
 	if id == (frame.UUID{}) {
-		id = op.known.uuid
+		id = op.known.UUID
 	}
 	if err := op.create(id, last+1, frame.StampReset); err != nil {
 		return err

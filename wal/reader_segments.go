@@ -10,6 +10,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
@@ -84,7 +85,7 @@ func (t *segments) add(s *writableSegment) {
 		}
 	}
 	t.list = append(t.list, &stored{
-		ordinal: s.ordinal, name: finalName(s.ordinal), begins: s.first, bytes: s.size(), seg: s, live: &s.index,
+		ordinal: s.ordinal, name: logdir.FinalName(s.ordinal), begins: s.first, bytes: s.size(), seg: s, live: &s.index,
 	})
 }
 

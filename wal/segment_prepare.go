@@ -11,6 +11,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
@@ -54,7 +55,7 @@ func (l *Log) awaitRoom(size int64, reset bool) error {
 		// Only an attempt that began after the request counts: space may have
 		// been freed since the one before.
 		if p.tried >= mine && p.err != nil && !p.filling {
-			return fmt.Errorf("wal: cannot prepare segment %s: %w", finalName(p.next), p.err)
+			return fmt.Errorf("wal: cannot prepare segment %s: %w", logdir.FinalName(p.next), p.err)
 		}
 		l.room.Wait()
 	}
@@ -87,7 +88,7 @@ func (l *Log) refusal(number uint64) error {
 		return nil
 	}
 	return fmt.Errorf("wal: cannot prepare segment %s, %d before it are not durable for want of room for a name: %w",
-		finalName(p.next), len(l.dirty), p.full)
+		logdir.FinalName(p.next), len(l.dirty), p.full)
 }
 
 // mayEnter reports whether there is a segment that the log may go on in. It may
@@ -146,7 +147,7 @@ func (l *Log) runPreparer(ctx context.Context) {
 		p.err = err
 		if err != nil {
 			if ctx.Err() == nil {
-				l.opts.Logger.Warn("cannot prepare a segment", "segment", finalName(ordinal), "err", err)
+				l.opts.Logger.Warn("cannot prepare a segment", "segment", logdir.FinalName(ordinal), "err", err)
 			}
 			l.room.Broadcast()
 			continue
@@ -164,7 +165,7 @@ func (l *Log) runPreparer(ctx context.Context) {
 // is released meanwhile: nobody else makes a file under a temporary name.
 func (l *Log) dropStale(s *writableSegment) {
 	l.mu.Unlock()
-	err := errors.Join(s.close(), l.dir.Remove(tempName(s.ordinal)))
+	err := errors.Join(s.close(), l.dir.Remove(logdir.TempName(s.ordinal)))
 	l.mu.Lock()
 	l.prepare.err = errors.Join(l.prepare.err, err)
 }
@@ -212,14 +213,14 @@ func (l *Log) fillBytes() int {
 // zeros, with its header, and mapped. It is not durable yet. Where that fails,
 // nothing is left of it.
 func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*writableSegment, error) {
-	if ordinal > maxOrdinal {
+	if ordinal > logdir.MaxOrdinal {
 		return nil, fmt.Errorf("%w: segments; copy the records into a new log", ErrExhausted)
 	}
 	h := frame.Header{
 		UUID: l.uuid, Ordinal: ordinal, SegmentBytes: l.opts.SegmentBytes,
 		Salt: l.newSalt(), Epoch: l.epochNow(), FillBytes: uint32(fill),
 	}
-	name := tempName(ordinal)
+	name := logdir.TempName(ordinal)
 	f, err := l.recycle(ctx, ordinal, fill)
 	if f == nil && err == nil {
 		f, err = l.dir.Create(name, l.opts.FileMode)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"time"
+
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 )
 
 // runNamer makes filled segments durable and gives them their names, in order,
@@ -58,7 +60,7 @@ func (l *Log) nameSegment(s *writableSegment) {
 	}
 	for {
 		last := l.stopped.Err() != nil // the attempt is the one that Close asks for
-		err := l.dir.Rename(tempName(s.ordinal), finalName(s.ordinal), s.file)
+		err := l.dir.Rename(logdir.TempName(s.ordinal), logdir.FinalName(s.ordinal), s.file)
 		if err == nil {
 			break
 		}
@@ -97,7 +99,7 @@ func (l *Log) discard(s *writableSegment, cause error) bool {
 		r := l.ready[n-1]
 		l.ready = l.ready[:n-1]
 		r.nameErr = cause
-		if err := errors.Join(r.close(), l.dir.Remove(tempName(r.ordinal))); err != nil {
+		if err := errors.Join(r.close(), l.dir.Remove(logdir.TempName(r.ordinal))); err != nil {
 			l.opts.Logger.Warn("cannot remove a discarded segment", "err", err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 )
 
 // spare is a segment before the log's first record that is to be used again.
@@ -41,7 +42,7 @@ func (l *Log) takeSpare() *spare {
 // dropSpare removes the segment that was kept, if there is one.
 func (l *Log) dropSpare() error {
 	if sp := l.takeSpare(); sp != nil {
-		return l.removeFile(finalName(sp.ordinal))
+		return l.removeFile(logdir.FinalName(sp.ordinal))
 	}
 	return nil
 }
@@ -58,7 +59,7 @@ func (l *Log) recycle(ctx context.Context, ordinal uint64, fill int) (*durabilit
 	if sp == nil {
 		return nil, nil
 	}
-	old := finalName(sp.ordinal)
+	old := logdir.FinalName(sp.ordinal)
 	f, err := l.dir.Open(old, true)
 	if err != nil {
 		return nil, nil //nolint:nilerr // somebody removed it, or may not have it written: a new file does
@@ -67,7 +68,7 @@ func (l *Log) recycle(ctx context.Context, ordinal uint64, fill int) (*durabilit
 		l.opts.Logger.Debug("a truncated segment is not used again", "segment", old, "why", err)
 		return nil, errors.Join(f.Close(), l.removeFile(old))
 	}
-	if err = l.dir.Rename(old, tempName(ordinal), f); err != nil {
+	if err = l.dir.Rename(old, logdir.TempName(ordinal), f); err != nil {
 		return nil, errors.Join(f.Close(), l.removeFile(old))
 	}
 	if err = l.dir.Sync(); err != nil {
@@ -77,7 +78,7 @@ func (l *Log) recycle(ctx context.Context, ordinal uint64, fill int) (*durabilit
 		FillBytes: fill, Head: frame.DataOffset, Cancel: l.cancelled(ctx),
 	})
 	if err != nil {
-		return nil, errors.Join(err, f.Close(), l.dir.Remove(tempName(ordinal)))
+		return nil, errors.Join(err, f.Close(), l.dir.Remove(logdir.TempName(ordinal)))
 	}
 	l.mu.Lock()
 	l.stats.recycled++

@@ -6,6 +6,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
@@ -162,13 +163,13 @@ func (c *backCut) findPlace() (ordinal uint64, err error) {
 // reopenSegment maps a segment that is full for writing again. It gives the
 // file blocks where a sparse copy left holes.
 func (l *Log) reopenSegment(ordinal uint64) (*writableSegment, error) {
-	d := &diskFile{entry: entry{name: finalName(ordinal), ordinal: ordinal}, dir: l.dir}
-	err := d.open(new(openFiles))
+	d := &diskFile{Entry: logdir.Entry{Name: logdir.FinalName(ordinal), Ordinal: ordinal}, dir: l.dir}
+	err := d.open(new(logdir.OpenFiles))
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	head := make([]byte, frame.DataOffset)
-	_, err = d.held.file.ReadAt(head, 0)
+	_, err = d.held.File.ReadAt(head, 0)
 	if err == nil {
 		err = d.makeReal()
 	}
@@ -181,9 +182,9 @@ func (l *Log) reopenSegment(ordinal uint64) (*writableSegment, error) {
 		err = frame.ErrInvalid
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("wal: open segment %s/%s to cut it: %w", l.dirPath, d.name, err), d.close())
+		return nil, errors.Join(fmt.Errorf("wal: open segment %s/%s to cut it: %w", l.dirPath, d.Name, err), d.close())
 	}
-	s, err := mapSegment(l.dir, d.held.file, h.Header, l.opts.Align)
+	s, err := mapSegment(l.dir, d.held.File, h.Header, l.opts.Align)
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
@@ -290,7 +291,7 @@ func (c *backCut) removeBehind() error {
 		}
 	}
 	for ordinal := last; ordinal > c.seg.ordinal; ordinal-- {
-		if err := l.removeFile(finalName(ordinal)); err != nil {
+		if err := l.removeFile(logdir.FinalName(ordinal)); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -138,7 +139,7 @@ func (p *picker) hand(
 	if s.shared() {
 		p.copied = append(p.copied[:0], payload...)
 		if payload = p.copied; frame.Checksum(payload) != r.Checksum {
-			return errMoved
+			return logdir.ErrChanged
 		}
 	}
 	if err := fn(r.LSN, payload); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -21,8 +22,6 @@ const (
 )
 
 var (
-	// errMoved ends a look: bytes are no longer what they were.
-	errMoved = errors.New("wal: the log changed while it was read")
 	// errSkipped says that a record was not asked for.
 	errSkipped = errors.New("wal: not asked for")
 	// errAgain asks for another look.
@@ -169,7 +168,7 @@ func (k *look) again(res *recovery.Result, err error) bool {
 		}
 	}
 	clean := err == nil && res.Verdict == recovery.Clean // it was of several moments
-	same := words == k.complaint && !errors.Is(err, errMoved) && !clean
+	same := words == k.complaint && !errors.Is(err, logdir.ErrChanged) && !clean
 	k.complaint = words
 	return same
 }
@@ -255,7 +254,7 @@ func (k *look) extract(s *sight, res *recovery.Result, rep *Report) error {
 	}
 	ro.Behind = func(r recovery.Record) error {
 		err := k.behind(s, r)
-		if errors.Is(err, errSkipped) || errors.Is(err, errMoved) {
+		if errors.Is(err, errSkipped) || errors.Is(err, logdir.ErrChanged) {
 			return nil // not asked for; or cut off by now
 		}
 		if err == nil {

@@ -3,8 +3,11 @@
 package waltest
 
 import (
+	"fmt"
+
 	"github.com/seawall-wal/seawall/wal"
-	"github.com/seawall-wal/seawall/wal/internal/seam"
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
 // Judgement is what recovery makes of files in memory.
@@ -31,9 +34,18 @@ func JudgeAll(files map[string][]byte, visit func(lsn wal.LSN, payload []byte) e
 }
 
 func judge(files map[string][]byte, all bool, visit func(wal.LSN, []byte) error) (Judgement, error) {
-	j, err := seam.Judge(files, all, func(lsn uint64, p []byte) error { return visit(wal.LSN(lsn), p) })
-	return Judgement{
-		First: wal.LSN(j.First), Last: wal.LSN(j.Last), Watermark: wal.LSN(j.Watermark),
-		Verdict: wal.Verdict(j.Verdict), Damage: j.Damage, Missing: j.Missing,
-	}, err
+	res, none, err := logdir.RecoverMemory(files, recovery.Options{
+		All: all, Visit: func(r recovery.Record) error { return visit(r.LSN, r.Payload) },
+	})
+	if err != nil {
+		return Judgement{}, err
+	}
+	j := Judgement{
+		First: res.Front, Last: res.Tail.LSN, Watermark: res.Watermark, Verdict: wal.Verdict(res.Verdict), Missing: none,
+	}
+	if len(res.Damage) > 0 {
+		d := res.Damage[0]
+		j.Damage = fmt.Sprintf("%s at %d: %s, records %d to %d", d.File, d.Offset, d.Reason, d.First, d.Last)
+	}
+	return j, nil
 }

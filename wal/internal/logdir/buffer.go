@@ -1,4 +1,4 @@
-package wal
+package logdir
 
 import (
 	"fmt"
@@ -9,11 +9,11 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 )
 
-// newRoom returns addresses at which n bytes of the file with that path are to be read. Memory is
-// taken for those that are stored to, page by page, and is none of the heap's:
-// where there are not so many addresses, the Go runtime ends the process, while this
-// returns an error. Give it to freeRoom as it is.
-func newRoom(path string, n int64) ([]byte, error) {
+// NewBuffer returns a buffer for n bytes of the file with that path. Memory is taken
+// page by page, for what is stored to, and not from the heap: where the address space
+// has no room, the Go runtime would end the process, while this returns an error. Give
+// the buffer to FreeBuffer as it is.
+func NewBuffer(path string, n int64) ([]byte, error) {
 	if n == 0 {
 		return nil, nil
 	}
@@ -24,16 +24,16 @@ func newRoom(path string, n int64) ([]byte, error) {
 	return p, nil
 }
 
-// freeRoom gives the memory back. Nil is none.
-func freeRoom(p []byte) {
+// FreeBuffer gives the memory back. Nil is none.
+func FreeBuffer(p []byte) {
 	if p != nil {
 		_ = unix.Munmap(p)
 	}
 }
 
-// emptyRoom gives the memory behind the bytes [from, to) of a room back, as far as
-// it is whole pages. What they hold is lost.
-func emptyRoom(p []byte, from, to int64) {
+// EmptyBuffer gives the memory of the bytes [from, to) of a buffer back, as far as it
+// is whole pages. What they hold is lost.
+func EmptyBuffer(p []byte, from, to int64) {
 	page := int64(pageSize)
 	from = (from + page - 1) / page * page
 	if to < int64(len(p)) {
@@ -44,9 +44,9 @@ func emptyRoom(p []byte, from, to int64) {
 	}
 }
 
-// releaseMapped takes the bytes [from, to) of a mapping that is only read out of the
+// ReleaseMapped takes the bytes [from, to) of a mapping that is only read out of the
 // process's memory. They stay in the page cache.
-func releaseMapped(mem *durability.Mapping, from, to int64) {
+func ReleaseMapped(mem *durability.Mapping, from, to int64) {
 	if mem != nil && from < to {
 		_ = mem.Advise(durability.AdviceDontNeed, from, to-from) // a hint
 	}

@@ -1,0 +1,98 @@
+package logdir
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+)
+
+// IdentityText is what the lock file says once the log's first segment is durable:
+// a directory that says so and has no segment has lost them.
+func IdentityText(id frame.UUID) string {
+	return fmt.Sprintf("seawall log %x-%x-%x-%x-%x\n", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+}
+
+// Identity is what the lock file says: whose log it is, and how far that came. The
+// zero value says nothing.
+type Identity struct {
+	UUID   frame.UUID
+	Newest frame.Checkpoint // zero for none, or none of that log
+	Slot   int              // the block that it is in
+	Device []byte           // the file's bytes, as the device has them
+}
+
+// DeviceIdentity returns what the lock file says, durably and as the device holds
+// it: the writer decides by it whether segments are missing.
+func DeviceIdentity(f *durability.File) (Identity, error) {
+	if err := f.Sync(); err != nil {
+		return Identity{}, err
+	}
+	n, err := ReadIdentity(func(p []byte, off int64) (int, error) {
+		n, _, err := f.ReadDirect(p, off)
+		return n, err
+	})
+	return n, errors.Join(err, f.EndDirect())
+}
+
+// ReadIdentity returns what the lock file says.
+func ReadIdentity(read func([]byte, int64) (int, error)) (Identity, error) {
+	buf := make([]byte, frame.LockBytes)
+	n, err := read(buf, 0)
+	if n < len(buf) && isEOF(err) {
+		err = nil
+	}
+	if n < len(buf) && err != nil {
+		return Identity{}, err
+	}
+	note := ParseIdentity(buf[:n])
+	note.Device = buf[:n]
+	return note, nil
+}
+
+// ParseIdentity returns what a lock file of these bytes says. One that was made before
+// it had room for a checkpoint is shorter.
+func ParseIdentity(b []byte) Identity {
+	n := Identity{UUID: parseLockText(b), Slot: frame.Slots - 1}
+	if len(b) < frame.LockBytes {
+		return n
+	}
+	for i := range frame.Slots {
+		c, err := frame.DecodeCheckpoint(b[frame.CheckpointOffset+i*frame.BlockBytes:])
+		if err == nil && c.UUID == n.UUID && c.Counter > n.Newest.Counter {
+			n.Newest, n.Slot = c, i
+		}
+	}
+	return n
+}
+
+// lockBytes is the length of what the lock file says.
+var lockBytes = len(IdentityText(frame.UUID{}))
+
+// parseLockText returns the UUID in what the lock file says, or zero where it begins
+// with anything but IdentityText.
+func parseLockText(b []byte) (id frame.UUID) {
+	const head = "seawall log "
+	if len(b) < lockBytes || string(b[:len(head)]) != head || b[lockBytes-1] != '\n' {
+		return frame.UUID{}
+	}
+	// Two digits a byte, in groups of 4, 2, 2, 2 and 6 bytes.
+	digits := b[len(head) : lockBytes-1]
+	for i := range id {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			if digits[0] != '-' {
+				return frame.UUID{}
+			}
+			digits = digits[1:]
+		}
+		high, low := strings.IndexByte(hexDigits, digits[0]), strings.IndexByte(hexDigits, digits[1])
+		if high < 0 || low < 0 {
+			return frame.UUID{}
+		}
+		id[i] = byte(high<<4 | low)
+		digits = digits[2:]
+	}
+	return id
+}

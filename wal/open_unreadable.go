@@ -1,0 +1,67 @@
+package wal
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// hits reports whether a byte of [from, to) is one that cannot be read.
+func (d *diskFile) hits(from, to int64) bool {
+	return slices.ContainsFunc(d.bad, func(s recovery.Span) bool { return s.From < to && from < s.To })
+}
+
+// noteBad notes what cannot be read, and returns err.
+func (d *diskFile) noteBad(err error) error {
+	var u *recovery.UnreadableError
+	if errors.As(err, &u) {
+		d.bad, d.why = recovery.JoinSpans(append(d.bad, u.Spans...)), u.Err
+	}
+	return err
+}
+
+// blank puts zeros in place of what cannot be read in p, the bytes at an offset.
+func (d *diskFile) blank(p []byte, off int64) {
+	for _, s := range d.bad {
+		from, to := max(s.From, off), min(s.To, off+int64(len(p)))
+		if from < to {
+			clear(p[from-off : to-off])
+		}
+	}
+}
+
+// badIn returns an error that tells which of the bytes [from, to) cannot be read,
+// or nil.
+func (d *diskFile) badIn(from, to int64) error {
+	u := recovery.UnreadableError{Err: d.why}
+	for _, s := range d.bad {
+		if s.From < to && from < s.To {
+			u.Spans = append(u.Spans, s)
+		}
+	}
+	if len(u.Spans) == 0 {
+		return nil
+	}
+	return &u
+}
+
+// rewrite writes zeros where the file cannot be read, durably: a device then gives
+// the place other room, a filesystem another checksum.
+func (d *diskFile) rewrite() error {
+	if len(d.bad) == 0 {
+		return nil
+	}
+	f, err := d.held.Use()
+	if err != nil {
+		return err
+	}
+	for _, s := range d.bad {
+		for from := s.From; from < s.To; from += saveChunk {
+			if _, err := f.WriteAt(make([]byte, min(saveChunk, s.To-from)), from); err != nil {
+				return err
+			}
+		}
+	}
+	return f.Sync()
+}
