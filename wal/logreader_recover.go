@@ -72,11 +72,11 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 	var set logdir.OpenFiles
 	defer func() {
 		for _, f := range open {
-			f.close()
+			_ = f.close() // read-only
 		}
 	}()
 	for _, e := range entries {
-		f := &judgedFile{Entry: e}
+		f := &judgedFile{cachedFile: cachedFile{Entry: e}}
 		if err = f.open(o.dir, &set); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				err = errUnsettled // renamed or removed since it was listed
@@ -162,7 +162,7 @@ func excuseAppends(res *recovery.Result, files []*judgedFile) {
 		return
 	}
 	f := files[res.Tail.File]
-	if now, err := f.control(); err == nil && now != f.before {
+	if now, err := f.controlNow(); err == nil && now != f.before {
 		excuse(res, f.before.Appended)
 	}
 }
@@ -177,7 +177,7 @@ func (o *LogReader) disturbed(entries []logdir.Entry, files []*judgedFile) (bool
 		return true, err
 	}
 	for _, f := range files {
-		again := judgedFile{Entry: f.Entry}
+		again := judgedFile{cachedFile: cachedFile{Entry: f.Entry}}
 		err := again.open(o.dir, new(logdir.OpenFiles))
 		if errors.Is(err, fs.ErrNotExist) {
 			return true, nil
@@ -185,9 +185,9 @@ func (o *LogReader) disturbed(entries []logdir.Entry, files []*judgedFile) (bool
 		if err != nil {
 			return false, err
 		}
-		again.close()
+		_ = again.close()
 		same := f.held.Was.Dev == again.held.Was.Dev && f.held.Was.Ino == again.held.Was.Ino
-		if !same || again.head != f.head || again.before.Epoch != f.before.Epoch ||
+		if !same || again.blocks != f.blocks || again.before.Epoch != f.before.Epoch ||
 			again.before.Next != f.before.Next || again.before.Front != f.before.Front {
 			return true, nil
 		}
@@ -272,29 +272,24 @@ func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
 	return err
 }
 
-// judgedFile is a segment's file as the judgement reads it.
+// judgedFile is a segment's file as it is read to recover a log without a writer,
+// with what it said before.
 type judgedFile struct {
-	logdir.Entry
-	held   logdir.OpenFile
-	size   int64
-	mem    *durability.Mapping
-	before frame.Control // before anything was judged
-	head   [frame.StampOffset + frame.StampBytes]byte
+	cachedFile
+	before frame.Control
+	blocks [frame.StampOffset + frame.StampBytes]byte // its header and stamp
 }
-
-var _ recovery.Bytes = (*judgedFile)(nil)
 
 // open opens the file for reading, and reads its head and its control block.
 func (f *judgedFile) open(dir *durability.Dir, set *logdir.OpenFiles) error {
-	f.held = logdir.OpenFile{Set: set, Dir: dir, Of: &f.Entry}
-	if err := f.held.Open(); err != nil {
-		f.close()
+	f.dir, f.touched = dir, func() {}
+	if err := f.openNamed(set); err != nil {
+		_ = f.close() // read-only
 		return err
 	}
-	f.size = f.held.Was.Size
-	f.before, _ = f.control()
-	if _, err := f.held.File.ReadAt(f.head[:], 0); err != nil && !isEOF(err) {
-		f.close()
+	f.before, _ = f.controlNow()
+	if _, err := f.held.File.ReadAt(f.blocks[:], 0); err != nil && !isEOF(err) {
+		_ = f.close()
 		return err
 	}
 	return nil
@@ -309,65 +304,11 @@ func movedOn(err error) error {
 	return err
 }
 
-// control reads the file's readers' control.
-func (f *judgedFile) control() (frame.Control, error) {
+// controlNow reads the file's control block, whatever its stamp says.
+func (f *judgedFile) controlNow() (frame.Control, error) {
 	file, err := f.held.Use()
 	if err != nil {
 		return frame.Control{}, err
 	}
 	return segment.ReadControl(file)
-}
-
-// Head implements recovery.Bytes.
-func (f *judgedFile) Head() ([]byte, error) {
-	head := make([]byte, frame.DataOffset)
-	file, err := f.held.Use()
-	if err != nil {
-		return nil, err
-	}
-	n, err := file.ReadAt(head, 0)
-	if err != nil && !isEOF(err) {
-		return nil, err
-	}
-	return head[:n], nil
-}
-
-// Load implements recovery.Bytes.
-func (f *judgedFile) Load() (_ []byte, err error) {
-	if f.size == 0 {
-		return nil, nil
-	}
-	file, err := f.held.Use()
-	if err != nil {
-		return nil, err
-	}
-	if f.mem, err = file.Map(f.size, false); err != nil {
-		return nil, err
-	}
-	return f.mem.Bytes(), nil
-}
-
-// Touch implements recovery.Bytes.
-func (f *judgedFile) Touch(from, to int64) error {
-	if f.mem == nil {
-		return nil
-	}
-	return logdir.Populate(f.mem, f.size, from, to)
-}
-
-// Release implements recovery.Bytes. The pages stay in the page cache.
-func (f *judgedFile) Release(from, to int64) { logdir.ReleaseMapped(f.mem, from, to) }
-
-// Unload implements recovery.Bytes.
-func (f *judgedFile) Unload() {
-	if f.mem != nil {
-		_ = f.mem.Unmap() // read-only
-		f.mem = nil
-	}
-}
-
-// close closes the file.
-func (f *judgedFile) close() {
-	f.Unload()
-	_ = f.held.Close() // read-only
 }

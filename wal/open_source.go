@@ -315,8 +315,7 @@ var _ recovery.Bytes = (*cachedFile)(nil)
 // open opens the file for reading. A segment that got its final name since it
 // was listed is found under that.
 func (c *cachedFile) open(set *logdir.OpenFiles) error {
-	c.held = logdir.OpenFile{Set: set, Dir: c.dir, Of: &c.Entry, Headless: c.untouched}
-	err := c.held.Open()
+	err := c.openNamed(set)
 	if c.Temp && errors.Is(err, fs.ErrNotExist) {
 		was := c.Entry
 		c.Name, c.Temp = logdir.FinalName(c.Ordinal), false
@@ -324,6 +323,14 @@ func (c *cachedFile) open(set *logdir.OpenFiles) error {
 			c.Entry = was
 		}
 	}
+	c.size = c.held.Was.Size
+	return err
+}
+
+// openNamed opens the file by the name that it was listed by.
+func (c *cachedFile) openNamed(set *logdir.OpenFiles) error {
+	c.held = logdir.OpenFile{Set: set, Dir: c.dir, Of: &c.Entry, Headless: c.untouched}
+	err := c.held.Open()
 	c.size = c.held.Was.Size
 	return err
 }
