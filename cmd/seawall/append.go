@@ -74,9 +74,9 @@ durable at the end of the input.
 --segment-size  64KiB to 4GiB. The log's older segments keep theirs.
 
 SIGINT and SIGTERM: what was read is made durable, and the summary says
-up to where. A record whose end was not read is not appended, and where
-the log takes more than 3 s for the rest, as on a full disk, what is left
-of that is not either, and is counted. A second signal ends the command
+up to where. A record whose end was not read is not appended. Where the
+log takes more than 3 s for the rest, as on a full disk, no more of it is
+appended, and what is left is counted. A second signal ends the command
 at once.`
 
 // appending is one run of `seawall append`.
@@ -316,7 +316,7 @@ func (r *appendReport) print(p *process) error {
 		fmt.Fprintf(&b, "\nthe log begins with LSN %d now", r.Kept)
 	}
 	if r.Left > 0 {
-		fmt.Fprintf(&b, "\n%s that were read before the signal were not appended: the log took more than %s for those before",
+		fmt.Fprintf(&b, "\n%s that had been read were not appended: the log took more than %s for those before",
 			plural(r.Left, "record"), feedPatience)
 	}
 	if r.unfinished > 0 {

@@ -40,8 +40,9 @@ type feeder struct {
 	records, size uint64 // appended: records, and bytes in them
 	stopped       bool   // before the input's end
 
-	patience time.Duration // for what had been read when the input was stopped
-	deadline time.Time     // of that, once it was
+	hurried  bool          // batches are large, since the input was stopped
+	patience time.Duration // for what had been read when it was
+	deadline time.Time     // of that
 	left     uint64        // records that were read, and came behind it
 }
 
@@ -70,12 +71,24 @@ func (f *feeder) run(ctx context.Context) error {
 			err = f.take(c)
 		}
 		if errors.Is(err, io.EOF) {
-			return nil
+			return f.ended(ctx)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// ended returns nil at the input's end, unless it came so long after a signal that
+// records were left.
+func (f *feeder) ended(ctx context.Context) error {
+	switch {
+	case f.left == 0:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return f.acks.failure()
 }
 
 // finish stops the input and appends what had been read by then. It returns
@@ -183,8 +196,8 @@ func (f *feeder) record(p []byte) error {
 		f.left++
 		return nil
 	}
-	if f.each && f.batch < hurriedBatch && f.hurry() {
-		f.batch = hurriedBatch
+	if f.each && !f.hurried && f.hurry() {
+		f.hurried, f.batch = true, max(f.batch, hurriedBatch)
 	}
 	if f.batch <= 1 {
 		_, err := f.log.Append(p)
@@ -197,7 +210,7 @@ func (f *feeder) record(p []byte) error {
 	}
 	f.bytes = append(f.bytes, p...)
 	f.ends = append(f.ends, len(f.bytes))
-	if len(f.ends) >= f.batch || f.batch == hurriedBatch && len(f.bytes) >= hurriedBytes {
+	if len(f.ends) >= f.batch || f.hurried && len(f.bytes) >= hurriedBytes {
 		return f.flush()
 	}
 	return nil

@@ -159,7 +159,7 @@ func (in *input) read() bool {
 // end hands on the end of the input.
 func (in *input) end(err error) bool {
 	if !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("reading %s: %w", in.name, err)
+		err = &elsewhereError{fmt.Errorf("reading %s: %w", in.name, err)}
 	}
 	in.chunks <- chunk{err: err}
 	return false

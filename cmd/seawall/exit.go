@@ -156,10 +156,17 @@ func hintFor(err error) string {
 		return "a token is one word, as a campaign has printed it"
 	case errors.Is(err, wal.ErrVersion):
 		return "use a newer seawall"
-	case errors.Is(err, syscall.EIO):
+	case errors.Is(err, syscall.EIO) && !errors.As(err, new(*elsewhereError)) && !errors.As(err, new(*ackError)):
 		return "the device failed: `seawall verify` tells what of the log it cannot read"
 	case errors.Is(err, syscall.EMFILE) && !strings.Contains(err.Error(), "ulimit -n"): // not the log's
 		return "raise the limit of the process (ulimit -n)"
 	}
 	return ""
 }
+
+// elsewhereError is one that does not come from a log, or of a command that tells all
+// that there is to tell of it.
+type elsewhereError struct{ error }
+
+// Unwrap returns the error.
+func (e *elsewhereError) Unwrap() error { return e.error }

@@ -144,7 +144,11 @@ type repairReport struct {
 // print writes the report to stdout.
 func (r *repairReport) print(p *process) error {
 	var t table
-	t.add("found", foundWords(r.Verdict, r.FirstLSN, r.LastLSN, r.DurableLSN, r.Damage))
+	found := foundWords(r.Verdict, r.FirstLSN, r.LastLSN, r.DurableLSN, r.Damage)
+	if len(r.Lost) > 0 { // the numbers are those behind the repair
+		found = verdictWords(r.Verdict)
+	}
+	t.add("found", found)
 	t.damage(r.Damage)
 	t.behind(r.Verdict, r.TornBytes, r.Behind)
 	lost := "lost"

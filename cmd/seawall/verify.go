@@ -55,7 +55,7 @@ func (p *process) verify(c *cli.Context) (reporter, error) {
 	took := time.Since(begin)
 	bar.clear()
 	if err != nil {
-		return nil, ended(ctx, err)
+		return nil, &elsewhereError{ended(ctx, err)}
 	}
 	now := faultCounts()
 	r := &verifyReport{

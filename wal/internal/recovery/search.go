@@ -67,7 +67,7 @@ func (c *cursor) findPair(off, end int64, least frame.LSN, test func(p *pair, b 
 			if found {
 				return &p, nil
 			}
-			far, span = far[:0], 2*span
+			far, span = far[:0], min(2*span, int64(len(c.data)))
 		}
 	}
 	return c.settle(far, test)

@@ -128,6 +128,30 @@ func TestWindowOfASearch(t *testing.T) {
 	}
 }
 
+// TestWindowOfOneWord searches in bytes that are one header over and over, each of
+// which names a place far ahead.
+func TestWindowOfOneWord(t *testing.T) {
+	s := newSample(1)
+	s.size, s.segments = bigBytes, nil
+	s.rotate()
+	for range 2 {
+		s.batch([]byte("small"))
+	}
+	end := int64(bigBytes - 4096)
+	for i := s.places[1].off; i < end; i += 8 {
+		binary.LittleEndian.PutUint64(s.tail()[i:], 0x0000000100400001)
+	}
+	files, mems := s.files()
+	res, err := recovery.Recover(files, recovery.Options{})
+	if err != nil || res.Tail.LSN != 1 || len(res.Behind) != 0 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	within(t, "searched", mems, mostPages)
+	if m := mems[0]; m.touched > 16*bigBytes {
+		t.Errorf("%d MiB were read", m.touched>>20)
+	}
+}
+
 // TestSearchFindsTheFirst has, behind a break, a frame whose successor lies far ahead,
 // and in its payload headers that claim anything, and two frames that are linked: the
 // search goes on at the frame that holds them.
