@@ -85,9 +85,9 @@ func (l *Log) AppendBatch(ps [][]byte) (LSN, error) {
 	for i, p := range ps {
 		size += frame.Size(int64(len(p)))
 		bytes += int64(len(p))
-		if size > l.opts.SegmentBytes-frame.DataOffset-markRoom {
+		if size > l.opts.SegmentBytes-frame.DataOffset-markReserve {
 			return 0, fmt.Errorf("%w: batch of %d records is over %d bytes at record %d, with %d bytes of header each",
-				ErrTooLarge, len(ps), l.opts.SegmentBytes-frame.DataOffset-markRoom, i, frame.HeaderBytes)
+				ErrTooLarge, len(ps), l.opts.SegmentBytes-frame.DataOffset-markReserve, i, frame.HeaderBytes)
 		}
 		sums = append(sums, frame.Checksum(p))
 	}
@@ -148,7 +148,7 @@ func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
 // which may be released meanwhile.
 func (l *Log) reserve(size int64, records int) error {
 	for {
-		if err := l.usable(); err != nil {
+		if err := l.checkWritable(); err != nil {
 			return err
 		}
 		if l.at.LSN > MaxLSN-LSN(records) {
@@ -161,10 +161,10 @@ func (l *Log) reserve(size int64, records int) error {
 		if l.fits(size) {
 			break
 		}
-		if size > l.opts.SegmentBytes-frame.DataOffset-markRoom {
+		if size > l.opts.SegmentBytes-frame.DataOffset-markReserve {
 			return ErrTooLarge
 		}
-		if l.mayEnter() && !l.resets {
+		if l.canRotate() && !l.resets {
 			if err := l.rotate(); err != nil {
 				return err
 			}
@@ -211,7 +211,7 @@ func (l *Log) put(f *frame.Frame, p []byte) error {
 	err := l.tail.mem.Store(l.at.Off, h, p)
 	l.storing = 0
 	if err != nil {
-		return l.unput(err, f.Size())
+		return l.undoAppend(err, f.Size())
 	}
 	l.claimed = claimed
 	l.linkOff = l.at.Off + frame.LinkOffset
@@ -220,11 +220,11 @@ func (l *Log) put(f *frame.Frame, p []byte) error {
 	return nil
 }
 
-// unput deals with a store that failed half way. Where the file is whole, the
+// undoAppend deals with a store that failed half way. Where the file is whole, the
 // filesystem had no room for a page (C8), or the payload, which lies in another
 // mapping, could not be read: the frame's bytes are zeroed and the log goes on.
 // Otherwise, or where even that fails, the log is poisoned.
-func (l *Log) unput(cause error, size int64) error {
+func (l *Log) undoAppend(cause error, size int64) error {
 	if err := l.tail.file.Check(l.tail.expect); err != nil {
 		return l.fail(fmt.Errorf("%w (%w)", err, cause))
 	}
@@ -244,7 +244,7 @@ func (l *Log) publish(n int, bytes int64) LSN {
 	l.tail.index.Add(l.at)
 	segment.StoreAppended(l.tail.mem, l.at.LSN)
 	l.appended.Store(uint64(l.at.LSN))
-	l.store.appends.ring()
+	l.store.appends.broadcast()
 	if l.stats.records == 0 {
 		l.room.Broadcast() // a log that is written to has segments prepared
 	}
@@ -338,7 +338,7 @@ func (l *Log) storeControl(s *writableSegment) error {
 func (l *Log) enter(s *writableSegment) {
 	l.tail, l.at = s, s.start
 	l.linkOff = frame.StampLinkOffset
-	l.limit = s.size() - markRoom
+	l.limit = s.size() - markReserve
 	l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0, begin: s.start})
 	l.store.add(s)
 }

@@ -74,7 +74,7 @@ func (l *Log) writeSlot(s *writableSegment, c claim) error {
 	w.newest = 1 - w.newest
 	off := int64(frame.SlotOffset + w.newest*frame.BlockBytes)
 	if w.torn[w.newest] {
-		if err := s.storeSynced(off, neverSlot[:]); err != nil {
+		if err := s.storeSynced(off, invalidSlot[:]); err != nil {
 			return err
 		}
 		w.torn[w.newest] = false
@@ -83,11 +83,11 @@ func (l *Log) writeSlot(s *writableSegment, c claim) error {
 	return s.storeSynced(off, b[:])
 }
 
-// neverSlot is what a torn slot is overwritten with, durably, before it is
+// invalidSlot is what a torn slot is overwritten with, durably, before it is
 // written. A crash may have left all of a slot but some words that the next one
 // happens to have too: the cut that it names was never made, but a crash during
 // the store of just these words would complete it. These words complete none.
-var neverSlot = [frame.SlotBytes]byte(bytes.Repeat([]byte{0xff}, frame.SlotBytes))
+var invalidSlot = [frame.SlotBytes]byte(bytes.Repeat([]byte{0xff}, frame.SlotBytes))
 
 // storeSynced stores bytes and makes them durable.
 func (s *writableSegment) storeSynced(off int64, p []byte) error {

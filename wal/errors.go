@@ -16,7 +16,7 @@ var (
 	// after a failed sync the kernel reports success for data that the device
 	// never got. It wraps the first cause. Mend that, close the log and open it
 	// again; what Open then returns is what the device holds.
-	ErrPoisoned = errors.New("wal: log is poisoned by an earlier failure; close it, mend the cause and open it again")
+	ErrPoisoned = errors.New("wal: log is poisoned by an earlier failure; close it, resume the cause and open it again")
 	// ErrLocked reports that another process or another Log of this process
 	// writes to the directory. A log has one writer.
 	ErrLocked = errors.New("wal: log is locked by another writer")

@@ -104,7 +104,7 @@ func InspectWith(path string, o InspectOptions) (_ *Inspection, err error) {
 	}
 	for n := 1; ; n++ {
 		in, err := inspectOnce(path, d, o)
-		if !errors.Is(err, errAgain) {
+		if !errors.Is(err, errRetry) {
 			return in, err
 		}
 		if n >= maxLooks {
@@ -114,7 +114,7 @@ func InspectWith(path string, o InspectOptions) (_ *Inspection, err error) {
 	}
 }
 
-// inspectOnce looks once, or returns errAgain where the log was cut meanwhile, or
+// inspectOnce looks once, or returns errRetry where the log was cut meanwhile, or
 // files were changed in a way that looks like damage. Heads are read one after
 // the other: what a cut leaves in some of them, and takes from others, was never
 // so at one moment. The writer tells of a cut in the control block before it
@@ -127,7 +127,7 @@ func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspectio
 		return nil, err
 	}
 	if s.gone {
-		return nil, errAgain
+		return nil, errRetry
 	}
 	if err = s.holdsLog(path); err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspectio
 		err = x.survey()
 	}
 	if x.readControls().CutSince(before) || (err != nil || x.res.Verdict != recovery.Clean || x.control.Front > x.res.Front) && s.moved() {
-		return nil, errAgain
+		return nil, errRetry
 	}
 	if err != nil {
 		return nil, refusal(path, err)

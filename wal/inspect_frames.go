@@ -66,7 +66,7 @@ func (h *headFile) read(p []byte, at int64) error {
 		}
 		if n < int(end-off) {
 			if err == nil || isEOF(err) {
-				err = errShorter
+				err = errTruncatedFile
 			}
 			return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), off+int64(n), err)
 		}

@@ -105,11 +105,12 @@ func (l *Log) MaxRecordBytes() int64 { return maxRecord(l.opts.SegmentBytes) }
 
 // maxRecord returns the largest payload that fits into an empty segment.
 func maxRecord(segmentBytes int64) int64 {
-	return segmentBytes - frame.DataOffset - markRoom - frame.HeaderBytes
+	return segmentBytes - frame.DataOffset - markReserve - frame.HeaderBytes
 }
 
-// usable returns why the log takes no more records, or nil. The caller holds mu.
-func (l *Log) usable() error {
+// checkWritable returns why the log takes no more records, and nothing can be
+// acknowledged any more, or nil.
+func (l *Log) checkWritable() error {
 	if p := l.poison.Load(); p != nil {
 		return p
 	}
@@ -134,7 +135,7 @@ func (l *Log) fail(cause error) error {
 // wake wakes those who wait for room, for records to come, or for one to be let go
 // of.
 func (l *Log) wake() {
-	l.store.tell()
+	l.store.notifyAll()
 	p := &l.store.pins
 	p.mu.Lock()
 	p.wake()
@@ -168,7 +169,7 @@ func (l *Log) Close() error {
 		}
 	}()
 	err := l.checkpoint(true)
-	var full *noRoomError
+	var full *notDurableError
 	if errors.Is(err, ErrPoisoned) || errors.As(err, &full) {
 		err = fmt.Errorf("wal: closed without a sync, durable up to LSN %d: %w", l.DurableLSN(), err)
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// errShorter reports a file that was truncated under a reader.
-var errShorter = errors.New("the file was truncated meanwhile")
+// errTruncatedFile reports a file that was truncated under a reader.
+var errTruncatedFile = errors.New("the file was truncated meanwhile")
 
 // sight is a log's directory opened for reading.
 type sight struct {
@@ -263,7 +263,7 @@ func (s *sight) shrunk() error {
 			return err
 		}
 		if now < c.size {
-			return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), now, errShorter)
+			return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), now, errTruncatedFile)
 		}
 	}
 	return nil

@@ -83,7 +83,7 @@ func OpenReader(dir string) (*LogReader, error) {
 	wait := patience{o: o}
 	for {
 		err = o.refresh(nil)
-		if !errors.Is(err, errUnsettled) {
+		if !errors.Is(err, errInconsistent) {
 			break
 		}
 		if err = wait.more(context.Background()); err != nil {
@@ -187,7 +187,7 @@ func (o *LogReader) bounds(durable bool) (first, last LSN) {
 			return p.bounds(n, durable)
 		}
 		looked = true // a log without a tail has no block that would say more
-		if err = o.refresh(p); errors.Is(err, errUnsettled) {
+		if err = o.refresh(p); errors.Is(err, errInconsistent) {
 			err = wait.more(context.Background())
 		}
 		if err != nil {
@@ -225,17 +225,17 @@ type patience struct {
 	judged bool
 }
 
-// errImpatient says that all patience is over.
-var errImpatient = errors.New("wal: it was waited for long enough")
+// errRetriesExhausted says that all patience is over.
+var errRetriesExhausted = errors.New("wal: it was waited for long enough")
 
 // more waits a moment, and has the log looked at again. In the end it judges,
-// once, and then returns errImpatient.
+// once, and then returns errRetriesExhausted.
 func (w *patience) more(ctx context.Context) error {
 	if w.since.IsZero() {
 		w.since, w.pause = time.Now(), minPoll
 	}
 	if w.judged {
-		return errImpatient
+		return errRetriesExhausted
 	}
 	o := w.o
 	p := o.now.Load()
@@ -246,14 +246,14 @@ func (w *patience) more(ctx context.Context) error {
 			return err
 		}
 		w.pause = min(2*w.pause, maxPoll)
-		if err := o.refresh(p); !errors.Is(err, errUnsettled) {
+		if err := o.refresh(p); !errors.Is(err, errInconsistent) {
 			return err
 		}
 		return nil
 	}
 	w.judged = true
 	err := o.judgeNow()
-	if errors.Is(err, errUnsettled) {
+	if errors.Is(err, errInconsistent) {
 		w.judged = false
 		err = sleep(ctx, maxPoll)
 	}

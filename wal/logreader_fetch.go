@@ -48,11 +48,11 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 			return true, nil
 		case err == nil:
 			moved, aerr := o.askAgain(r.beside.pic)
-			if !moved || aerr != nil && !errors.Is(aerr, errUnsettled) {
+			if !moved || aerr != nil && !errors.Is(aerr, errInconsistent) {
 				return false, aerr
 			}
 			err = aerr
-		case errors.Is(err, errWentOn):
+		case errors.Is(err, errStale):
 			if err = o.refresh(r.beside.pic); err == nil {
 				if p := o.now.Load(); p == nil || p.control.Epoch != r.beside.pic.control.Epoch {
 					wait = patience{o: o} // a cut explains all that went before
@@ -62,18 +62,18 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 		}
 		switch {
 		case err == nil:
-		case segment.IsBad(err) || errors.Is(err, errUnsettled):
+		case segment.IsBad(err) || errors.Is(err, errInconsistent):
 			if s := r.beside.seg; s != nil {
 				s.forget()
 			}
 			damage := o.found(r, err)
 			r.cur.leave()
 			if seen.again(&r.beside) {
-				err = errImpatient
+				err = errRetriesExhausted
 			} else {
 				err = wait.more(ctx)
 			}
-			if errors.Is(err, errImpatient) {
+			if errors.Is(err, errRetriesExhausted) {
 				if err = o.damaged(r, damage); err == nil {
 					wait = patience{o: o} // the log has gone on since it was judged
 				}
@@ -126,7 +126,7 @@ func (a *bad) again(b *besidePlace) bool {
 // found returns the error for what was found in place of a record.
 func (o *LogReader) found(r *Reader, err error) error {
 	b := &r.beside
-	if errors.Is(err, errUnsettled) && b.told {
+	if errors.Is(err, errInconsistent) && b.told {
 		if h := b.pic.find(r.next); h != nil {
 			return newCorruptError(o.path, []Damage{{
 				File: h.name, FirstLSN: r.next, LastLSN: r.next,
@@ -162,7 +162,7 @@ func (o *LogReader) damaged(r *Reader, found error) error {
 }
 
 // tryFetch reads the record that is next by the picture at hand. It returns
-// errWentOn or errUnsettled where the log has to be looked for anew, and isBad
+// errStale or errInconsistent where the log has to be looked for anew, and isBad
 // errors where no frame is.
 func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	b := &r.beside
@@ -178,7 +178,7 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 			return false, err
 		}
 		if holds, herr := o.holds(b.pic, n); herr != nil || !holds {
-			return false, errors.Join(herr, errWentOn)
+			return false, errors.Join(herr, errStale)
 		}
 		b.seen = n
 		if err = o.checkPlace(r); err != nil {
@@ -400,7 +400,7 @@ func (o *LogReader) stillHolds(r *Reader) error {
 		return err
 	}
 	if holds, err := o.holds(b.pic, n); err != nil || !holds {
-		return errors.Join(err, errWentOn)
+		return errors.Join(err, errStale)
 	}
 	b.seen = n
 	if first, _ := b.pic.bounds(n, r.durable); r.next < first {
@@ -462,7 +462,7 @@ func (o *LogReader) await(ctx context.Context, r *Reader) error {
 		}
 		if moved, err := o.askAgain(b.pic); moved && err == nil {
 			return nil
-		} else if err != nil && !errors.Is(err, errUnsettled) {
+		} else if err != nil && !errors.Is(err, errInconsistent) {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // judge judges the log as Open would, from what the page cache holds and as far
-// back as it takes to know where it ends. It returns errUnsettled where what it
+// back as it takes to know where it ends. It returns errInconsistent where what it
 // read may be of different moments. The caller holds mu, and releases the
 // picture's tail.
 //
@@ -79,7 +79,7 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 		f := &judgedFile{cachedFile: cachedFile{Entry: e}}
 		if err = f.open(o.dir, &set); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
-				err = errUnsettled // renamed or removed since it was listed
+				err = errInconsistent // renamed or removed since it was listed
 			}
 			return nil, err
 		}
@@ -107,7 +107,7 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 // before confirms.
 func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files []*judgedFile, live bool) (*picture, error) {
 	if live {
-		excuseAppends(res, files)
+		ignoreLiveAppends(res, files)
 	}
 	p, err := o.depict(res, files, live)
 	if err != nil {
@@ -133,12 +133,12 @@ func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files [
 	return p, nil
 }
 
-// unsettled returns errUnsettled, or why it is not known whether that is so.
+// unsettled returns errInconsistent, or why it is not known whether that is so.
 func unsettled(err error) error {
 	if err != nil {
 		return err
 	}
-	return errUnsettled
+	return errInconsistent
 }
 
 // complaintOf puts damage into words that are the same as long as it is. A look
@@ -154,16 +154,16 @@ func complaintOf(res *recovery.Result) string {
 	return words
 }
 
-// excuseAppends takes back what appends explain that came behind the opening of
+// ignoreLiveAppends takes back what appends explain that came behind the opening of
 // the files: a record in the making, and the claim of one that the records
 // before it, which were not there when they were looked for, are durable.
-func excuseAppends(res *recovery.Result, files []*judgedFile) {
+func ignoreLiveAppends(res *recovery.Result, files []*judgedFile) {
 	if res.Tail.File < 0 {
 		return
 	}
 	f := files[res.Tail.File]
 	if now, err := f.controlNow(); err == nil && now != f.before {
-		excuse(res, f.before.Appended)
+		ignoreLiveTail(res, f.before.Appended)
 	}
 }
 
@@ -295,11 +295,11 @@ func (f *judgedFile) open(dir *durability.Dir, set *logdir.OpenFiles) error {
 	return nil
 }
 
-// movedOn returns errUnsettled where a file that was closed meanwhile is not there
+// movedOn returns errInconsistent where a file that was closed meanwhile is not there
 // any more, or is another one: its writer is at work.
 func movedOn(err error) error {
 	if errors.Is(err, logdir.ErrChanged) || errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %w", errUnsettled, err)
+		return fmt.Errorf("%w: %w", errInconsistent, err)
 	}
 	return err
 }

@@ -13,11 +13,11 @@ import (
 )
 
 var (
-	// errWentOn says that the log is not where it was: it is looked for again.
-	errWentOn = errors.New("wal: the log has gone on, or was cut")
-	// errUnsettled says that the directory makes no sense at this moment: its
+	// errStale says that the log is not where it was: it is looked for again.
+	errStale = errors.New("wal: the log has gone on, or was cut")
+	// errInconsistent says that the directory makes no sense at this moment: its
 	// writer is at work.
-	errUnsettled = errors.New("wal: the log is being changed")
+	errInconsistent = errors.New("wal: the log is being changed")
 )
 
 // segmentHead is what the first blocks of a segment's file say.
@@ -140,11 +140,11 @@ func (o *LogReader) acquire(h *segmentHead) (*besideSegment, error) {
 	f, now, err := o.openHead(logdir.Entry{Name: h.name, Ordinal: h.Header.Ordinal, Temp: h.name != logdir.FinalName(h.Header.Ordinal)})
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, frame.ErrZero), errors.Is(err, frame.ErrInvalid):
-		return nil, errUnsettled // removed, or used again
+		return nil, errInconsistent // removed, or used again
 	case err != nil:
 		return nil, err
 	case !now.is(h):
-		return nil, errors.Join(errUnsettled, f.Close())
+		return nil, errors.Join(errInconsistent, f.Close())
 	}
 	s := &besideSegment{segmentHead: now, file: f, refs: 1, used: o.clock, kept: true}
 	size, err := f.Size() // a short file is read up to its end

@@ -180,7 +180,7 @@ func (o *LogReader) lookLive(old *picture) (*picture, error) {
 		var n frame.Control
 		if n, err = segment.LoadControl(p.tail.mem); err != nil || !p.agrees(n) {
 			o.release(p.tail)
-			return nil, errors.Join(err, errUnsettled)
+			return nil, errors.Join(err, errInconsistent)
 		}
 		o.trusted = n != p.control
 	}
@@ -237,7 +237,7 @@ func (o *LogReader) survey(old *picture) (*picture, error) {
 		n, err = segment.LoadControl(tail.mem)
 	}
 	if err == nil && (n.Epoch == 0 || !p.agrees(n) || n.Next != 0) {
-		err = errUnsettled
+		err = errInconsistent
 	}
 	if err != nil {
 		o.release(tail)
@@ -262,7 +262,7 @@ func (l *headList) previous() (*segmentHead, error) {
 		case errors.Is(err, frame.ErrZero), errors.Is(err, frame.ErrInvalid):
 			continue // prepared, or on its way to be
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, errUnsettled // removed since it was listed
+			return nil, errInconsistent // removed since it was listed
 		case errors.Is(err, frame.ErrVersion):
 			return nil, errors.Join(ErrVersion, err)
 		case err != nil:
@@ -273,7 +273,7 @@ func (l *headList) previous() (*segmentHead, error) {
 		}
 		return &h, nil
 	}
-	return nil, errUnsettled
+	return nil, errInconsistent
 }
 
 // tail finds the segment that the log ends in: the last one that is stamped or,
@@ -296,7 +296,7 @@ func (l *headList) tail() (*besideSegment, error) {
 		return nil, err
 	}
 	if said.Next != 0 {
-		return nil, errUnsettled // it is on its way to another one
+		return nil, errInconsistent // it is on its way to another one
 	}
 	for h.Stamp.First > said.Appended+1 {
 		if h, err = l.previous(); err != nil {
@@ -309,7 +309,7 @@ func (l *headList) tail() (*besideSegment, error) {
 	}
 	n, err := segment.LoadControl(cut.mem)
 	if err == nil && (n.Epoch != said.Epoch || n.Next != 0) {
-		err = errUnsettled
+		err = errInconsistent
 	}
 	if err != nil {
 		l.o.release(cut)
@@ -330,7 +330,7 @@ func (l *headList) chain(tail *segmentHead, n frame.Control, old *picture) ([]se
 		if old != nil && old.holds(h) {
 			i := slices.IndexFunc(old.segments, func(o segmentHead) bool { return o.is(h) })
 			if i == 0 {
-				return nil, errUnsettled
+				return nil, errInconsistent
 			}
 			h = &old.segments[i-1]
 			list = append(list, *h)
@@ -344,7 +344,7 @@ func (l *headList) chain(tail *segmentHead, n frame.Control, old *picture) ([]se
 			continue // the same under its other name
 		}
 		if before.Header.Ordinal+1 != h.Header.Ordinal || before.Header.UUID != h.Header.UUID {
-			return nil, errUnsettled
+			return nil, errInconsistent
 		}
 		h = before
 		list = append(list, *h)

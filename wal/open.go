@@ -172,7 +172,7 @@ func (op *opening) run() error {
 	if op.mode.idle && op.res.Verdict == recovery.Clean {
 		return errClean
 	}
-	if err := op.mend(); err != nil {
+	if err := op.resume(); err != nil {
 		return err
 	}
 	op.l.recovery = *op.rep

@@ -44,5 +44,5 @@ func (d *diskFile) extend() error {
 		return err
 	}
 	d.size, d.held.Was.Size = h.SegmentBytes, h.SegmentBytes
-	return errors.Join(d.makeReal(), d.sync())
+	return errors.Join(d.fillHoles(), d.sync())
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// mend makes the judged log one that can be appended to. Its order is what
+// resume makes the judged log one that can be appended to. Its order is what
 // makes a crash between any two steps harmless:
 //
 //  1. The page cache is made to hold what the device holds, for every file
@@ -25,13 +25,13 @@ import (
 //  4. What lies behind the tail is cut (trim).
 //  5. The tail names the log's front and its last cut, durably (nameFront).
 //  6. Files that are no part of the log are removed.
-func (op *opening) mend() error {
+func (op *opening) resume() error {
 	l, res := op.l, op.res
 	if err := op.reconcile(); err != nil {
 		return err
 	}
-	if beyondMending(op.res) {
-		return op.startOver()
+	if unrecoverable(op.res) {
+		return op.recreate()
 	}
 	if err := op.adopt(); err != nil {
 		return err
@@ -145,7 +145,7 @@ func (op *opening) adopt() error {
 
 // mapFile maps a file for writing, with real blocks behind it.
 func (op *opening) mapFile(d *diskFile) (*writableSegment, error) {
-	if err := d.makeReal(); err != nil {
+	if err := d.fillHoles(); err != nil {
 		return nil, err
 	}
 	h, err := frame.DecodeHeader(d.head.Bytes())
@@ -184,7 +184,7 @@ func (op *opening) enterTail(s *writableSegment, tail *diskFile) {
 		s.start = h.Start()
 	}
 	s.taken = true
-	l.tail, l.limit = s, s.size()-markRoom
+	l.tail, l.limit = s, s.size()-markReserve
 	l.at = frame.Place{Off: t.Offset, Link: t.Link, LSN: t.LSN, Epoch: t.Epoch}
 	base := op.indexTail()
 	var slot frame.Slot

@@ -267,9 +267,9 @@ func (d *diskFile) writeWhere(f *durability.File, mem *durability.Mapping, devic
 	return differ, err
 }
 
-// makeReal gives the segment blocks where a sparse copy left holes, so that no
+// fillHoles gives the segment blocks where a sparse copy left holes, so that no
 // store into the mapping has to find some.
-func (d *diskFile) makeReal() error {
+func (d *diskFile) fillHoles() error {
 	f, err := d.held.Use()
 	if err != nil {
 		return err
@@ -497,7 +497,7 @@ func (d *deviceFile) readAll(p []byte, off int64) error {
 		return nil
 	}
 	if err == nil || isEOF(err) {
-		err = errShorter
+		err = errTruncatedFile
 	}
 	return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), off+int64(n), err)
 }

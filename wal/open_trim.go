@@ -147,7 +147,7 @@ func (rep *Report) giveUp(res *recovery.Result) {
 	for _, d := range res.Damage {
 		rep.LostUnknown = rep.LostUnknown || d.Unknown
 	}
-	if beyondMending(res) {
+	if unrecoverable(res) {
 		last := lastKnown(res)
 		if last >= res.Front {
 			rep.Lost = append(rep.Lost, Range{res.Front, last})
@@ -171,9 +171,9 @@ func (rep *Report) giveUp(res *recovery.Result) {
 	rep.Behind = behind
 }
 
-// beyondMending reports whether no segment is left that the log could go on
+// unrecoverable reports whether no segment is left that the log could go on
 // in: a forced repair then starts over.
-func beyondMending(res *recovery.Result) bool {
+func unrecoverable(res *recovery.Result) bool {
 	t := res.Tail.File
 	return t < 0 || res.Segments[t].State == recovery.StateDamaged
 }
@@ -187,9 +187,9 @@ func lastKnown(res *recovery.Result) LSN {
 	return last
 }
 
-// startOver makes an empty log with the same identity behind the highest LSN
+// recreate makes an empty log with the same identity behind the highest LSN
 // that anything on the disk speaks of. It is reached with force only.
-func (op *opening) startOver() error {
+func (op *opening) recreate() error {
 	res := op.res
 	if err := op.save(); err != nil {
 		return fmt.Errorf("wal: save the segments before they are removed: %w", err)

@@ -83,7 +83,7 @@ func (r *Reader) Durable() *Reader {
 func (r *Reader) ZeroCopy() *Reader {
 	if l, ok := r.src.(*Log); ok && !r.lent {
 		r.lent = true
-		l.store.pins.enrol(r)
+		l.store.pins.register(r)
 	}
 	return r
 }

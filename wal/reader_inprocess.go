@@ -49,7 +49,7 @@ func (l *Log) fetch(_ context.Context, r *Reader) (bool, error) {
 		err := l.position(r)
 		if err == nil {
 			err = l.read(r)
-			r.cur.view.lease.unpin()
+			r.cur.view.ref.unpin()
 		}
 		if l.unchanged(r) {
 			return l.fetched(r, err)
@@ -147,7 +147,7 @@ func (l *Log) read(r *Reader) error {
 // mapping that is pinned then.
 func (l *Log) position(r *Reader) error {
 	c := &r.cur
-	if c.view.lease != nil && c.LSN == r.next-1 && c.view.lease.pin() {
+	if c.view.ref != nil && c.LSN == r.next-1 && c.view.ref.pin() {
 		return nil // the chain is carried on from the place, into the next segment too
 	}
 	indexed, err := l.enterSegment(r)
@@ -155,7 +155,7 @@ func (l *Log) position(r *Reader) error {
 		return err
 	}
 	if c.Place, err = l.nearest(c.view, r.next, r.epoch); err != nil {
-		c.view.lease.unpin()
+		c.view.ref.unpin()
 	}
 	return err
 }
@@ -224,10 +224,10 @@ func (l *Log) goOn(r *Reader) (bool, error) {
 			return false, nil
 		}
 		if !v.follows(c.Place) {
-			v.lease.unpin()
+			v.ref.unpin()
 			return false, nil
 		}
-		c.view.lease.unpin()
+		c.view.ref.unpin()
 		c.enter(v, v.start)
 		return true, nil
 	}
@@ -281,7 +281,7 @@ func (l *Log) await(ctx context.Context, r *Reader) error {
 	if r.durable {
 		b = &l.store.syncs
 	}
-	rung := b.join()
+	event := b.join()
 	defer b.leave()
 	// Whoever appends looks for those who wait after it has published: either it
 	// sees this one, or this one sees the record.
@@ -292,7 +292,7 @@ func (l *Log) await(ctx context.Context, r *Reader) error {
 		return p
 	}
 	select {
-	case <-rung:
+	case <-event:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -9,23 +9,23 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 )
 
-// lease is a mapping with its file, and how many readers are at work in it. Who
-// made it gives it up; it is unmapped then, or with the last pin. Nobody waits for
+// mappingRef is a mapping with its file, and how many readers are at work in it. Who
+// made it releases it; it is unmapped then, or with the last pin. Nobody waits for
 // anybody: a reader that holds a pin may wait for the disk.
-type lease struct {
-	state atomic.Int64 // pins, and givenUp
+type mappingRef struct {
+	state atomic.Int64 // pins, and released
 	mem   *durability.Mapping
 	file  *durability.File
 }
 
-// givenUp is what giveUp adds to a lease's state.
-const givenUp = 1 << 62
+// released is what release adds to the state.
+const released = 1 << 62
 
-// pin keeps the mapping until unpin. It reports false where it was given up.
-func (s *lease) pin() bool {
+// pin keeps the mapping until unpin. It reports false where it was released.
+func (s *mappingRef) pin() bool {
 	for {
 		n := s.state.Load()
-		if n >= givenUp {
+		if n >= released {
 			return false
 		}
 		if s.state.CompareAndSwap(n, n+1) {
@@ -34,26 +34,26 @@ func (s *lease) pin() bool {
 	}
 }
 
-// again is pin for a reader that holds one.
-func (s *lease) again() { s.state.Add(1) }
+// pinAgain is pin for a reader that holds one.
+func (s *mappingRef) pinAgain() { s.state.Add(1) }
 
 // unpin ends what pin began.
-func (s *lease) unpin() {
-	if s.state.Add(-1) == givenUp {
+func (s *mappingRef) unpin() {
+	if s.state.Add(-1) == released {
 		_ = s.end() // nothing that is stored is lost with a mapping
 	}
 }
 
-// giveUp unmaps and closes, at once where nobody holds a pin.
-func (s *lease) giveUp() error {
-	if s.state.Add(givenUp) == givenUp {
+// release unmaps and closes, at once where nobody holds a pin.
+func (s *mappingRef) release() error {
+	if s.state.Add(released) == released {
 		return s.end()
 	}
 	return nil
 }
 
 // end unmaps and closes.
-func (s *lease) end() error { return errors.Join(s.mem.Unmap(), s.file.Close()) }
+func (s *mappingRef) end() error { return errors.Join(s.mem.Unmap(), s.file.Close()) }
 
 // pins are the records that readers hold where they lie.
 type pins struct {
@@ -63,8 +63,8 @@ type pins struct {
 	bars    []LSN      // of cuts that wait: nobody gets hold of a record behind one
 }
 
-// enrol makes a reader known as one that may hold records.
-func (p *pins) enrol(r *Reader) {
+// register makes a reader known as one that may hold records.
+func (p *pins) register(r *Reader) {
 	p.mu.Lock()
 	p.readers = append(p.readers, r)
 	p.mu.Unlock()
@@ -132,7 +132,7 @@ func (l *Log) awaitUnheld(after LSN) (done func(), err error) {
 		p.bars = slices.Delete(p.bars, i, i+1)
 	}
 	for p.held(after) {
-		if err = l.maySync(); err != nil {
+		if err = l.checkWritable(); err != nil {
 			unbar()
 			return nil, err
 		}
@@ -161,21 +161,21 @@ func (st *stored) pinned() bool { return st.pins.Load() > 0 }
 // pin keeps the mapping that the view is of, which is pinned, until the reader
 // moves on.
 func (r *Reader) pin(v view) {
-	if r.pinned.lease == v.lease {
+	if r.pinned.ref == v.ref {
 		return
 	}
 	r.unpin()
-	v.lease.again()
+	v.ref.pinAgain()
 	v.st.pins.Add(1)
 	r.pinned = v
 }
 
 // unpin ends what pin began.
 func (r *Reader) unpin() {
-	if r.pinned.lease == nil {
+	if r.pinned.ref == nil {
 		return
 	}
 	r.pinned.st.pins.Add(-1)
-	r.pinned.lease.unpin()
+	r.pinned.ref.unpin()
 	r.pinned = view{}
 }

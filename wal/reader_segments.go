@@ -23,7 +23,7 @@ const maxMapped = 64
 // mu guards the list and what is in it, for as long as that takes in memory: an
 // appender that enters a segment needs it. Nobody holds it who touches mapped
 // bytes, or opens, reads, maps or unmaps a file, all of which may wait for a disk.
-// Whoever touches mapped bytes holds a pin on their lease.
+// Who touches mapped bytes holds a pin on their mappingRef.
 type segments struct {
 	mu     sync.RWMutex
 	dir    *durability.Dir
@@ -33,11 +33,11 @@ type segments struct {
 	epoch  atomic.Uint32 // of the log, as readers know it; set under mu
 	cuts   cutList       // at the back, since the log was opened
 	closed atomic.Bool   // set under mu
-	loose  []*lease      // what unlock is to give up
+	loose  []*mappingRef // what unlock is to release
 
-	pins    pins // records that readers hold where they lie
-	appends bell // rung when something was appended
-	syncs   bell // rung when something was made durable
+	pins    pins     // records that readers hold where they lie
+	appends notifier // of appends
+	syncs   notifier // of what was made durable
 }
 
 // stored is a segment as readers see it.
@@ -49,8 +49,8 @@ type stored struct {
 	seg     *writableSegment // while it is mapped for writing
 	// What follows is known once the segment was mapped.
 	frame.Head
-	lease *lease // of the mapping, or nil
-	used  uint64 // clock of its last use
+	ref  *mappingRef // of the mapping, or nil
+	used uint64      // clock of its last use
 
 	live *segment.Index // of what was appended since the log was opened, or nil
 
@@ -61,7 +61,7 @@ type stored struct {
 	pins    atomic.Int32 // readers that hold on to a mapping of it
 }
 
-// unlock ends what mu.Lock began, and gives up the mappings that were let go of
+// unlock ends what mu.Lock began, and releases the mappings that were given up
 // meanwhile.
 func (t *segments) unlock() error {
 	loose := t.loose
@@ -69,7 +69,7 @@ func (t *segments) unlock() error {
 	t.mu.Unlock()
 	var errs []error
 	for _, le := range loose {
-		errs = append(errs, le.giveUp())
+		errs = append(errs, le.release())
 	}
 	return errors.Join(errs...)
 }
@@ -135,7 +135,7 @@ func (l *Log) Segments() []Segment {
 
 // close unmaps what was mapped for reading.
 func (t *segments) close() error {
-	defer t.tell()
+	defer t.notifyAll()
 	t.mu.Lock()
 	t.closed.Store(true)
 	for _, st := range t.list {
@@ -147,17 +147,17 @@ func (t *segments) close() error {
 // unmap lets go of a mapping for reading. It is unmapped behind mu, or with the
 // last reader that is at work in it. The caller holds mu for writing.
 func (t *segments) unmap(st *stored) {
-	if st.lease != nil {
-		t.loose = append(t.loose, st.lease)
-		st.lease = nil
+	if st.ref != nil {
+		t.loose = append(t.loose, st.ref)
+		st.ref = nil
 	}
 }
 
-// view is a mapped segment, for as long as its lease is pinned.
+// view is a mapped segment, for as long as its mappingRef is pinned.
 type view struct {
 	st    *stored // of a Log; nil for a LogReader
 	name  string
-	lease *lease // of a Log
+	ref   *mappingRef // of a Log
 	mem   *durability.Mapping
 	seed  frame.Seed
 	start frame.Place
@@ -213,7 +213,7 @@ func (t *segments) following(st *stored) (v view, missing *stored, err error) {
 }
 
 // mapped reports whether the segment's bytes can be read.
-func (st *stored) mapped() bool { return st.seg != nil || st.lease != nil }
+func (st *stored) mapped() bool { return st.seg != nil || st.ref != nil }
 
 // first returns the LSN of a mapped segment's first record.
 func (st *stored) first() LSN {
@@ -227,12 +227,12 @@ func (st *stored) first() LSN {
 func (st *stored) view() view {
 	if s := st.seg; s != nil {
 		return view{
-			st: st, name: st.name, lease: &s.lease, mem: s.mem, seed: s.seed, start: s.start, size: s.size(),
+			st: st, name: st.name, ref: &s.ref, mem: s.mem, seed: s.seed, start: s.start, size: s.size(),
 			previous: s.previous,
 		}
 	}
 	return view{
-		st: st, name: st.name, lease: st.lease, mem: st.lease.mem, seed: st.Header.Seed(), size: st.Header.SegmentBytes,
+		st: st, name: st.name, ref: st.ref, mem: st.ref.mem, seed: st.Header.Seed(), size: st.Header.SegmentBytes,
 		start:    st.Start(),
 		previous: st.Stamp.Previous,
 	}
@@ -242,7 +242,7 @@ func (st *stored) view() view {
 // not closed: what is mapped by then is given up only behind mu.
 func (st *stored) pinnedView() view {
 	v := st.view()
-	if !v.lease.pin() {
+	if !v.ref.pin() {
 		panic("wal: the mapping of a segment of the log was given up")
 	}
 	return v
@@ -291,14 +291,14 @@ func (t *segments) mapIn(st *stored) error {
 	if !t.wants(st) {
 		_ = t.unlock()
 		if err == nil {
-			_ = m.lease.giveUp() // read-only: nothing is lost with it
+			_ = m.ref.release() // read-only: nothing is lost with it
 		}
 		return nil
 	}
 	if err == nil {
 		t.evict()
 		t.clock++
-		st.Head, st.lease, st.used = m.Head, m.lease, t.clock
+		st.Head, st.ref, st.used = m.Head, m.ref, t.clock
 	}
 	_ = t.unlock()
 	return err
@@ -316,7 +316,7 @@ func (t *segments) evict() {
 	var oldest *stored
 	n := 0
 	for _, st := range t.list {
-		if st.lease == nil {
+		if st.ref == nil {
 			continue
 		}
 		n++
@@ -332,7 +332,7 @@ func (t *segments) evict() {
 // loaded is a segment's head, and its mapping.
 type loaded struct {
 	frame.Head
-	lease *lease
+	ref *mappingRef
 }
 
 // load opens a segment's file, reads its head and maps it for reading.
@@ -364,6 +364,6 @@ func (t *segments) load(name string, ordinal uint64) (m loaded, err error) {
 	if err != nil {
 		return m, err
 	}
-	m.lease = &lease{mem: mem, file: f}
+	m.ref = &mappingRef{mem: mem, file: f}
 	return m, nil
 }

@@ -5,48 +5,48 @@ import (
 	"sync/atomic"
 )
 
-// bell wakes those who wait for something. Ringing it costs one load where
-// nobody waits, and never allocates: those who wait bring the channel.
-type bell struct {
+// notifier wakes those who wait for an event. An event costs one load where nobody
+// waits, and never allocates: those who wait make the channel.
+type notifier struct {
 	waiting atomic.Int32
 	mu      sync.Mutex
-	rung    chan struct{} // closed when the bell rings; nil until somebody waits for the next time
+	next    chan struct{} // closed at the next event; nil until somebody waits for it
 }
 
-// join returns what is closed at the next ring. What is looked at after it is
-// seen, or rung for. The caller calls leave.
-func (b *bell) join() <-chan struct{} {
-	b.waiting.Add(1)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.rung == nil {
-		b.rung = make(chan struct{})
+// join returns what is closed at the next event. What is looked at after it is up to
+// date, or there is an event to come. The caller calls leave.
+func (n *notifier) join() <-chan struct{} {
+	n.waiting.Add(1)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.next == nil {
+		n.next = make(chan struct{})
 	}
-	return b.rung
+	return n.next
 }
 
 // leave ends what join began.
-func (b *bell) leave() { b.waiting.Add(-1) }
+func (n *notifier) leave() { n.waiting.Add(-1) }
 
-// ring wakes all who wait.
-func (b *bell) ring() {
-	if b.waiting.Load() != 0 {
-		b.wake()
+// broadcast wakes all who wait.
+func (n *notifier) broadcast() {
+	if n.waiting.Load() != 0 {
+		n.wake()
 	}
 }
 
-// wake is the part of ring for which somebody waits.
-func (b *bell) wake() {
-	b.mu.Lock()
-	if b.rung != nil {
-		close(b.rung)
-		b.rung = nil
+// wake is the part of broadcast for which somebody waits.
+func (n *notifier) wake() {
+	n.mu.Lock()
+	if n.next != nil {
+		close(n.next)
+		n.next = nil
 	}
-	b.mu.Unlock()
+	n.mu.Unlock()
 }
 
-// tell wakes all readers that follow the log: it was cut, closed or poisoned.
-func (t *segments) tell() {
-	t.appends.ring()
-	t.syncs.ring()
+// notifyAll wakes all readers that follow the log: it was cut, closed or poisoned.
+func (t *segments) notifyAll() {
+	t.appends.broadcast()
+	t.syncs.broadcast()
 }

@@ -22,7 +22,7 @@ func (l *Log) Reset(next LSN) error {
 	if next == 0 || next > MaxLSN {
 		return fmt.Errorf("%w: Reset to LSN %d, which is no record's", ErrOptions, next)
 	}
-	if err := l.maySync(); err != nil {
+	if err := l.checkWritable(); err != nil {
 		return err
 	}
 	done, err := l.awaitUnheld(0)
@@ -32,7 +32,7 @@ func (l *Log) Reset(next LSN) error {
 	defer done()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
-	if err := l.maySync(); err != nil {
+	if err := l.checkWritable(); err != nil {
 		return err
 	}
 	if _, err := l.nextCut(); err != nil {
@@ -40,15 +40,15 @@ func (l *Log) Reset(next LSN) error {
 	}
 	// Appenders enter no segment until this call has one. Those that wait for a
 	// sync could keep it from being prepared, and nobody else syncs meanwhile.
-	l.letEnter(false)
-	defer l.letEnter(true)
+	l.allowRotation(false)
+	defer l.allowRotation(true)
 	if _, err := l.syncLocked(); err != nil {
 		return err
 	}
 	if err := l.holdWithRoom(); err != nil {
 		return err
 	}
-	defer l.letGo()
+	defer l.resume()
 	if _, err := l.syncLocked(); err != nil {
 		return err
 	}
@@ -59,18 +59,18 @@ func (l *Log) Reset(next LSN) error {
 	return nil
 }
 
-// letEnter says whether appenders may enter prepared segments.
-func (l *Log) letEnter(may bool) {
+// allowRotation says whether appenders may enter prepared segments.
+func (l *Log) allowRotation(may bool) {
 	l.mu.Lock()
 	l.resets = !may
 	l.room.Broadcast()
 	l.mu.Unlock()
 }
 
-// holdWithRoom is holdStill with a prepared segment at hand.
+// holdWithRoom is quiesce with a prepared segment at hand.
 func (l *Log) holdWithRoom() error {
 	for {
-		if err := l.maySync(); err != nil {
+		if err := l.checkWritable(); err != nil {
 			return err
 		}
 		l.mu.Lock()
@@ -79,7 +79,7 @@ func (l *Log) holdWithRoom() error {
 		if err != nil {
 			return err
 		}
-		if err := l.holdStill(); err != nil {
+		if err := l.quiesce(); err != nil {
 			return err
 		}
 		l.mu.Lock()
@@ -88,7 +88,7 @@ func (l *Log) holdWithRoom() error {
 		if n > 0 {
 			return nil
 		}
-		l.letGo() // it was discarded meanwhile
+		l.resume() // it was discarded meanwhile
 	}
 }
 

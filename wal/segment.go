@@ -10,9 +10,9 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// markRoom is kept free at the end of each segment, so that a sync can always
+// markReserve is kept free at the end of each segment, so that a sync can always
 // name the watermark.
-const markRoom = frame.HeaderBytes + frame.MarkBytes
+const markReserve = frame.HeaderBytes + frame.MarkBytes
 
 // writableSegment is a writableSegment that the log holds mapped for writing.
 type writableSegment struct {
@@ -30,7 +30,7 @@ type writableSegment struct {
 	align    int64                  // where a commit may begin, in bytes
 
 	index segment.Index
-	lease lease // of mem and file
+	ref   mappingRef // of mem and file
 
 	// taken says that it holds records, or is about to. The log's mutex guards it.
 	taken bool
@@ -65,14 +65,14 @@ func mapSegment(dir *durability.Dir, f *durability.File, h frame.Header, align A
 		ordinal: h.Ordinal, header: h, seed: h.Seed(), file: f, lock: lock, mem: mem, expect: expect,
 		align: alignBytes(align, h.FillBytes), named: closedChan,
 	}
-	s.lease.mem, s.lease.file = mem, f
+	s.ref.mem, s.ref.file = mem, f
 	s.index.Init(h.SegmentBytes)
 	return s, nil
 }
 
 // close gives up the lock, unmaps the segment and closes its file, or leaves
 // these two to the last reader that holds a record in it.
-func (s *writableSegment) close() error { return errors.Join(s.lock.Close(), s.lease.giveUp()) }
+func (s *writableSegment) close() error { return errors.Join(s.lock.Close(), s.ref.release()) }
 
 // checkHead returns an error where the header is not the segment's any more, or
 // the stamp: what it holds is lost then, however well it was synced. It reads

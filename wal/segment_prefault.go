@@ -59,11 +59,11 @@ func (l *Log) runWarmer(ctx context.Context) {
 // the append that needs it says so.
 func (w *warming) step(n int64) int64 {
 	n = min(n, w.seg.size()-w.from)
-	if n > 0 && w.seg.lease.pin() {
+	if n > 0 && w.seg.ref.pin() {
 		buf := warmBuffers.Get().(*[segment.PopulateBytes]byte) //nolint:forcetypeassert // the pool's own
 		_, _ = w.seg.file.ReadAt(buf[:n], w.from)
 		warmBuffers.Put(buf)
-		w.seg.lease.unpin()
+		w.seg.ref.unpin()
 	}
 	w.from += n
 	if w.from >= w.seg.size() {
@@ -87,7 +87,7 @@ func (l *Log) awaitNear(w *warming) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer func() { w.wake = math.MaxInt64 }()
-	for l.usable() == nil {
+	for l.checkWritable() == nil {
 		far, ahead := l.distance(w.seg, w.from)
 		switch {
 		case !ahead:

@@ -45,8 +45,8 @@ func (l *Log) awaitRoom(size int64, reset bool) error {
 	l.stats.waits++
 	l.room.Broadcast()
 	defer func() { p.wanted-- }()
-	for !l.fits(size) && (!l.mayEnter() || l.resets && !reset) {
-		if err := l.usable(); err != nil {
+	for !l.fits(size) && (!l.canRotate() || l.resets && !reset) {
+		if err := l.checkWritable(); err != nil {
 			return err
 		}
 		if err := l.refusal(refusal); err != nil {
@@ -80,7 +80,7 @@ func (p *preparation) nextRefusal() uint64 {
 // that number says. It asks for an attempt if there was none yet.
 func (l *Log) refusal(number uint64) error {
 	p := &l.prepare
-	if p.stuck == nil || !l.farAhead() {
+	if p.stuck == nil || !l.aheadLimitReached() {
 		return nil
 	}
 	if p.refused < number {
@@ -91,11 +91,11 @@ func (l *Log) refusal(number uint64) error {
 		logdir.FinalName(p.next), len(l.dirty), p.full)
 }
 
-// mayEnter reports whether there is a segment that the log may go on in. It may
+// canRotate reports whether there is a segment that the log may go on in. It may
 // be one that has its temporary name still: C1 needs no more. Where each append
 // is synced, that gains nothing, and an append that then finds no room for the
 // name would have to say so with its record in the log. The caller holds mu.
-func (l *Log) mayEnter() bool {
+func (l *Log) canRotate() bool {
 	if len(l.ready) == 0 {
 		return false
 	}
@@ -120,7 +120,7 @@ func (l *Log) runPreparer(ctx context.Context) {
 	defer l.mu.Unlock()
 	for {
 		for !l.mayPrepare() {
-			if l.usable() != nil {
+			if l.checkWritable() != nil {
 				return
 			}
 			l.room.Wait()
@@ -170,16 +170,16 @@ func (l *Log) dropStale(s *writableSegment) {
 	l.prepare.err = errors.Join(l.prepare.err, err)
 }
 
-// farAhead reports whether so many segments wait for their names, or for a sync,
+// aheadLimitReached reports whether so many segments wait for their names, or for a sync,
 // that no further one may be prepared. The caller holds mu.
-func (l *Log) farAhead() bool {
+func (l *Log) aheadLimitReached() bool {
 	return l.prepare.unnamed >= MaxSegmentsAhead || len(l.dirty) >= maxUnsynced
 }
 
 // mayPrepare reports whether there is a segment to prepare. The caller holds mu.
 func (l *Log) mayPrepare() bool {
 	p := &l.prepare
-	if l.usable() != nil || l.cutting.Load() || len(l.ready) >= l.opts.SegmentsAhead || l.farAhead() {
+	if l.checkWritable() != nil || l.cutting.Load() || len(l.ready) >= l.opts.SegmentsAhead || l.aheadLimitReached() {
 		return false
 	}
 	waited := p.asked > p.tried && p.wanted > 0

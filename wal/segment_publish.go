@@ -73,7 +73,7 @@ func (l *Log) nameSegment(s *writableSegment) {
 			return
 		}
 		if last || !l.awaitSpace(s, err) {
-			s.nameErr = &noRoomError{err} // which Close says: it is no poison either
+			s.nameErr = &notDurableError{err} // which Close says: it is no poison either
 			return
 		}
 	}
@@ -133,17 +133,17 @@ func (n naming) ask() {
 // noRoom is why an attempt failed.
 type noRoom struct{ cause error }
 
-// noRoomError says that a sync has to wait for space, or for a permission. It is
+// notDurableError says that a sync has to wait for space, or for a permission. It is
 // no poison.
-type noRoomError struct{ cause error }
+type notDurableError struct{ cause error }
 
 // Error implements error.
-func (e *noRoomError) Error() string {
+func (e *notDurableError) Error() string {
 	return fmt.Sprintf("wal: not durable yet, the directory does not take the segment's name: %v", e.cause)
 }
 
 // Unwrap returns the cause, which matches ErrNoSpace or fs.ErrPermission.
-func (e *noRoomError) Unwrap() error { return e.cause }
+func (e *notDurableError) Unwrap() error { return e.cause }
 
 // awaitSpace tells syncs why the segment has no name, and waits until another
 // attempt makes sense: at once where the log ends, since space may have been freed
@@ -186,7 +186,7 @@ func (s *writableSegment) awaitName() error {
 		case <-s.named:
 		case last := <-s.naming.full:
 			if asked {
-				return &noRoomError{last.cause}
+				return &notDurableError{last.cause}
 			}
 			asked = true
 			s.naming.ask()

@@ -152,7 +152,7 @@ func awaitAppenderInCheck(t *testing.T) {
 	buf := make([]byte, 1<<20)
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		for g := range bytes.SplitSeq(buf[:runtime.Stack(buf, true)], []byte("\n\n")) {
-			if bytes.Contains(g, []byte("RWMutex.RLock")) && bytes.Contains(g, []byte("(*Log).unput(")) {
+			if bytes.Contains(g, []byte("RWMutex.RLock")) && bytes.Contains(g, []byte("(*Log).undoAppend(")) {
 				return
 			}
 		}

@@ -90,7 +90,7 @@ func (l *Log) syncLocked() (snapshot, error) {
 	// Older segments first: no record is acknowledged before its predecessors.
 	for _, r := range snap.ranges {
 		if err := l.syncRange(r); err != nil {
-			var full *noRoomError
+			var full *notDurableError
 			if errors.As(err, &full) {
 				return snap, err
 			}
@@ -183,7 +183,7 @@ func (l *Log) padding() int64 {
 	if gap == 0 {
 		return 0
 	}
-	if gap < markRoom {
+	if gap < markReserve {
 		gap += align
 	}
 	return min(gap, l.tail.size()-l.at.Off)
@@ -265,7 +265,7 @@ func (l *Log) acknowledge(snap *snapshot) {
 	l.room.Broadcast() // the preparer may have waited for fewer of them
 	l.durable.Store(uint64(snap.lsn))
 	segment.StoreDurable(l.tail.mem, snap.lsn)
-	l.store.syncs.ring()
+	l.store.syncs.broadcast()
 	if invariants {
 		l.assertTail()
 	}

@@ -61,7 +61,7 @@ func (l *Log) runBehind(ctx context.Context) {
 		cuts := l.cutCount.Load()
 		err := l.commit(ctx, l.LastLSN(), cuts)
 		l.mu.Lock()
-		l.behind = len(l.dirty) > maxUnsynced/2 && l.usable() == nil
+		l.behind = len(l.dirty) > maxUnsynced/2 && l.checkWritable() == nil
 		again := l.behind
 		l.mu.Unlock()
 		if !again {

@@ -30,7 +30,7 @@ import (
 // the cut cannot be read, and any error of the filesystem. At any crash the log
 // has its old last record or the new one, and what was cut does not come back.
 func (l *Log) TruncateBack(lsn LSN) error {
-	if err := l.maySync(); err != nil {
+	if err := l.checkWritable(); err != nil {
 		return err
 	}
 	if err := l.mayCut(lsn); err != nil {
@@ -43,13 +43,13 @@ func (l *Log) TruncateBack(lsn LSN) error {
 	defer done()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
-	if err = l.maySync(); err != nil {
+	if err = l.checkWritable(); err != nil {
 		return err
 	}
-	if err = l.holdStill(); err != nil {
+	if err = l.quiesce(); err != nil {
 		return err
 	}
-	defer l.letGo()
+	defer l.resume()
 	if err = l.mayCut(lsn); err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (c *backCut) findPlace() (ordinal uint64, err error) {
 		return 0, err
 	}
 	v := r.cur.view
-	defer v.lease.unpin()
+	defer v.ref.unpin()
 	if v.start.LSN == c.lsn {
 		c.at, c.link = v.start, frame.StampLinkOffset
 		return v.st.ordinal, nil
@@ -171,7 +171,7 @@ func (l *Log) reopenSegment(ordinal uint64) (*writableSegment, error) {
 	head := make([]byte, frame.DataOffset)
 	_, err = d.held.File.ReadAt(head, 0)
 	if err == nil {
-		err = d.makeReal()
+		err = d.fillHoles()
 	}
 	h := frame.DecodeHead(head)
 	switch {
@@ -344,7 +344,7 @@ func (c *backCut) goOn() {
 	l.cut = frame.Cut{Ordinal: c.seg.ordinal, Offset: uint64(c.at.Off), LSN: c.lsn}
 	l.witness = c.w
 	l.tail, l.at, l.linkOff = c.seg, c.at, c.link
-	l.limit = c.seg.size() - markRoom
+	l.limit = c.seg.size() - markReserve
 	l.dirty = append(l.dirty[:0], dirtyRange{seg: c.seg, from: c.at.Off, begin: c.at})
 	l.claimed = 0 // the frames that claimed more are gone
 	l.cutCount.Add(1)

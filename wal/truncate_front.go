@@ -23,7 +23,7 @@ import (
 func (l *Log) TruncateFront(lsn LSN) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
-	if err := l.maySync(); err != nil {
+	if err := l.checkWritable(); err != nil {
 		return err
 	}
 	if lsn <= l.FirstLSN() {
@@ -52,17 +52,6 @@ func (l *Log) TruncateFront(lsn LSN) error {
 	l.raiseFront(lsn)
 	l.dispose(l.store.takeBelow(lsn, snap.tail.ordinal))
 	l.stats.truncations.Add(1)
-	return nil
-}
-
-// maySync returns why nothing can be acknowledged any more, or nil.
-func (l *Log) maySync() error {
-	if p := l.poison.Load(); p != nil {
-		return p
-	}
-	if l.closing.Load() {
-		return ErrClosed
-	}
 	return nil
 }
 
@@ -106,7 +95,7 @@ func (t *segments) take(from, to int) []*stored {
 func (t *segments) cut(epoch uint32, last LSN) {
 	t.epoch.Store(epoch)
 	t.cuts.add(epoch, last)
-	t.tell()
+	t.notifyAll()
 }
 
 // dispose removes the files of segments that lie before the front, the oldest
@@ -133,19 +122,19 @@ func (l *Log) removeFile(name string) error {
 	return err
 }
 
-// holdStill keeps the tail and the files as they are until letGo: appenders
+// quiesce keeps the tail and the files as they are until resume: appenders
 // wait, no segment is prepared, and those on their way have got their names or
 // were given up. The caller holds syncMu.
-func (l *Log) holdStill() error {
+func (l *Log) quiesce() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cutting.Store(true)
 	for l.prepare.filling || l.prepare.unnamed > 0 && l.prepare.stuck == nil {
 		l.room.Wait()
 	}
-	err := l.maySync()
+	err := l.checkWritable()
 	if err == nil && l.prepare.stuck != nil {
-		err = &noRoomError{l.prepare.full}
+		err = &notDurableError{l.prepare.full}
 	}
 	if err != nil {
 		l.cutting.Store(false)
@@ -155,8 +144,8 @@ func (l *Log) holdStill() error {
 	return nil
 }
 
-// letGo ends what holdStill began.
-func (l *Log) letGo() {
+// resume ends what quiesce began.
+func (l *Log) resume() {
 	l.mu.Lock()
 	l.cutting.Store(false)
 	l.room.Broadcast()

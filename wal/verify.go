@@ -89,7 +89,7 @@ func Dump(dir string, o DumpOptions, fn func(LSN, []byte) error) (*Report, error
 	k := look{o: o.VerifyOptions, all: o.From <= 1, from: o.From}
 	p := &picker{from: o.From, to: o.To}
 	k.visit = func(s *sight, r recovery.Record) error {
-		if err := p.hand(s, r, o.Match, fn); !errors.Is(err, errSkipped) {
+		if err := p.hand(s, r, o.Match, fn); !errors.Is(err, errFiltered) {
 			return err
 		}
 		return nil
@@ -97,7 +97,7 @@ func Dump(dir string, o DumpOptions, fn func(LSN, []byte) error) (*Report, error
 	if o.Behind != nil {
 		k.behind = func(s *sight, r recovery.Record) error {
 			if !p.follows(r) {
-				return errSkipped
+				return errFiltered
 			}
 			return p.hand(s, r, nil, func(lsn LSN, payload []byte) error {
 				if o.Sure != nil {
@@ -118,13 +118,13 @@ type picker struct {
 	copied   []byte
 }
 
-// hand hands a record out if it was asked for. It returns errSkipped where its
+// hand hands a record out if it was asked for. It returns errFiltered where its
 // LSN was not.
 func (p *picker) hand(
 	s *sight, r recovery.Record, match func(LSN, []byte) (bool, error), fn func(LSN, []byte) error,
 ) error {
 	if r.LSN < p.from || p.to != 0 && r.LSN > p.to {
-		return errSkipped
+		return errFiltered
 	}
 	if match != nil {
 		hit, err := match(r.LSN, r.Payload)

@@ -22,10 +22,10 @@ const (
 )
 
 var (
-	// errSkipped says that a record was not asked for.
-	errSkipped = errors.New("wal: not asked for")
-	// errAgain asks for another look.
-	errAgain = errors.New("wal: the log changed while it was looked at")
+	// errFiltered says that a record was not asked for.
+	errFiltered = errors.New("wal: not asked for")
+	// errRetry asks for another look.
+	errRetry = errors.New("wal: the log changed while it was looked at")
 )
 
 // look judges a log without writing to it, beside a writer or not.
@@ -76,7 +76,7 @@ func (k *look) run(path string) (_ *Report, err error) {
 	for n := 1; ; n++ {
 		last := k.last
 		rep, err := k.once()
-		if !errors.Is(err, errAgain) {
+		if !errors.Is(err, errRetry) {
 			return rep, err
 		}
 		if k.last > last {
@@ -101,7 +101,7 @@ func openLogDir(path string) (*durability.Dir, error) {
 	return d, err
 }
 
-// once looks at the log. It returns errAgain where a writer's work may be why
+// once looks at the log. It returns errRetry where a writer's work may be why
 // the log does not look clean.
 func (k *look) once() (rep *Report, err error) {
 	s, err := openSight(k.dir, k.o.Device)
@@ -110,7 +110,7 @@ func (k *look) once() (rep *Report, err error) {
 		return nil, err
 	}
 	if s.gone { // and with it may be what the log held, and its writer's word
-		return nil, errAgain
+		return nil, errRetry
 	}
 	if err = s.holdsLog(k.path); err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func (k *look) once() (rep *Report, err error) {
 	// shows that there was one.
 	live := s.live || now != before || s.unsure != nil && k.seen != nil && *k.seen != before
 	if err == nil && live {
-		excuse(res, published(&before, k.o.Device))
+		ignoreLiveTail(res, published(&before, k.o.Device))
 	}
 	if err != nil || res.Verdict != recovery.Clean || live && exceeds(&before, res, k.o.Device) ||
 		!settled && now.CutSince(before) { // a writer came between two heads
@@ -146,7 +146,7 @@ func (k *look) once() (rep *Report, err error) {
 		unknown := s.unsure != nil && k.seen == nil
 		if (changed || unknown) && !k.again(res, err) {
 			k.seen = &now
-			return nil, errAgain
+			return nil, errRetry
 		}
 	}
 	if err != nil {
@@ -254,7 +254,7 @@ func (k *look) extract(s *sight, res *recovery.Result, rep *Report) error {
 	}
 	ro.Behind = func(r recovery.Record) error {
 		err := k.behind(s, r)
-		if errors.Is(err, errSkipped) || errors.Is(err, logdir.ErrChanged) {
+		if errors.Is(err, errFiltered) || errors.Is(err, logdir.ErrChanged) {
 			return nil // not asked for; or cut off by now
 		}
 		if err == nil {
@@ -306,9 +306,9 @@ func (o *VerifyOptions) progress(total int64) func(int64) {
 	}
 }
 
-// excuse takes back what a writer at work explains: a record in the
+// ignoreLiveTail takes back what a writer at work explains: a record in the
 // making behind the tail. published is what readers could read before.
-func excuse(r *recovery.Result, published LSN) {
+func ignoreLiveTail(r *recovery.Result, published LSN) {
 	if r.Verdict == recovery.Clean || r.Tail.LSN < published {
 		return
 	}
