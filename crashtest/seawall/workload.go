@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
@@ -20,9 +19,6 @@ import (
 
 // logName is the log's directory below a life's, so that its birth is seen.
 const logName = "log"
-
-// batches numbers the batches of all lives.
-var batches atomic.Int64
 
 // options chooses a set of options: each sync mode, each alignment, few or many
 // segments ahead.
@@ -261,20 +257,14 @@ func (w *work) size() int {
 	return 4000 + w.rng.IntN(9000)
 }
 
-// payload makes the payload of a record: of another life, or another one that
-// had the same LSN, it differs.
-func (w *work) payload(lsn wal.LSN, n int) []byte {
-	p := make([]byte, n)
-	r := rand.NewPCG(w.tag^uint64(w.appended)<<20, uint64(lsn))
-	for i := 0; i < n; i += 8 {
-		v := r.Uint64()
-		for k := i; k < min(n, i+8); k++ {
-			p[k] = byte(v)
-			v >>= 8
-		}
-	}
+// payload makes the payload of a record, and returns the run that begins with it:
+// of another life, or another one that had the same LSN, it differs.
+func (w *work) payload(lsn wal.LSN, n int) (p []byte, fresh []run) {
+	r := run{from: lsn, tag: w.tag ^ uint64(w.appended)<<20, size: n}
+	p = r.record(lsn)
+	r.sum = recordSum(p)
 	w.appended += int64(n) + 24
-	return p
+	return p, []run{r}
 }
 
 // broken returns a broken promise of a log at work.
@@ -311,8 +301,7 @@ func (w *work) reopen() error {
 			*m = *m.or
 		}
 		m.or, m.beside, m.situation = nil, false, 0
-		m.records = m.until(l.LastLSN())
-		m.durable, m.appended = l.LastLSN(), l.LastLSN()
+		m.end(l.LastLSN())
 	})
 	return nil
 }
@@ -320,15 +309,13 @@ func (w *work) reopen() error {
 // append appends a record, or several as a batch.
 func (w *work) append(sizes ...int) error {
 	var ps [][]byte
-	first := w.log.LastLSN() + 1
+	var runs []run
+	first := w.mark().begun + 1
 	for i, n := range sizes {
-		ps = append(ps, w.payload(first+wal.LSN(i), n))
+		p, fresh := w.payload(first+wal.LSN(i), n)
+		ps, runs = append(ps, p), append(runs, fresh...)
 	}
-	batch := int64(0)
-	if len(ps) > 1 {
-		batch = batches.Add(1)
-	}
-	w.note(func(m *Mark) *Mark { return m.begin(ps, batch) })
+	w.note(func(m *Mark) *Mark { return m.begin(wal.LSN(len(ps)), runs) })
 	var last wal.LSN
 	var err error
 	if len(ps) == 1 {
@@ -405,19 +392,14 @@ func (w *work) truncateBack() error {
 	}
 	lsn := last - wal.LSN(w.rng.Uint64N(n+1))
 	return w.cut(fmt.Sprintf("truncate the back to %d", lsn), func() error { return w.log.TruncateBack(lsn) },
-		func(m *Mark) {
-			m.records = m.until(lsn)
-			m.durable, m.appended = lsn, lsn
-		})
+		func(m *Mark) { m.end(lsn) })
 }
 
 // reset empties the log.
 func (w *work) reset() error {
 	next := w.log.LastLSN() + 1 + wal.LSN(w.rng.IntN(3)*w.rng.IntN(1000))
 	return w.cut(fmt.Sprintf("reset to %d", next), func() error { return w.log.Reset(next) },
-		func(m *Mark) {
-			*m = Mark{base: next - 1, front: next, durable: next - 1, appended: next - 1}
-		})
+		func(m *Mark) { *m = emptyMark(next) })
 }
 
 // end closes the log, and reads it once more.
@@ -434,8 +416,8 @@ func (w *work) end() error {
 		b.Kind = campaign.Stuck
 		return b
 	}
-	if held.Last != m.begun() {
-		return broken("close", fmt.Errorf("the log holds records up to %d of %d", held.Last, m.begun()))
+	if held.Last != m.begun {
+		return broken("close", fmt.Errorf("the log holds records up to %d of %d", held.Last, m.begun))
 	}
 	return nil
 }
