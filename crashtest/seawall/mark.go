@@ -3,6 +3,7 @@
 package seawall
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
@@ -22,8 +23,9 @@ type Mark struct {
 	// Appended is up to where Append had returned: what a kill must leave.
 	durable, appended wal.LSN
 
-	runs    []run   // say what the records hold, each up to the next one's beginning
-	batches []batch // of which the log holds all records or none
+	runs    []run    // say what the records hold, each up to the next one's beginning
+	batches []batch  // of which the log holds all records or none
+	writers []writer // at work on the last run; none where it is one alone
 
 	// or is what the log may be instead, while a cut is under way. It has beside set
 	// where what is appended meanwhile follows that, too.
@@ -33,26 +35,54 @@ type Mark struct {
 	situation int // that a campaign counts; 0 is none
 }
 
-// run is records in a row. What one holds follows from the run and its LSN.
+// run is records in a row. What one holds follows from the run and its LSN or,
+// where several writers were at work at once, from the run, the writer, and how
+// many that one had appended before, which the record itself names.
 type run struct {
 	from wal.LSN
 	tag  uint64
-	size int
-	sum  uint64 // of its only record, where that is known; 0 otherwise
+	size int  // of its only record; or sizeByTag
+	many bool // writers
+
+	// sum is that of its only record, where that was looked at; 0 otherwise. It is
+	// worth nothing in another process.
+	sum uint64
 }
 
-// record returns what the record with that LSN holds.
-func (r *run) record(lsn wal.LSN) []byte {
-	rng := rand.NewPCG(r.tag, uint64(lsn))
-	p := make([]byte, r.size)
-	for i := 0; i < r.size; i += 8 {
-		v := rng.Uint64()
-		for k := i; k < min(r.size, i+8); k++ {
-			p[k] = byte(v)
-			v >>= 8
-		}
+// writer is one of several at work at once: its records, counted.
+type writer struct{ begun, appended uint64 }
+
+// number names a record of one of several writers.
+func number(writer int, n uint64) uint64 { return uint64(writer)<<48 | n }
+
+// sizeByTag has the sizes of records follow from the run's tag, too: so that what
+// many of them hold is known by a few bytes, which a process in a kill campaign
+// hands on at each step.
+const sizeByTag = -1
+
+// tagClass is the part of a tag that chooses the sizes of its records.
+const tagClass = 3
+
+// sizes are the least and the most bytes of a record, by class.
+var sizes = [tagClass + 1][2]int{{0, 64}, {16, 300}, {100, 3000}, {500, 9000}}
+
+// record returns what a record of the run holds: number is its LSN, or what names
+// it among several writers. Where the size follows from the tag no byte is zero but
+// for the number in the beginning, so that what is missing of it can be told.
+func (r *run) record(number uint64) []byte {
+	rng, size, set := rand.NewPCG(r.tag, number), r.size, uint64(0)
+	if size == sizeByTag {
+		class := sizes[r.tag&tagClass]
+		size, set = class[0]+int(rng.Uint64()%uint64(class[1]-class[0]+1)), 0x0101010101010101
 	}
-	return p
+	p := make([]byte, 0, size+16)
+	if r.many {
+		p, size = binary.LittleEndian.AppendUint64(p, number), max(size, 8)
+	}
+	for len(p) < size {
+		p = binary.LittleEndian.AppendUint64(p, rng.Uint64()|set)
+	}
+	return p[:size]
 }
 
 // batch is the records from its first to its last.
@@ -134,15 +164,22 @@ func (m *Mark) returned(last wal.LSN) {
 
 // end notes in a copy that the log ends with a record, and that is durable.
 func (m *Mark) end(last wal.LSN) {
-	n := len(m.runs)
-	for n > 0 && m.runs[n-1].from > last {
-		n--
-	}
-	m.runs = m.runs[:n:n]
-	n = len(m.batches)
+	m.runs = between(m.runs, 0, last)
+	n := len(m.batches)
 	for n > 0 && m.batches[n-1].last > last {
 		n--
 	}
 	m.batches = m.batches[:n:n]
 	m.begun, m.durable, m.appended = last, last, last
+}
+
+// between returns the runs of records that a log holds from the first to the last.
+func between(runs []run, first, last wal.LSN) []run {
+	for len(runs) > 0 && runs[len(runs)-1].from > last {
+		runs = runs[:len(runs)-1]
+	}
+	for len(runs) > 1 && runs[1].from <= first {
+		runs = runs[1:]
+	}
+	return slices.Clip(runs)
 }

@@ -3,6 +3,7 @@
 package seawall
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,7 +18,16 @@ type Held struct {
 	// First and Last are the log's; From is where its judgement began.
 	First, Last, From wal.LSN
 
-	sums []uint64 // of the records From to Last
+	records []heldRecord // from From to Last
+	bytes   int64        // of these
+	tail    []byte       // what lies behind the last frame, where that was looked at
+	after   []run        // what was appended behind Last since, a record each
+}
+
+// heldRecord is a record that is there.
+type heldRecord struct {
+	sum    uint64
+	number uint64 // that it names, if it is of several writers
 }
 
 // illegal tells of what may not be there.
@@ -34,7 +44,12 @@ func (h *Held) add(lsn wal.LSN, p []byte) error {
 		return illegal("record %d where %d should be", lsn, h.Last+1)
 	}
 	h.Last = lsn
-	h.sums = append(h.sums, recordSum(p))
+	r := heldRecord{sum: recordSum(p)}
+	if len(p) >= 8 {
+		r.number = binary.LittleEndian.Uint64(p)
+	}
+	h.records = append(h.records, r)
+	h.bytes += int64(len(p))
 	return nil
 }
 
@@ -52,7 +67,7 @@ func (h *Held) finish(first, last wal.LSN) error {
 
 // same reports whether two hold the same records.
 func (h *Held) same(o *Held) bool {
-	return h.First == o.First && h.Last == o.Last && slices.Equal(h.sums, o.sums)
+	return h.First == o.First && h.Last == o.Last && slices.Equal(h.records, o.records)
 }
 
 // Present implements campaign.Found.
@@ -72,11 +87,11 @@ func (h *Held) Legal(k campaign.Known, killed bool) error {
 	if m.or == nil {
 		return h.legal(m)
 	}
-	was, is := errors.Join(h.legal(m), h.present(m, killed)), errors.Join(h.legal(m.or), h.present(m.or, killed))
-	if was == nil || is == nil {
+	was := errors.Join(h.present(m, killed), h.legal(m))
+	if was == nil {
 		return nil
 	}
-	return illegal("%s", neither(was, is).(*campaign.Broken).What)
+	return neither(was, errors.Join(h.present(m.or, killed), h.legal(m.or)))
 }
 
 // neither tells of a log that is broken by what it was before a cut that is under
@@ -135,7 +150,7 @@ func (h *Held) legal(m *Mark) error {
 // compare compares the records with what they are to hold.
 func (h *Held) compare(m *Mark) error {
 	i := sort.Search(len(m.runs), func(i int) bool { return m.runs[i].from > h.From }) - 1
-	if i < 0 && len(h.sums) > 0 {
+	if i < 0 && len(h.records) > 0 {
 		return illegal("nobody appended record %d", h.From)
 	}
 	for i = max(i, 0); i < len(m.runs); i++ {
@@ -143,7 +158,11 @@ func (h *Held) compare(m *Mark) error {
 		if i+1 < len(m.runs) {
 			to = min(to, m.runs[i+1].from-1)
 		}
-		if err := h.compareRun(&m.runs[i], to); err != nil {
+		var writers []writer
+		if i+1 == len(m.runs) {
+			writers = m.writers
+		}
+		if err := h.compareRun(&m.runs[i], to, writers); err != nil {
 			return err
 		}
 	}
@@ -151,15 +170,34 @@ func (h *Held) compare(m *Mark) error {
 }
 
 // compareRun compares the records of a run, up to an LSN, with what they are to
-// hold.
-func (h *Held) compareRun(r *run, to wal.LSN) error {
+// hold, and those of each writer at work with what that one knows of them.
+func (h *Held) compareRun(r *run, to wal.LSN, writers []writer) error {
+	var have map[uint64]uint64 // records of each writer
+	if r.many {
+		have = map[uint64]uint64{}
+	}
 	for lsn := max(r.from, h.From); lsn <= to; lsn++ {
-		sum := r.sum
-		if sum == 0 {
-			sum = recordSum(r.record(lsn))
+		held, n, sum := h.records[lsn-h.From], uint64(lsn), r.sum
+		if r.many {
+			n = held.number
+			w := n >> 48
+			if count, seen := have[w]; (seen || r.from >= h.From) && n != number(int(w), count) {
+				return illegal("record %d is not the next of writer %d", lsn, w)
+			}
+			have[w] = n&(1<<48-1) + 1
 		}
-		if h.sums[lsn-h.From] != sum {
+		if sum == 0 {
+			sum = recordSum(r.record(n))
+		}
+		if held.sum != sum {
 			return illegal("record %d is not what was appended", lsn)
+		}
+	}
+	for w, known := range writers {
+		if n := have[uint64(w)]; r.from >= h.From && n < known.appended {
+			return &campaign.Broken{Kind: campaign.Lost, Clause: "C1", What: fmt.Sprintf("of writer %d, %d records are there, %d were appended", w, n, known.appended)}
+		} else if n > known.begun {
+			return illegal("of writer %d, %d records are there, %d were begun", w, n, known.begun)
 		}
 	}
 	return nil
