@@ -129,6 +129,9 @@ func RecordOf(tag uint64, writer int, n uint64) []byte {
 	return r.record(number(writer, n))
 }
 
+// ErrorOf returns what a life makes of an error of the log.
+var ErrorOf = broken
+
 // JudgeLog looks at a log below a directory and judges it, after a kill, by what
 // comes from another process.
 func JudgeLog(dir string, m Mark) (*campaign.Broken, error) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
@@ -80,6 +81,47 @@ func (w *work) turn(many bool) {
 		w.run.tag = w.run.tag&^tagClass | w.class
 	}
 	w.fresh = true
+}
+
+// severalWriters has several writers append at once.
+func (w *work) severalWriters() error {
+	w.turn(true)
+	r, each := w.run, uint64(1+w.rng.IntN(8))
+	r.from = w.mark().begun + 1
+	errs := make([]error, 2+w.rng.IntN(3))
+	w.set(func(m *Mark) {
+		m.runs = append(slices.Clip(m.runs), r)
+		m.writers = make([]writer, len(errs))
+	})
+	var all sync.WaitGroup
+	for i := range errs {
+		all.Go(func() {
+			for n := uint64(0); n < each && errs[i] == nil; n++ {
+				errs[i] = w.appendAs(r, i, n)
+			}
+		})
+	}
+	all.Wait()
+	w.set(func(m *Mark) { m.writers = nil })
+	w.turn(false)
+	return errors.Join(errs...)
+}
+
+// appendAs appends one record of one of several writers.
+func (w *work) appendAs(r run, i int, n uint64) error {
+	count := func(change func(*Mark, *writer)) {
+		w.set(func(m *Mark) {
+			m.writers = slices.Clone(m.writers)
+			change(m, &m.writers[i])
+		})
+	}
+	count(func(m *Mark, own *writer) { m.begun, own.begun = m.begun+1, own.begun+1 })
+	lsn, err := w.to.Append(r.record(number(i, n)))
+	if err != nil {
+		return broken("append", err)
+	}
+	count(func(m *Mark, own *writer) { m.appended, own.appended = max(m.appended, lsn), own.appended+1 })
+	return nil
 }
 
 // PlaceOf implements kill.Placer.

@@ -3,8 +3,11 @@
 package seawall_test
 
 import (
+	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
@@ -112,6 +115,31 @@ func TestOraclesOfWriters(t *testing.T) {
 		k := seawall.NewKnown(c.front, 3, tag)
 		b, err := seawall.JudgeLog(newLog(t, c.front, c.records...), known(k, append([]change{{"many", nil}}, c.changes...)))
 		mustSay(t, c.changes, b, err, c.kind, c.says)
+	}
+}
+
+// TestErrors: an error that denies a record is a loss, what the machine lacks is no
+// finding, and any other error is one.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		kind campaign.Kind // none for what is no finding
+	}{
+		{wal.ErrNotFound, campaign.Lost},
+		{wal.ErrTruncated, campaign.Lost},
+		{&wal.CorruptError{}, campaign.Lost},
+		{wal.ErrPoisoned, campaign.Stuck},
+		{wal.ErrTooLarge, campaign.Stuck},
+		{wal.ErrNoSpace, ""},
+		{fmt.Errorf("%w: %w", wal.ErrPoisoned, syscall.EIO), ""},
+		{syscall.EMFILE, ""},
+	} {
+		err := seawall.ErrorOf("append", fmt.Errorf("in a test: %w", c.err))
+		var b *campaign.Broken
+		if errors.As(err, &b) != (c.kind != "") || b != nil && b.Kind != c.kind {
+			t.Errorf("%v: %v, want %q", c.err, err, c.kind)
+		}
 	}
 }
 

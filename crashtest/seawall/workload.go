@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -166,74 +165,6 @@ func (w *work) settle() {
 	}
 }
 
-// step is one thing that a life does, and how often: in other campaigns than those
-// of package kill; there; and there in a life that is aimed at its place.
-type step struct {
-	name                 string
-	weight, kills, aimed int
-
-	place kill.Place
-	cuts  bool // it takes something away from what goes on in the background
-	wild  bool // what comes of it is by chance: not in calm lives
-	do    func(*work) error
-}
-
-// steps are all of them. Appends beside a sync are in two places at once, so that no
-// kill could be aimed, and several writers come in an order that cannot be replayed.
-var steps = []step{
-	{name: "append", weight: 60, kills: 120, place: kill.Append, do: func(w *work) error { return w.append(w.size()) }},
-	{name: "batch", weight: 8, kills: 15, place: kill.Append, do: (*work).batch},
-	{name: "sync", weight: 13, kills: 4, aimed: 30, place: kill.Sync, do: func(w *work) error { return w.sync(w.log.Sync(), "sync") }},
-	{name: "commit", weight: 4, kills: 2, aimed: 15, place: kill.Sync, do: (*work).commit},
-	{name: "append beside a sync", weight: 3, wild: true, do: (*work).beside},
-	{name: "checkpoint", weight: 4, kills: 2, aimed: 15, place: kill.Sync, do: func(w *work) error { return w.sync(w.log.Checkpoint(), "checkpoint") }},
-	{name: "truncate the front", weight: 3, kills: 3, aimed: 40, place: kill.Cut, cuts: true, do: (*work).truncateFront},
-	{name: "truncate the back", weight: 3, kills: 3, aimed: 40, place: kill.Cut, cuts: true, do: (*work).truncateBack},
-	{name: "reset", weight: 1, kills: 1, aimed: 20, place: kill.Cut, cuts: true, do: (*work).reset},
-	{name: "reopen", weight: 3, kills: 2, aimed: 60, place: kill.Recovery, cuts: true, do: (*work).closeAndReopen},
-	{name: "several writers", kills: 4, place: kill.Append, do: (*work).severalWriters},
-}
-
-// weightOf returns how often this life does a thing.
-func (w *work) weightOf(s *step) int {
-	switch {
-	case w.stage == nil:
-		return s.weight
-	case s.aimed > 0 && s.place == w.aim():
-		return s.aimed
-	}
-	return s.kills
-}
-
-// step does one thing at random.
-func (w *work) step() error {
-	all := steps
-	if w.busy {
-		all = slices.Concat(steps, busySteps)
-	}
-	total := 0
-	for i := range all {
-		total += w.weightOf(&all[i])
-	}
-	i, n := 0, w.rng.IntN(total)
-	for n >= w.weightOf(&all[i]) {
-		n -= w.weightOf(&all[i])
-		i++
-	}
-	s := &all[i]
-	if s.wild && w.calm {
-		s = &steps[0]
-	}
-	if s.cuts {
-		w.settle()
-	}
-	w.did[s.name]++
-	if s.place != kill.Recovery { // not all of that is recovery
-		defer w.enter(s.place)()
-	}
-	return s.do(w)
-}
-
 // batch appends up to five records as a batch; of one it is an append.
 func (w *work) batch() error {
 	sizes := make([]int, 1+w.rng.IntN(5))
@@ -289,47 +220,6 @@ func (w *work) closeAndReopen() error {
 		return err
 	}
 	return w.reopen()
-}
-
-// severalWriters has several writers append at once.
-func (w *work) severalWriters() error {
-	w.turn(true)
-	r, each := w.run, uint64(1+w.rng.IntN(8))
-	r.from = w.mark().begun + 1
-	errs := make([]error, 2+w.rng.IntN(3))
-	w.set(func(m *Mark) {
-		m.runs = append(slices.Clip(m.runs), r)
-		m.writers = make([]writer, len(errs))
-	})
-	var all sync.WaitGroup
-	for i := range errs {
-		all.Go(func() {
-			for n := uint64(0); n < each && errs[i] == nil; n++ {
-				errs[i] = w.appendAs(r, i, n)
-			}
-		})
-	}
-	all.Wait()
-	w.set(func(m *Mark) { m.writers = nil })
-	w.turn(false)
-	return errors.Join(errs...)
-}
-
-// appendAs appends one record of one of several writers.
-func (w *work) appendAs(r run, i int, n uint64) error {
-	count := func(change func(*Mark, *writer)) {
-		w.set(func(m *Mark) {
-			m.writers = slices.Clone(m.writers)
-			change(m, &m.writers[i])
-		})
-	}
-	count(func(m *Mark, own *writer) { m.begun, own.begun = m.begun+1, own.begun+1 })
-	lsn, err := w.to.Append(r.record(number(i, n)))
-	if err != nil {
-		return broken("append", err)
-	}
-	count(func(m *Mark, own *writer) { m.appended, own.appended = max(m.appended, lsn), own.appended+1 })
-	return nil
 }
 
 // size chooses a record's size: mostly small, some empty, a few that fill a good
