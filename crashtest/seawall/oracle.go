@@ -108,7 +108,7 @@ func neither(was, is error) error {
 
 func (h *Held) present(m *Mark, killed bool) error {
 	must, clause := m.durable, campaign.Clause("C2")
-	if killed && m.appended > must {
+	if killed && m.appended >= must {
 		must, clause = m.appended, "C1"
 	}
 	if h.Last < must && must >= m.front {
