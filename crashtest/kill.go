@@ -7,6 +7,7 @@ import (
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/kill"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 )
 
 // Kill kills processes with SIGKILL while they live lives of the subject, by
@@ -20,12 +21,11 @@ import (
 // what such a process may do, too.
 func Kill(t testing.TB, s campaign.Subject, o kill.Options) *kill.Result {
 	t.Helper()
+	if s == nil {
+		s = &seawall.Log{}
+	}
 	if kill.IsChild() {
-		if s == nil {
-			kill.BeChild()
-		} else {
-			kill.BeChild(s)
-		}
+		kill.BeChild(s)
 		return nil
 	}
 	o.Subject = s

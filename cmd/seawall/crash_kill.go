@@ -10,6 +10,7 @@ import (
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/kill"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 )
 
 // crashKillCommand returns `seawall crash kill`.
@@ -57,10 +58,14 @@ func (p *process) crashKill(c *cli.Context) (reporter, error) {
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	r, err := kill.Run(ctx, kill.Options{
+	o := kill.Options{
 		Limits: limits, Blind: c.Bool("blind"), Keep: c.Bool("keep"),
 		Program: kill.Program{Workload: c.String("workload"), Check: c.String("check")},
-	})
+	}
+	if o.Program.Workload == "" {
+		o.Subject = &seawall.Log{}
+	}
+	r, err := kill.Run(ctx, o)
 	done()
 	if r == nil {
 		return nil, err

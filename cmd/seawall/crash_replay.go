@@ -14,6 +14,7 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/kill"
 	"github.com/seawall-wal/seawall/crashtest/model"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 )
 
 // crashReplayCommand returns `seawall crash replay`.
@@ -107,7 +108,7 @@ func mayKeep(dir string) error {
 
 // replayKill replays a token of `crash kill`.
 func replayKill(ctx context.Context, _ *process, o *replayOptions) (*campaign.Result, error) {
-	opts := kill.Options{Limits: campaign.Limits{Dir: o.dir}}
+	opts := kill.Options{Limits: campaign.Limits{Dir: o.dir}, Subject: &seawall.Log{}}
 	var r *kill.Result
 	var err error
 	if o.keep == "" {

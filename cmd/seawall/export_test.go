@@ -13,18 +13,20 @@ import (
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/experiment"
-	"github.com/seawall-wal/seawall/crashtest/kill"
 	"github.com/seawall-wal/seawall/wal"
 )
 
 // The seams for the tests of package main_test.
+
+// BeChild is beChild.
+func BeChild() { beChild() }
 
 // Main is the program.
 func Main() { main() }
 
 // MainPlanted is the program, whose campaigns are about a subject of a test's own.
 func MainPlanted(s campaign.Subject) {
-	kill.BeChild()
+	beChild()
 	p := &process{in: os.Stdin, out: os.Stdout, err: os.Stderr, planted: []campaign.Subject{s}}
 	os.Exit(p.run(os.Args))
 }

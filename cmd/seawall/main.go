@@ -24,16 +24,23 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/experiment"
 	"github.com/seawall-wal/seawall/crashtest/kill"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 )
 
 func main() {
-	experiment.BeChild()
-	kill.BeChild()
+	beChild()
 	// A write to a pipe that nobody reads is then an error of that write, and
 	// not the end of the process: append still makes durable what it has read.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	p := &process{in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	os.Exit(p.run(os.Args))
+}
+
+// beChild lives what this process was started for, if it is the child of an
+// experiment or a campaign.
+func beChild() {
+	experiment.BeChild()
+	kill.BeChild(seawall.Subjects()...)
 }
 
 // process is one run of the command and what it is connected to.

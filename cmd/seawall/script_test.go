@@ -21,13 +21,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	seawall "github.com/seawall-wal/seawall/cmd/seawall"
-	"github.com/seawall-wal/seawall/crashtest/experiment"
-	"github.com/seawall-wal/seawall/crashtest/kill"
 )
 
 func TestMain(m *testing.M) {
-	experiment.BeChild() // the experiments' children are this binary, by its own name
-	kill.BeChild()       // and so are the campaigns'
+	seawall.BeChild() // the experiments' children are this binary, by its own name, and so are the campaigns'
 	testscript.Main(m, map[string]func(){
 		"seawall":         seawall.Main,
 		"seawall-planted": func() { seawall.MainPlanted(planted{early: true}) },

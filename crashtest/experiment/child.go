@@ -8,10 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"syscall"
+
+	"github.com/seawall-wal/seawall/crashtest/internal/child"
 )
 
 const (
@@ -51,21 +52,13 @@ func BeChild() {
 	os.Exit(0)
 }
 
-// child returns a command that plays a role, to be started by the caller. It is
-// killed when the context or this process ends, and does not see the signals of
-// the terminal, which are this process's to deal with.
-func child(ctx context.Context, role string, args any) (*exec.Cmd, error) {
-	self, err := os.Executable()
+// newChild returns a command that plays a role, to be started by the caller.
+func newChild(ctx context.Context, role string, args any) (*exec.Cmd, error) {
+	cmd, err := child.Self(ctx, argsEnv, args)
 	if err != nil {
 		return nil, err
 	}
-	encoded, err := json.Marshal(args)
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self)
-	cmd.Env = append(os.Environ(), roleEnv+"="+role, argsEnv+"="+string(encoded), "GOTRACEBACK=none")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Env = append(cmd.Env, roleEnv+"="+role, "GOTRACEBACK=none")
 	return cmd, nil
 }
 
@@ -95,7 +88,7 @@ func answer(cmd *exec.Cmd, into any) error {
 // answerAfter is answer that calls ready once the child has started. Where that
 // fails the child is killed.
 func answerAfter(cmd *exec.Cmd, into any, ready func() error) error {
-	var said limited
+	var said child.Output
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Start(); err != nil {
@@ -107,22 +100,10 @@ func answerAfter(cmd *exec.Cmd, into any, ready func() error) error {
 		return errors.Join(err, killed)
 	}
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("a child failed: %w: %s", err, said.text)
+		return fmt.Errorf("a child failed: %w: %s", err, said.Text())
 	}
 	return json.Unmarshal(out.Bytes(), into)
 }
 
 // reply writes a child's answer.
 func reply(v any) error { return json.NewEncoder(os.Stdout).Encode(v) }
-
-// limited keeps the first bytes of what a child says.
-type limited struct{ text []byte }
-
-var _ io.Writer = (*limited)(nil)
-
-// Write implements io.Writer.
-func (l *limited) Write(p []byte) (int, error) {
-	const enough = 4096
-	l.text = append(l.text, p[:min(len(p), max(0, enough-len(l.text)))]...)
-	return len(p), nil
-}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seawall-wal/seawall/crashtest/internal/child"
 	"github.com/seawall-wal/seawall/durability"
 )
 
@@ -125,11 +126,11 @@ type sigbusLine struct {
 // runUnguarded has a child go on from the stage's start, and returns the index
 // behind the field that killed it.
 func runUnguarded(ctx context.Context, s *sigbusStage, cells []sigbusCell) (next int, err error) {
-	cmd, err := child(ctx, "sigbus-touch", s)
+	cmd, err := newChild(ctx, "sigbus-touch", s)
 	if err != nil {
 		return 0, err
 	}
-	var said limited
+	var said child.Output
 	cmd.Stderr = &said
 	out, runErr := cmd.Output()
 	if ctx.Err() != nil {
@@ -157,9 +158,9 @@ func runUnguarded(ctx context.Context, s *sigbusStage, cells []sigbusCell) (next
 	}
 	var exit *exec.ExitError
 	if !errors.As(runErr, &exit) || base == 0 || next == len(cells) {
-		return 0, fmt.Errorf("a child failed: %w: %s", runErr, said.text)
+		return 0, fmt.Errorf("a child failed: %w: %s", runErr, said.Text())
 	}
-	cells[next].Unguarded, err = parseSignal(said.text, base)
+	cells[next].Unguarded, err = parseSignal([]byte(said.Text()), base)
 	return next + 1, err
 }
 
@@ -198,7 +199,7 @@ func privateCause(ctx context.Context, l *lab, cause string) (cells []sigbusCell
 	if err = os.MkdirAll(s.Dir, 0o700); err != nil {
 		return nil, "", err
 	}
-	cmd, err := child(ctx, "sigbus-cause", s)
+	cmd, err := newChild(ctx, "sigbus-cause", s)
 	if err != nil {
 		return nil, "", err
 	}

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seawall-wal/seawall/crashtest/internal/child"
 	"github.com/seawall-wal/seawall/durability"
 )
 
@@ -85,11 +86,11 @@ func (m *sigkillMeasured) live(ctx context.Context, dir string, acks int, wait t
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	cmd, err := child(ctx, "sigkill", sigkillArgs{dir})
+	cmd, err := newChild(ctx, "sigkill", sigkillArgs{dir})
 	if err != nil {
 		return err
 	}
-	var said limited
+	var said child.Output
 	cmd.Stderr = &said
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -110,7 +111,7 @@ func (m *sigkillMeasured) live(ctx context.Context, dir string, acks int, wait t
 	}
 	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if status.Signal() != syscall.SIGKILL || len(heard) < acks*sigkillRecord {
-		return errors.Join(fmt.Errorf("a child ended by itself: %s", said.text), readErr, killErr, restErr, waitErr)
+		return errors.Join(fmt.Errorf("a child ended by itself: %s", said.Text()), readErr, killErr, restErr, waitErr)
 	}
 	if err := errors.Join(readErr, restErr); err != nil {
 		return err

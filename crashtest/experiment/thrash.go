@@ -85,7 +85,7 @@ func measureThrash(ctx context.Context, l *lab) (measurement, error) {
 	if _, err = l.coldFile(thrashFile, thrashFileBytes); err != nil {
 		return nil, err
 	}
-	cmd, err := child(ctx, "thrash", thrashArgs{Dir: l.dir, Seed: l.seed})
+	cmd, err := newChild(ctx, "thrash", thrashArgs{Dir: l.dir, Seed: l.seed})
 	if err != nil {
 		return nil, err
 	}

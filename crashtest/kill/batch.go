@@ -18,7 +18,8 @@ import (
 const patience = 20 * time.Second
 
 // aimPatience is the same for the way to an aim, once a life is at work: the
-// subject may not come there at all. The log's lives end by themselves then.
+// subject may not come there at all. The lives of one that is Thorough end by
+// themselves then.
 const aimPatience = time.Second / 2
 
 // crew is the lives that are lived in one process, each of a chain. The first one
@@ -95,7 +96,7 @@ func (c *crew) awaitAim(ctx context.Context, p *process, aim *Aim) error {
 		case what, ok := <-p.told:
 			switch {
 			case ok && what == toldAtWork && b.at(wordState).Load() == stateAtWork:
-				if _, ends := c.o.Subject.(*logSubject); !ends {
+				if _, ends := c.o.Subject.(Thorough); !ends {
 					timer.Reset(aimPatience)
 				}
 			case !ok:

@@ -48,7 +48,7 @@ func IsChild() bool { return os.Getenv(childEnv) != "" }
 // BeChild must be called first by every program that runs campaigns. In a
 // process that a campaign started as its child it lives what that asks for, until
 // it is killed; in any other it does nothing, and neither does it where it is not
-// given the subject that is asked for. The log is always known.
+// given the subject that is asked for.
 //
 // A test needs no call of its own: Run is one too, for its Options.Subject, when
 // the child comes to it by TestArgs.
@@ -59,7 +59,6 @@ func BeChild(subjects ...campaign.Subject) {
 	var args childArgs
 	err := json.Unmarshal([]byte(os.Getenv(childEnv)), &args)
 	if err == nil {
-		subjects = append([]campaign.Subject{NewLog()}, subjects...)
 		i := slices.IndexFunc(subjects, func(s campaign.Subject) bool { return s.Name() == args.Subject })
 		if i < 0 {
 			return
@@ -84,7 +83,6 @@ func mustNotBeChild(s campaign.Subject) {
 	if s != nil {
 		BeChild(s)
 	}
-	BeChild()
 	if IsChild() {
 		endChild(errNoSubject)
 	}

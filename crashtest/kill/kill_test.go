@@ -15,13 +15,19 @@ import (
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/kill"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal"
 )
 
 // subjects are those of this binary's own.
 func subjects() map[string]campaign.Subject {
-	list := kill.Flawed()
+	list := make(map[string]campaign.Subject)
 	for _, s := range []campaign.Subject{
+		&seawall.Log{},
+		&seawall.Log{Label: "buffering", Before: func(l *wal.Log) seawall.Appender { return &buffering{to: l} }},
+		&seawall.Log{Label: "halving", Before: func(l *wal.Log) seawall.Appender { return halving{l} }},
+		misjudging{&seawall.Log{Label: "misjudging"}},
 		campaign.Checked("lines", linesWorkload(false), linesCheck),
 		campaign.Checked("lines, acked before they are written", linesWorkload(true), linesCheck),
 	} {
@@ -94,7 +100,10 @@ func linesCheck(dir string, acks []string) error {
 func TestLog(t *testing.T) {
 	t.Parallel()
 	seed := newSeed(t)
-	r, err := kill.Run(t.Context(), kill.Options{Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), States: int64(times(40, 1000)), All: true}})
+	r, err := kill.Run(t.Context(), kill.Options{
+		Limits:  campaign.Limits{Seed: seed, Dir: fastDir(t), States: int64(times(40, 1000)), All: true},
+		Subject: &seawall.Log{},
+	})
 	must(t, err)
 	for _, f := range r.Findings {
 		t.Errorf("%s %s: %s\nseawall crash replay %s", f.Kind, f.Clause, f.Summary, f.Token)
@@ -119,7 +128,7 @@ func TestExact(t *testing.T) {
 		defer enough()
 		r, err := kill.Run(ctx, kill.Options{
 			Limits: campaign.Limits{Seed: seed, Dir: fastDir(t), States: 100, Cores: 1},
-			Aims:   []kill.Place{place},
+			Aims:   []kill.Place{place}, Subject: &seawall.Log{},
 			OnKill: func(k kill.Kill) {
 				if k.Aim == "" || k.Place != place || place == kill.Copy && k.Begun > k.Appended+1 {
 					return // within a batch, a step between two records will do
@@ -210,7 +219,7 @@ func TestReplay(t *testing.T) {
 			t.Errorf("token %q: %v", token, err)
 		}
 	}
-	o.Subject = nil
+	o.Subject = subjects()["lines"]
 	if _, err := kill.Replay(t.Context(), r.Findings[0].Token, o); !errors.Is(err, campaign.ErrSubject) {
 		t.Errorf("the token of another subject: %v", err)
 	}
@@ -248,8 +257,9 @@ func TestOptions(t *testing.T) {
 	for _, o := range []kill.Options{
 		{Program: kill.Program{Workload: "true"}},
 		{Program: kill.Program{Check: "true"}},
-		{Program: kill.Program{Workload: "true", Check: "true"}, Subject: kill.NewLog()},
-		{Aims: []kill.Place{kill.Between}},
+		{Program: kill.Program{Workload: "true", Check: "true"}, Subject: &seawall.Log{}},
+		{},
+		{Aims: []kill.Place{kill.Between}, Subject: &seawall.Log{}},
 	} {
 		if _, err := kill.Run(context.Background(), o); !errors.Is(err, kill.ErrOptions) {
 			t.Errorf("%+v: %v", o, err)

@@ -13,16 +13,18 @@ import (
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/kill"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 )
 
 // TestInterrupted: nothing is left when a campaign is interrupted, whatever it is
 // about. fastDir looks.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	for _, program := range []kill.Program{{}, {Workload: "sh -c 'sleep 1000; : {dir}/sleeps' & " + scriptGood, Check: scriptCheck}} {
+	for _, o := range []kill.Options{{Subject: &seawall.Log{}}, {Program: kill.Program{Workload: "sh -c 'sleep 1000; : {dir}/sleeps' & " + scriptGood, Check: scriptCheck}}} {
 		for after := range 3 {
 			ctx, stop := context.WithTimeout(t.Context(), time.Duration(after*60)*time.Millisecond)
-			r, err := kill.Run(ctx, kill.Options{Limits: campaign.Limits{Seed: uint64(after), Dir: fastDir(t)}, Program: program})
+			o.Limits = campaign.Limits{Seed: uint64(after), Dir: fastDir(t)}
+			r, err := kill.Run(ctx, o)
 			stop()
 			must(t, err)
 			if r.Stopped != "interrupted" || len(r.Findings) > 0 {
@@ -43,7 +45,7 @@ func TestPanic(t *testing.T) {
 			}
 		}()
 		_, err := kill.Run(t.Context(), kill.Options{
-			Limits: campaign.Limits{Dir: dir},
+			Limits: campaign.Limits{Dir: dir}, Subject: &seawall.Log{},
 			OnKill: func(kill.Kill) { panic("in the test") },
 		})
 		t.Errorf("Run returned: %v", err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/kill"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 )
 
 // labEnv makes this binary a process that runs a campaign below the directory
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 	kill.BeChild(slices.Collect(maps.Values(subjects()))...)
 	if dir := os.Getenv(labEnv); dir != "" {
 		_, err := kill.Run(context.Background(), kill.Options{
-			Limits: campaign.Limits{Dir: dir}, Blind: true,
+			Limits: campaign.Limits{Dir: dir}, Subject: &seawall.Log{}, Blind: true,
 			OnKill: func(kill.Kill) { fmt.Println("killed") },
 		})
 		fmt.Println(err)

@@ -16,14 +16,14 @@ import (
 // ErrOptions reports options that make no sense.
 var ErrOptions = errors.New("kill: invalid options")
 
-// Options say what a campaign kills, and for how long. The zero value kills the
-// log until its context ends.
+// Options say what a campaign kills, and for how long: without limits until its
+// context ends.
 type Options struct {
 	campaign.Limits
 
-	// Subject is what is killed; nil is the log. Its Tracer in campaigns is a
-	// Stage, its Known either campaign.Acks or what it is a Codec for. It may be a
-	// Counter, Looker, Settler, Placer and Bounded too.
+	// Subject is what is killed. Its Tracer in campaigns is a Stage, its Known either
+	// campaign.Acks or what it is a Codec for. It may be a Counter, Looker, Settler,
+	// Placer, Bounded and Thorough too.
 	Subject campaign.Subject
 
 	// Program, if set, is killed in place of a Subject.
@@ -63,7 +63,7 @@ func (o Options) withDefaults(ctx context.Context) (Options, error) {
 	case o.Program.Workload != "":
 		o.Subject = &program{Program: o.Program, over: ctx.Done()}
 	case o.Subject == nil:
-		o.Subject = NewLog()
+		return o, fmt.Errorf("%w: neither a subject nor a program", ErrOptions)
 	}
 	if o.Dir == "" {
 		o.Dir = os.TempDir()

@@ -15,8 +15,7 @@ import (
 // Place says what a process was about when it was killed.
 type Place string
 
-// The places. A campaign over the log has to kill in the first five; a blind kill
-// within an append that left no part of a record is in Append, whose steps are not
+// The places. Kills can be aimed at the first five; a blind kill within an append that left no part of a record is in Append, whose steps are not
 // known then.
 const (
 	Copy     Place = "copy"     // between the first and the last store of a record
@@ -30,9 +29,6 @@ const (
 
 // places are all of them, in the order in which they are shown.
 var places = []Place{Copy, Sync, Rotation, Cut, Recovery, Append, Between}
-
-// required are those in which a campaign over the log has to kill.
-var required = places[:5]
 
 // index returns a place's number, for the board.
 func (p Place) index() uint64 { return uint64(slices.Index(places, p)) }
@@ -169,14 +165,15 @@ type aims struct {
 // never to come there.
 const mostMisses = 2
 
-// newAims returns the places of a subject. The log comes to all of them; another
-// one has to say by its Stage that it cuts or recovers, and is tried otherwise.
+// newAims returns the places of a subject: those that it has to be killed in, if it
+// says so. Another one has to say by its Stage that it cuts or recovers, and is tried
+// otherwise.
 func newAims(o *Options) *aims {
-	a := &aims{list: required, misses: make(map[Place]int), turns: make(map[Place]int)}
-	if _, a.keep = o.Subject.(*logSubject); !a.keep {
-		if _, ok := o.Subject.(Placer); !ok {
-			a.list = required[:3]
-		}
+	a := &aims{list: places[:3], misses: make(map[Place]int), turns: make(map[Place]int)}
+	if s, ok := o.Subject.(Thorough); ok {
+		a.list, a.keep = s.Places(), true
+	} else if _, ok := o.Subject.(Placer); ok {
+		a.list = places[:5]
 	}
 	if len(o.Aims) > 0 {
 		a.list = o.Aims

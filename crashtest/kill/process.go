@@ -3,17 +3,17 @@
 package kill
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/crashtest/internal/child"
 )
 
 // process is a child of the lab that lives some lives.
@@ -21,25 +21,12 @@ type process struct {
 	cmd    *exec.Cmd
 	boards *boards
 	told   chan byte // closed when nobody of the child is left
-	said   *limited
-}
-
-// newCommand returns a command in a process group of its own, which dies with
-// this process and does not see the signals of the terminal: those are this
-// process's to deal with.
-func newCommand(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	return cmd
+	said   *child.Output
 }
 
 // startChild starts this binary as a child. The boards stay the caller's.
 func startChild(o *Options, args childArgs, bs *boards) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	encoded, err := json.Marshal(args)
+	cmd, err := child.Self(context.Background(), childEnv, args, o.Args...) // the caller kills it
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +34,7 @@ func startChild(o *Options, args childArgs, bs *boards) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: newCommand(self, o.Args...), boards: bs, told: make(chan byte, 4*len(args.Lives)), said: &limited{}}
-	p.cmd.Env = append(os.Environ(), childEnv+"="+string(encoded))
+	p := &process{cmd: cmd, boards: bs, told: make(chan byte, 4*len(args.Lives)), said: &child.Output{}}
 	p.cmd.ExtraFiles = []*os.File{bs.file, w}
 	p.cmd.Stdout, p.cmd.Stderr = p.said, p.said
 	err = p.cmd.Start()
@@ -90,9 +76,9 @@ func (p *process) end() error {
 		if status.Signal() == syscall.SIGKILL {
 			return kerr
 		}
-		return &deathError{fmt.Sprintf("%v: %s", status.Signal(), p.said.text())}
+		return &deathError{fmt.Sprintf("%v: %s", status.Signal(), p.said.Text())}
 	}
-	text := p.said.text()
+	text := p.said.Text()
 	if strings.Contains(text, "panic: ") || strings.Contains(text, "fatal error: ") {
 		return &deathError{text}
 	}
@@ -112,28 +98,4 @@ func killGroup(cmd *exec.Cmd) error {
 		return nil
 	}
 	return err
-}
-
-// limited keeps the first bytes of what a child says.
-type limited struct {
-	mu   sync.Mutex
-	kept []byte
-}
-
-var _ io.Writer = (*limited)(nil)
-
-// Write implements io.Writer.
-func (l *limited) Write(p []byte) (int, error) {
-	const enough = 4096
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.kept = append(l.kept, p[:min(len(p), max(0, enough-len(l.kept)))]...)
-	return len(p), nil
-}
-
-// text returns what was kept.
-func (l *limited) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.TrimSpace(string(l.kept))
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/internal/child"
 )
 
 // Program is any program under test, as two commands of the shell. In both,
@@ -100,7 +101,7 @@ func (f *programFound) run(acks campaign.Acks) (code int, words string, err erro
 		return 0, "", err
 	}
 	cmd := shell(f.p.Check, f.dir, file)
-	said := &limited{}
+	said := &child.Output{}
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.WaitDelay = time.Second // for what it left behind, with its descriptors
 	if err = cmd.Start(); err != nil {
@@ -119,11 +120,11 @@ func (f *programFound) run(acks campaign.Acks) (code int, words string, err erro
 	case errors.Is(err, context.Canceled):
 		return 0, "", context.Canceled
 	case errors.As(err, &exit):
-		return exit.ExitCode(), said.text(), nil
+		return exit.ExitCode(), said.Text(), nil
 	case errors.Is(err, exec.ErrWaitDelay):
 		err = nil
 	}
-	return 0, said.text(), err
+	return 0, said.Text(), err
 }
 
 // lastLine returns the last line of a text.
@@ -131,7 +132,7 @@ func lastLine(s string) string { return s[strings.LastIndexByte(s, '\n')+1:] }
 
 // shell returns a command of the shell, with both paths filled in.
 func shell(command, dir, acks string) *exec.Cmd {
-	return newCommand("/bin/sh", "-c", strings.NewReplacer("{dir}", quote(dir), "{acks}", quote(acks)).Replace(command))
+	return child.Command(context.Background(), "/bin/sh", "-c", strings.NewReplacer("{dir}", quote(dir), "{acks}", quote(acks)).Replace(command))
 }
 
 // quote makes a word of the shell of a path. One that needs no quotes gets none,
@@ -170,7 +171,7 @@ func (l *programLife) live(ctx context.Context) ([]death, error) {
 		return nil, err
 	}
 	cmd := shell(l.o.Program.Workload, dir, file)
-	said := &limited{}
+	said := &child.Output{}
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = w, said, time.Second
 	if err = cmd.Start(); err != nil {
 		return nil, errors.Join(err, r.Close(), w.Close())
@@ -196,7 +197,7 @@ func (l *programLife) live(ctx context.Context) ([]death, error) {
 	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
 	if !killed && werr != nil && !errors.Is(werr, exec.ErrWaitDelay) {
-		return nil, fmt.Errorf("kill: the workload ended by itself: %w: %s", werr, said.text())
+		return nil, fmt.Errorf("kill: the workload ended by itself: %w: %s", werr, said.Text())
 	}
 	d := death{known: h.all, before: l.chain.known, place: Between, state: stateDone}
 	if killed && atWork && len(h.all) > len(before) {

@@ -77,8 +77,8 @@ func newTally(o *Options) *tally {
 	for _, name := range []string{makingNone, makingSome1, makingSome2, makingSome3, makingSome4, makingWhole} {
 		t.s.Making = append(t.s.Making, campaign.Class{Name: name})
 	}
-	if _, ok := o.Subject.(*logSubject); ok {
-		t.required = required
+	if s, ok := o.Subject.(Thorough); ok {
+		t.required = s.Places()
 		if len(o.Aims) > 0 {
 			t.required = o.Aims
 		}

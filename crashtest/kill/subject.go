@@ -61,6 +61,12 @@ type Bounded interface {
 	Enough(f campaign.Found) bool
 }
 
+// Thorough is a subject that a campaign has to kill in each of certain places. A life
+// of it that is aimed at one comes there, or ends by itself.
+type Thorough interface {
+	Places() []Place
+}
+
 // codecOf returns a subject's codec.
 func codecOf(s campaign.Subject) Codec {
 	if c, ok := s.(Codec); ok {

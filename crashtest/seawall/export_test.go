@@ -56,10 +56,12 @@ func Live(dir string, seed uint64, busy bool, tracer durability.Tracer) (*Lived,
 	return lived, err
 }
 
-// Steps returns the names of all that lives do.
+// Steps returns the names of all that lives do that nobody kills.
 func Steps() (names []string) {
 	for _, s := range steps {
-		names = append(names, s.name)
+		if s.weight > 0 {
+			names = append(names, s.name)
+		}
 	}
 	return names
 }
@@ -75,11 +77,76 @@ func BusySteps() (names []string) {
 // Overstate returns a Mark that takes what is about to be appended for durable.
 func Overstate(k campaign.Known) campaign.Known {
 	m := *markOf(k)
-	m.durable = max(m.durable, m.begun())
+	m.durable = max(m.durable, m.begun)
 	if m.or != nil {
 		or := *m.or
-		or.durable = max(or.durable, or.begun())
+		or.durable = max(or.durable, or.begun)
 		m.or = &or
 	}
 	return &m
+}
+
+// NewKnown returns knowledge of a log with records up to last, of that run.
+func NewKnown(first, last wal.LSN, tag uint64) Mark {
+	return Mark{front: first, begun: last, appended: last, durable: last, runs: []run{{from: 1, tag: tag, size: sizeByTag}}}
+}
+
+// The setters of what is known, by name.
+var Known = map[string]func(m *Mark, v ...wal.LSN){
+	"first":    func(m *Mark, v ...wal.LSN) { m.front = v[0] },
+	"begun":    func(m *Mark, v ...wal.LSN) { m.begun = v[0] },
+	"appended": func(m *Mark, v ...wal.LSN) { m.appended = v[0] },
+	"durable":  func(m *Mark, v ...wal.LSN) { m.durable = v[0] },
+	"batch":    func(m *Mark, v ...wal.LSN) { m.batches = append(m.batches, batch{v[0], v[1]}) },
+	"cut front": func(m *Mark, v ...wal.LSN) {
+		or := *m
+		or.front, m.or = v[0], &or
+	},
+	"cut back": func(m *Mark, v ...wal.LSN) {
+		or := *m
+		or.end(v[0])
+		m.or = &or
+	},
+	"reset": func(m *Mark, v ...wal.LSN) {
+		or := emptyMark(v[0])
+		m.or = &or
+	},
+	"other":    func(m *Mark, v ...wal.LSN) { m.runs = append(m.runs, run{from: v[0], tag: 99, size: sizeByTag}) },
+	"nobody's": func(m *Mark, v ...wal.LSN) { m.runs[0].from = v[0] },
+	"many":     func(m *Mark, _ ...wal.LSN) { m.runs[0].many = true },
+	"writer":   func(m *Mark, v ...wal.LSN) { m.writers = append(m.writers, writer{uint64(v[0]), uint64(v[1])}) },
+}
+
+// Record returns a record of one writer.
+func Record(tag uint64, lsn wal.LSN) []byte {
+	r := run{tag: tag, size: sizeByTag}
+	return r.record(uint64(lsn))
+}
+
+// RecordOf returns a record of one of several writers.
+func RecordOf(tag uint64, writer int, n uint64) []byte {
+	r := run{tag: tag, size: sizeByTag, many: true}
+	return r.record(number(writer, n))
+}
+
+// ErrorOf returns what a life makes of an error of the log.
+var ErrorOf = broken
+
+// JudgeLog looks at a log below a directory and judges it, after a kill, by what
+// comes from another process.
+func JudgeLog(dir string, m Mark) (*campaign.Broken, error) {
+	s := &Log{}
+	data, err := s.AppendKnown(nil, &m)
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.ParseKnown(data)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.Look(dir)
+	if err != nil {
+		return nil, err
+	}
+	return campaign.Judge(f, known, true), nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/kill"
 	"github.com/seawall-wal/seawall/wal"
 	"github.com/seawall-wal/seawall/wal/waltest"
 )
@@ -29,6 +30,16 @@ type Log struct {
 	// OpenLog opens it; nil is wal.Open. A log that is wrong in a known way comes
 	// in here.
 	OpenLog func(dir string, o wal.Options) (*wal.Log, error)
+
+	// Before, if set, returns what appends go to in the place of the log: another
+	// way to be wrong.
+	Before func(*wal.Log) Appender
+}
+
+// Appender is what lives append to.
+type Appender interface {
+	Append(p []byte) (wal.LSN, error)
+	AppendBatch(ps [][]byte) (wal.LSN, error)
 }
 
 // Name implements campaign.Subject.
@@ -60,17 +71,29 @@ func (s *Log) open(dir string, o wal.Options) (*wal.Log, error) {
 
 // Workload implements campaign.Subject.
 func (s *Log) Workload(l *campaign.Life) error {
-	return s.work(l).live()
+	w := s.work(l)
+	if w.stage != nil && w.busy {
+		return errors.New("seawall: what a busy life does depends on its Tracer alone: it is none for campaigns of package kill")
+	}
+	return w.live()
 }
 
 // work returns a life at its beginning.
 func (s *Log) work(l *campaign.Life) *work {
-	return &work{life: l, rng: l.Rand, open: s.open, busy: s.Busy, tag: l.Seed, did: map[string]int{}}
+	stage, _ := l.Tracer.(kill.Stage)
+	return &work{
+		life: l, rng: l.Rand, open: s.open, before: s.Before, stage: stage, busy: s.Busy, tag: l.Seed, did: map[string]int{},
+	}
 }
 
-// misjudged tells of a log that is refused, or judged damaged.
+// misjudged tells of a log that is refused, or judged damaged, unless the error says
+// already what is broken.
 func misjudged(what string, err error) error {
-	return &campaign.Broken{Kind: campaign.Misjudged, Clause: "C5", What: fmt.Sprintf("%s: %v", what, err)}
+	b := campaign.AsBroken(err, campaign.Misjudged)
+	if b.Clause == "" {
+		b.Clause, b.What = "C5", what+": "+b.What
+	}
+	return b
 }
 
 // RecoverFiles implements campaign.Pure by the judgement that Open makes.
@@ -89,7 +112,7 @@ func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 	case j.Verdict == wal.Damaged:
 		return nil, misjudged("open", fmt.Errorf("a legal state is judged damaged: %s", j.Damage))
 	case j.Missing:
-		return &Held{First: 1, From: 1}, nil
+		return noLog(), nil
 	}
 	return h, h.finish(j.First, j.Last)
 }
@@ -98,41 +121,59 @@ func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 // again, and goes on; all that has to tell the same.
 func (s *Log) Recover(dir string) (campaign.Found, error) {
 	dir = filepath.Join(dir, logName)
-	looked, err := look(dir, false)
-	missing := errors.Is(err, wal.ErrMissing)
-	if err != nil && !missing {
+	held, err := look(dir, false)
+	if errors.Is(err, wal.ErrMissing) {
+		held, err = noLog(), nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	l, err := s.open(dir, wal.Options{SegmentBytes: wal.MinSegmentBytes, SegmentsAhead: 1})
 	if err != nil {
 		return nil, misjudged("open", err)
 	}
-	held, err := readOpen(l)
-	if err == nil && !missing && (held.First != looked.First || held.Last != looked.Last || held.sum != looked.sum) {
-		err = &campaign.Broken{Kind: campaign.Stuck, Clause: "C3", What: fmt.Sprintf(
-			"dump read records %d to %d, open recovered %d to %d", looked.First, looked.Last, held.First, held.Last)}
+	opened, err := readOpen(l)
+	if err == nil && !held.same(opened) {
+		err = illegal("dump and open differ: dump read records %d to %d, open recovered %d to %d", held.First, held.Last, opened.First, opened.Last)
+	}
+	if err == nil {
+		err = durable(l)
 	}
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return held, goOn(l, dir, held)
+	return held, held.goOn(l, dir)
 }
 
+// durable returns an error unless all of a log that was just opened is durable.
+func durable(l *wal.Log) error {
+	if l.DurableLSN() == l.LastLSN() {
+		return nil
+	}
+	return &campaign.Broken{Kind: campaign.Lost, Clause: "C4", What: fmt.Sprintf("open returned with record %d durable of %d", l.DurableLSN(), l.LastLSN())}
+}
+
+// noLog is what is held where no log is yet.
+func noLog() *Held { return &Held{First: 1, From: 1} }
+
 // goOn appends to a recovered log and closes it; it must hold all of it then.
-func goOn(l *wal.Log, dir string, held *Held) error {
-	want := *held
+func (h *Held) goOn(l *wal.Log, dir string) error {
+	want := *h
 	defer func() { _ = l.Close() }() // a second time, where all goes well
-	for i, n := range []int{20, 0, 700} {
-		p := make([]byte, n)
-		for k := range p {
-			p[k] = byte(i + k)
-		}
+	for _, n := range []int{20, 0, 700} {
+		r := run{from: want.Last + 1, tag: uint64(n), size: n}
+		p := r.record(uint64(r.from))
 		lsn, err := l.Append(p)
-		if err != nil || lsn != want.Last+1 {
-			return broken(fmt.Sprintf("append of record %d after recovery", want.Last+1), fmt.Errorf("LSN %d, %w", lsn, err))
+		if err == nil && lsn != r.from {
+			err = fmt.Errorf("LSN %d: %w", lsn, errLSN)
 		}
-		want.Last = lsn
-		want.sum += recordSum(lsn, p)
+		if err == nil {
+			err = want.add(lsn, p)
+		}
+		if err != nil {
+			return broken(fmt.Sprintf("append of record %d after recovery", r.from), err)
+		}
+		h.after = append(h.after, r)
 	}
 	if err := l.Sync(); err != nil {
 		return broken("sync after recovery", err)
@@ -144,7 +185,7 @@ func goOn(l *wal.Log, dir string, held *Held) error {
 	if err != nil {
 		return err
 	}
-	if now.First != want.First || now.Last != want.Last || now.sum != want.sum {
+	if !now.same(&want) {
 		return broken("going on", fmt.Errorf("the log holds records %d to %d, not %d to %d as it was left", now.First, now.Last, want.First, want.Last))
 	}
 	return nil
@@ -164,10 +205,20 @@ func look(dir string, clean bool) (*Held, error) {
 		return nil, broken("verify", fmt.Errorf("%v, durable %d of %d", rep.Verdict, rep.DurableLSN, rep.LastLSN))
 	}
 	h := &Held{}
-	if _, err = wal.Dump(dir, wal.DumpOptions{}, h.add); err != nil {
+	dumped, err := wal.Dump(dir, wal.DumpOptions{}, h.add)
+	switch {
+	case err != nil:
 		return nil, misjudged("dump", err)
+	case dumped.Verdict == wal.Damaged:
+		return nil, misjudged("dump", fmt.Errorf("a legal state is judged damaged: %+v", dumped.Damage))
+	case dumped.FirstLSN != rep.FirstLSN || dumped.LastLSN != rep.LastLSN:
+		return nil, illegal("verify finds records %d to %d, dump %d to %d", rep.FirstLSN, rep.LastLSN, dumped.FirstLSN, dumped.LastLSN)
 	}
-	return h, h.finish(rep.FirstLSN, rep.LastLSN)
+	if err = h.finish(rep.FirstLSN, rep.LastLSN); err != nil {
+		return nil, err
+	}
+	h.tail, err = tailOf(rep)
+	return h, err
 }
 
 // readOpen reads an open log's records.

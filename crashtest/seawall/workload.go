@@ -9,20 +9,18 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
-	"slices"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/kill"
 	"github.com/seawall-wal/seawall/wal"
+	"github.com/seawall-wal/seawall/wal/frame"
 )
 
 // logName is the log's directory below a life's, so that its birth is seen.
 const logName = "log"
-
-// batches numbers the batches of all lives.
-var batches atomic.Int64
 
 // options chooses a set of options: each sync mode, each alignment, few or many
 // segments ahead.
@@ -59,6 +57,14 @@ type work struct {
 	tag  uint64 // makes this life's payloads different from those of others
 	mu   sync.Mutex
 
+	stage  kill.Stage // in campaigns of package kill; nil elsewhere
+	to     Appender   // the log, or what is before it
+	before func(*wal.Log) Appender
+	run    run    // of the next record there
+	fresh  bool   // it begins with that
+	turns  uint64 // runs so far
+	class  uint64 // of their tags, unless it is above tagClass
+
 	watch    *watch         // of a busy life
 	appended int64          // bytes in this life
 	did      map[string]int // how often, by step
@@ -90,6 +96,38 @@ func (w *work) set(change func(*Mark)) {
 
 // live lives the life.
 func (w *work) live() error {
+	w.setOptions()
+	n := longLife
+	if w.life.Known != nil {
+		n = shortLife
+	}
+	if w.busy {
+		n /= busier
+	}
+	if err := w.reopen(); err != nil {
+		return err
+	}
+	if w.stage != nil { // a kill counts when a record was appended
+		if n = blindLife; w.aim() != "" {
+			n = aimedLife
+		}
+		if err := w.append(w.size()); err != nil {
+			return errors.Join(err, w.log.Close())
+		}
+	}
+	for i := 0; i < n || !w.rotated && w.life.Known == nil; i++ {
+		w.pause()
+		if err := w.step(); err != nil {
+			return errors.Join(err, w.log.Close())
+		}
+		w.rotated = w.rotated || w.log.Stats().Rotations > 0
+	}
+	w.pause()
+	return w.end()
+}
+
+// setOptions chooses the options of the life.
+func (w *work) setOptions() {
 	w.opts = options(w.rng)
 	if w.life.Exact && w.opts.Sync != wal.SyncEach && w.opts.Sync != wal.SyncManual {
 		w.opts.Sync = wal.SyncEvery(time.Hour) // no clock moves
@@ -108,25 +146,9 @@ func (w *work) live() error {
 	w.opts.OnDurable = func(lsn wal.LSN) {
 		w.set(func(m *Mark) { m.durable = max(m.durable, lsn) })
 	}
-	n := longLife
-	if w.life.Known != nil {
-		n = shortLife
+	if w.stage != nil {
+		w.killOptions()
 	}
-	if w.busy {
-		n /= busier
-	}
-	if err := w.reopen(); err != nil {
-		return err
-	}
-	for i := 0; i < n || !w.rotated && w.life.Known == nil; i++ {
-		w.pause()
-		if err := w.step(); err != nil {
-			return errors.Join(err, w.log.Close())
-		}
-		w.rotated = w.rotated || w.log.Stats().Rotations > 0
-	}
-	w.pause()
-	return w.end()
 }
 
 // pause lets what goes on in the background come to its next operation.
@@ -141,56 +163,6 @@ func (w *work) settle() {
 	if w.calm && w.life.Settle != nil {
 		w.life.Settle()
 	}
-}
-
-// step is one thing that a life does, and how often.
-type step struct {
-	name   string
-	weight int
-	cuts   bool // it takes something away from what goes on in the background
-	wild   bool // what comes of it is by chance: not in calm lives
-	do     func(*work) error
-}
-
-// steps are all of them.
-var steps = []step{
-	{name: "append", weight: 60, do: func(w *work) error { return w.append(w.size()) }},
-	{name: "batch", weight: 8, do: (*work).batch},
-	{name: "sync", weight: 13, do: func(w *work) error { return w.sync(w.log.Sync(), "sync") }},
-	{name: "commit", weight: 4, do: (*work).commit},
-	{name: "append beside a sync", weight: 3, wild: true, do: (*work).beside},
-	{name: "checkpoint", weight: 4, do: func(w *work) error { return w.sync(w.log.Checkpoint(), "checkpoint") }},
-	{name: "truncate the front", weight: 3, cuts: true, do: (*work).truncateFront},
-	{name: "truncate the back", weight: 3, cuts: true, do: (*work).truncateBack},
-	{name: "reset", weight: 1, cuts: true, do: (*work).reset},
-	{name: "reopen", weight: 3, cuts: true, do: (*work).closeAndReopen},
-}
-
-// step does one thing at random.
-func (w *work) step() error {
-	all := steps
-	if w.busy {
-		all = slices.Concat(steps, busySteps)
-	}
-	total := 0
-	for i := range all {
-		total += all[i].weight
-	}
-	n := w.rng.IntN(total)
-	i := 0
-	for n >= all[i].weight {
-		n -= all[i].weight
-		i++
-	}
-	s := &all[i]
-	if s.wild && w.calm {
-		s = &steps[0]
-	}
-	if s.cuts {
-		w.settle()
-	}
-	w.did[s.name]++
-	return s.do(w)
 }
 
 // batch appends up to five records as a batch; of one it is an append.
@@ -241,7 +213,10 @@ func (w *work) beside() error {
 
 // closeAndReopen closes the log, and opens it under the same options.
 func (w *work) closeAndReopen() error {
-	if err := w.sync(w.log.Close(), "close"); err != nil {
+	leave := w.enter(kill.Sync)
+	err := w.sync(w.log.Close(), "close")
+	leave()
+	if err != nil {
 		return err
 	}
 	return w.reopen()
@@ -250,6 +225,9 @@ func (w *work) closeAndReopen() error {
 // size chooses a record's size: mostly small, some empty, a few that fill a good
 // part of a segment.
 func (w *work) size() int {
+	if w.stage != nil {
+		return sizeByTag
+	}
 	switch n := w.rng.IntN(40); {
 	case n == 0:
 		return 0
@@ -261,35 +239,55 @@ func (w *work) size() int {
 	return 4000 + w.rng.IntN(9000)
 }
 
-// payload makes the payload of a record: of another life, or another one that
-// had the same LSN, it differs.
-func (w *work) payload(lsn wal.LSN, n int) []byte {
-	p := make([]byte, n)
-	r := rand.NewPCG(w.tag^uint64(w.appended)<<20, uint64(lsn))
-	for i := 0; i < n; i += 8 {
-		v := r.Uint64()
-		for k := i; k < min(n, i+8); k++ {
-			p[k] = byte(v)
-			v >>= 8
+// payload makes the payload of a record, and returns the run that begins with it:
+// of another life, or another one that had the same LSN, it differs.
+func (w *work) payload(lsn wal.LSN, n int) (p []byte, fresh []run) {
+	if n == sizeByTag {
+		if w.fresh {
+			w.run.from, w.fresh = lsn, false
+			fresh = []run{w.run}
 		}
+		return w.run.record(uint64(lsn)), fresh
 	}
-	w.appended += int64(n) + 24
-	return p
+	r := run{from: lsn, tag: w.tag ^ uint64(w.appended)<<20, size: n}
+	p = r.record(uint64(lsn))
+	r.sum = recordSum(p)
+	w.appended += int64(n) + frame.HeaderBytes
+	return p, []run{r}
 }
 
-// broken returns a broken promise of a log at work.
+// errLSN reports an append that did not get the next LSN.
+var errLSN = errors.New("not the next LSN")
+
+// broken returns a broken promise of a log at work: nobody else writes here. What
+// the machine lacks is no finding.
 func broken(what string, err error) error {
-	return &campaign.Broken{Kind: campaign.Stuck, Clause: "C4", What: fmt.Sprintf("%s: %v", what, err)}
+	b := &campaign.Broken{Kind: campaign.Stuck, Clause: "C4", What: fmt.Sprintf("%s: %v", what, err)}
+	for _, is := range []error{wal.ErrNotFound, wal.ErrTruncated, wal.ErrCorrupt, errLSN} {
+		if errors.Is(err, is) {
+			b.Kind, b.Clause, b.What = campaign.Lost, "C1", "the log denies what it has acknowledged: "+b.What
+		}
+	}
+	for _, is := range []error{wal.ErrNoSpace, syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, is) {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	return b
 }
 
 // reopen opens the log, and holds what it finds against what is known.
 func (w *work) reopen() error {
 	before := w.mark()
+	leave := w.enter(kill.Recovery)
 	l, err := w.open(w.dir(), w.opts)
+	leave()
 	if err != nil {
 		return misjudged("open", err)
 	}
-	w.log = l
+	if w.log, w.to = l, l; w.before != nil {
+		w.to = w.before(l)
+	}
 	held, err := readOpen(l)
 	if err == nil {
 		if b := campaign.Judge(held, before, w.life.Killed); b != nil && w.life.Known != nil && before == w.life.Known {
@@ -298,8 +296,8 @@ func (w *work) reopen() error {
 			err = b
 		}
 	}
-	if err == nil && l.DurableLSN() != l.LastLSN() {
-		err = broken("open", fmt.Errorf("durable is %d of %d", l.DurableLSN(), l.LastLSN()))
+	if err == nil {
+		err = durable(l)
 	}
 	if err != nil {
 		return errors.Join(err, l.Close())
@@ -310,9 +308,8 @@ func (w *work) reopen() error {
 		} else if m.or != nil && held.present(m, w.life.Killed) != nil {
 			*m = *m.or
 		}
-		m.or, m.beside, m.situation = nil, false, 0
-		m.records = m.until(l.LastLSN())
-		m.durable, m.appended = l.LastLSN(), l.LastLSN()
+		m.or, m.beside, m.writers, m.situation = nil, false, nil, 0
+		m.end(l.LastLSN())
 	})
 	return nil
 }
@@ -320,24 +317,22 @@ func (w *work) reopen() error {
 // append appends a record, or several as a batch.
 func (w *work) append(sizes ...int) error {
 	var ps [][]byte
-	first := w.log.LastLSN() + 1
+	var runs []run
+	first := w.mark().begun + 1
 	for i, n := range sizes {
-		ps = append(ps, w.payload(first+wal.LSN(i), n))
+		p, fresh := w.payload(first+wal.LSN(i), n)
+		ps, runs = append(ps, p), append(runs, fresh...)
 	}
-	batch := int64(0)
-	if len(ps) > 1 {
-		batch = batches.Add(1)
-	}
-	w.note(func(m *Mark) *Mark { return m.begin(ps, batch) })
+	w.note(func(m *Mark) *Mark { return m.begin(wal.LSN(len(ps)), runs) })
 	var last wal.LSN
 	var err error
 	if len(ps) == 1 {
-		last, err = w.log.Append(ps[0])
+		last, err = w.to.Append(ps[0])
 	} else {
-		last, err = w.log.AppendBatch(ps)
+		last, err = w.to.AppendBatch(ps)
 	}
 	if err == nil && last != first+wal.LSN(len(ps))-1 {
-		err = fmt.Errorf("LSN %d", last)
+		err = fmt.Errorf("LSN %d: %w", last, errLSN)
 	}
 	if err != nil {
 		return broken(fmt.Sprintf("append of record %d", first), err)
@@ -380,7 +375,7 @@ func (w *work) cut(what string, do func() error, becomes func(*Mark)) error {
 
 // truncateFront cuts some of the first records away, now and then all.
 func (w *work) truncateFront() error {
-	first, last := w.log.FirstLSN(), w.log.LastLSN()
+	first, last := w.mark().front, w.mark().appended
 	lsn := first + wal.LSN(w.rng.Uint64N(uint64(last-first+2)))
 	if lsn <= first {
 		return nil
@@ -398,26 +393,32 @@ func (w *work) truncateFront() error {
 
 // truncateBack cuts a few of the last records away, now and then all.
 func (w *work) truncateBack() error {
-	first, last := w.log.FirstLSN(), w.log.LastLSN()
+	first, last := w.mark().front, w.mark().appended
 	n := uint64(last - first + 1)
 	if w.rng.IntN(4) > 0 {
 		n = min(n, 6)
 	}
 	lsn := last - wal.LSN(w.rng.Uint64N(n+1))
-	return w.cut(fmt.Sprintf("truncate the back to %d", lsn), func() error { return w.log.TruncateBack(lsn) },
-		func(m *Mark) {
-			m.records = m.until(lsn)
-			m.durable, m.appended = lsn, lsn
-		})
+	err := w.cut(fmt.Sprintf("truncate the back to %d", lsn), func() error { return w.log.TruncateBack(lsn) },
+		func(m *Mark) { m.end(lsn) })
+	w.turn(false)
+	return err
 }
 
-// reset empties the log.
+// reset empties the log. In campaigns of package kill it may go on with LSNs that it
+// has had.
 func (w *work) reset() error {
-	next := w.log.LastLSN() + 1 + wal.LSN(w.rng.IntN(3)*w.rng.IntN(1000))
-	return w.cut(fmt.Sprintf("reset to %d", next), func() error { return w.log.Reset(next) },
-		func(m *Mark) {
-			*m = Mark{base: next - 1, front: next, durable: next - 1, appended: next - 1}
-		})
+	last := w.mark().appended
+	next := last + 1
+	if w.stage != nil {
+		next = max(1, next+wal.LSN(w.rng.IntN(60))-min(last, 30))
+	} else {
+		next += wal.LSN(w.rng.IntN(3) * w.rng.IntN(1000))
+	}
+	err := w.cut(fmt.Sprintf("reset to %d", next), func() error { return w.log.Reset(next) },
+		func(m *Mark) { *m = emptyMark(next) })
+	w.turn(false)
+	return err
 }
 
 // end closes the log, and reads it once more.
@@ -434,8 +435,8 @@ func (w *work) end() error {
 		b.Kind = campaign.Stuck
 		return b
 	}
-	if held.Last != m.begun() {
-		return broken("close", fmt.Errorf("the log holds records up to %d of %d", held.Last, m.begun()))
+	if held.Last != m.begun {
+		return broken("close", fmt.Errorf("the log holds records up to %d of %d", held.Last, m.begun))
 	}
 	return nil
 }

@@ -1,22 +1,25 @@
 //go:build linux
 
-package kill_test
+package seawall_test
 
 import (
+	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
-	"github.com/seawall-wal/seawall/crashtest/kill"
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 	"github.com/seawall-wal/seawall/wal"
 )
 
 // newLog makes a log with these records, and its front cut off.
 func newLog(t *testing.T, front wal.LSN, records ...[]byte) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "log")
-	l, err := wal.Open(dir, wal.Options{SegmentBytes: 64 << 10, SegmentsAhead: 1})
+	dir := t.TempDir()
+	l, err := wal.Open(filepath.Join(dir, "log"), wal.Options{SegmentBytes: 64 << 10, SegmentsAhead: 1})
 	must(t, err)
 	for _, p := range records {
 		_, err = l.Append(p)
@@ -34,9 +37,9 @@ type change struct {
 }
 
 // known returns knowledge with changes.
-func known(k kill.LogKnown, changes []change) kill.LogKnown {
+func known(k seawall.Mark, changes []change) seawall.Mark {
 	for _, c := range changes {
-		kill.Known[c.what](&k, c.v...)
+		seawall.Known[c.what](&k, c.v...)
 	}
 	return k
 }
@@ -47,7 +50,7 @@ func TestOracles(t *testing.T) {
 	const tag = 0x1234_5679 // small records
 	var records [][]byte
 	for lsn := range wal.LSN(10) {
-		records = append(records, kill.Record(tag, lsn+1))
+		records = append(records, seawall.Record(tag, lsn+1))
 	}
 	dir := newLog(t, 3, records...)
 	v := func(v ...wal.LSN) []wal.LSN { return v }
@@ -59,13 +62,13 @@ func TestOracles(t *testing.T) {
 		{nil, "", ""},
 		{[]change{{"begun", v(12)}}, "", ""},
 		{[]change{{"begun", v(12)}, {"appended", v(9)}, {"durable", v(5)}}, "", ""},
-		{[]change{{"first", v(2)}}, campaign.Lost, "begins with record 3, not 2"},
+		{[]change{{"first", v(2)}}, campaign.Lost, "record 2 was acknowledged and is gone"},
 		{[]change{{"first", v(4)}}, campaign.Illegal, "begins with record 3, which was cut away"},
-		{[]change{{"begun", v(11)}, {"appended", v(11)}}, campaign.Lost, "ends with record 10, 11 was appended"},
-		{[]change{{"begun", v(11)}, {"durable", v(11)}}, campaign.Lost, "ends with record 10, 11 was appended"},
-		{[]change{{"begun", v(9)}, {"appended", v(9)}, {"durable", v(9)}}, campaign.Illegal, "only 9 were ever begun"},
+		{[]change{{"begun", v(11)}, {"appended", v(11)}}, campaign.Lost, "record 11 was acknowledged and is gone"},
+		{[]change{{"begun", v(11)}, {"durable", v(11)}}, campaign.Lost, "record 11 was acknowledged and is gone"},
+		{[]change{{"begun", v(9)}, {"appended", v(9)}, {"durable", v(9)}}, campaign.Illegal, "record 10 is there, and was never appended: 9 was the last"},
 		{[]change{{"begun", v(12)}, {"batch", v(11, 12)}}, "", ""},
-		{[]change{{"begun", v(12)}, {"batch", v(10, 12)}}, campaign.Illegal, "within the batch 10 to 12"},
+		{[]change{{"begun", v(12)}, {"batch", v(10, 12)}}, campaign.Illegal, "of the batch of records 10 to 12, a part was recovered, up to 10"},
 		{[]change{{"appended", v(8)}, {"durable", v(8)}, {"batch", v(9, 10)}}, "", ""},
 		{[]change{{"other", v(8)}}, campaign.Illegal, "record 8 is not what was appended"},
 		{[]change{{"other", v(11)}}, "", ""},
@@ -79,10 +82,10 @@ func TestOracles(t *testing.T) {
 		{[]change{{"reset", v(5)}}, "", ""},
 		{[]change{{"begun", v(11)}, {"appended", v(11)}, {"reset", v(5)}}, campaign.Lost, "neither the old log"},
 	} {
-		b, err := kill.JudgeLog(dir, known(kill.NewKnown(3, 10, tag), c.changes))
+		b, err := seawall.JudgeLog(dir, known(seawall.NewKnown(3, 10, tag), c.changes))
 		mustSay(t, c.changes, b, err, c.kind, c.says)
 	}
-	b, err := kill.JudgeLog(newLog(t, 1), known(kill.NewKnown(1, 9, tag), []change{{"reset", v(1)}}))
+	b, err := seawall.JudgeLog(newLog(t, 1), known(seawall.NewKnown(1, 9, tag), []change{{"reset", v(1)}}))
 	mustSay(t, "an empty log, reset", b, err, "", "")
 }
 
@@ -90,7 +93,7 @@ func TestOracles(t *testing.T) {
 func TestOraclesOfWriters(t *testing.T) {
 	t.Parallel()
 	const tag = 0x1234_5679
-	rec := func(writer int, n uint64) []byte { return kill.RecordOf(tag, writer, n) }
+	rec := func(writer int, n uint64) []byte { return seawall.RecordOf(tag, writer, n) }
 	v := func(v ...wal.LSN) []wal.LSN { return v }
 	for _, c := range []struct {
 		records [][]byte
@@ -104,14 +107,47 @@ func TestOraclesOfWriters(t *testing.T) {
 		{[][]byte{rec(0, 0), rec(0, 2), rec(1, 0)}, 1, nil, campaign.Illegal, "record 2 is not the next of writer 0"},
 		{[][]byte{rec(0, 0), rec(1, 0), rec(0, 0)}, 1, nil, campaign.Illegal, "record 3 is not the next of writer 0"},
 		{[][]byte{rec(0, 1), rec(1, 0), rec(0, 2)}, 1, nil, campaign.Illegal, "record 1 is not the next of writer 0"},
-		{[][]byte{rec(0, 0), rec(0, 1), kill.Record(tag, 3)}, 1, nil, campaign.Illegal, "record 3 is not"},
-		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"one writer", v(3, 2)}}, "", ""},
-		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"one writer", v(2, 2)}}, campaign.Illegal, "3 records are there, 2 were begun"},
-		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"one writer", v(3, 2)}, {"two writers", v(1, 1)}}, campaign.Lost, "of writer 1, 0 records are there, 1 were appended"},
+		{[][]byte{rec(0, 0), rec(0, 1), seawall.Record(tag, 3)}, 1, nil, campaign.Illegal, "record 3 is not"},
+		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"writer", v(3, 2)}}, "", ""},
+		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"writer", v(2, 2)}}, campaign.Illegal, "3 records are there, 2 were begun"},
+		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"writer", v(3, 2)}, {"writer", v(1, 1)}}, campaign.Lost, "of writer 1, 0 records are there, 1 were appended"},
 	} {
-		k := kill.NewKnown(c.front, 3, tag)
-		b, err := kill.JudgeLog(newLog(t, c.front, c.records...), known(k, append([]change{{"many", nil}}, c.changes...)))
+		k := seawall.NewKnown(c.front, 3, tag)
+		b, err := seawall.JudgeLog(newLog(t, c.front, c.records...), known(k, append([]change{{"many", nil}}, c.changes...)))
 		mustSay(t, c.changes, b, err, c.kind, c.says)
+	}
+}
+
+// TestErrors: an error that denies a record is a loss, what the machine lacks is no
+// finding, and any other error is one.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		kind campaign.Kind // none for what is no finding
+	}{
+		{wal.ErrNotFound, campaign.Lost},
+		{wal.ErrTruncated, campaign.Lost},
+		{&wal.CorruptError{}, campaign.Lost},
+		{wal.ErrPoisoned, campaign.Stuck},
+		{wal.ErrTooLarge, campaign.Stuck},
+		{wal.ErrNoSpace, ""},
+		{fmt.Errorf("%w: %w", wal.ErrPoisoned, syscall.EIO), ""},
+		{syscall.EMFILE, ""},
+	} {
+		err := seawall.ErrorOf("append", fmt.Errorf("in a test: %w", c.err))
+		var b *campaign.Broken
+		if errors.As(err, &b) != (c.kind != "") || b != nil && b.Kind != c.kind {
+			t.Errorf("%v: %v, want %q", c.err, err, c.kind)
+		}
+	}
+}
+
+// must ends the test on an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

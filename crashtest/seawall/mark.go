@@ -1,0 +1,185 @@
+//go:build linux
+
+package seawall
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/wal"
+)
+
+// Mark is what is known of a log at one moment. It is never changed: what
+// becomes known makes a new one.
+type Mark struct {
+	front wal.LSN // the log's first LSN
+	begun wal.LSN // the last one whose append had begun: what the log may hold
+
+	// Durable is what was acknowledged as such: what power loss must leave.
+	// Appended is up to where Append had returned: what a kill must leave.
+	durable, appended wal.LSN
+
+	runs    []run    // say what the records hold, each up to the next one's beginning
+	batches []batch  // of which the log holds all records or none
+	writers []writer // at work on the last run; none where it is one alone
+
+	// or is what the log may be instead, while a cut is under way. It has beside set
+	// where what is appended meanwhile follows that, too.
+	or     *Mark
+	beside bool
+
+	situation int // that a campaign counts; 0 is none
+}
+
+// run is records in a row. What one holds follows from the run and its LSN or,
+// where several writers were at work at once, from the run, the writer, and how
+// many that one had appended before, which the record itself names.
+type run struct {
+	from wal.LSN
+	tag  uint64
+	size int  // of its only record; or sizeByTag
+	many bool // writers
+
+	// sum is that of its only record, where that was looked at; 0 otherwise. It is
+	// worth nothing in another process.
+	sum uint64
+}
+
+// writer is one of several at work at once: its records, counted.
+type writer struct{ begun, appended uint64 }
+
+// number names a record of one of several writers.
+func number(writer int, n uint64) uint64 { return uint64(writer)<<48 | n }
+
+// sizeByTag has the sizes of records follow from the run's tag, too: so that what
+// many of them hold is known by a few bytes, which a process in a kill campaign
+// hands on at each step.
+const sizeByTag = -1
+
+// tagClass is the part of a tag that chooses the sizes of its records.
+const tagClass = 3
+
+// sizes are the least and the most bytes of a record, by class.
+var sizes = [tagClass + 1][2]int{{0, 64}, {16, 300}, {100, 3000}, {500, 9000}}
+
+// record returns what a record of the run holds: number is its LSN, or what names
+// it among several writers. Where the size follows from the tag no byte is zero but
+// for the number in the beginning, so that what is missing of it can be told.
+func (r *run) record(number uint64) []byte {
+	rng, size, set := rand.NewPCG(r.tag, number), r.size, uint64(0)
+	if size == sizeByTag {
+		class := sizes[r.tag&tagClass]
+		size, set = class[0]+int(rng.Uint64()%uint64(class[1]-class[0]+1)), 0x0101010101010101
+	}
+	p := make([]byte, 0, size+16)
+	if r.many {
+		p, size = binary.LittleEndian.AppendUint64(p, number), max(size, 8)
+	}
+	for len(p) < size {
+		p = binary.LittleEndian.AppendUint64(p, rng.Uint64()|set)
+	}
+	return p[:size]
+}
+
+// batch is the records from its first to its last.
+type batch struct{ first, last wal.LSN }
+
+// sumSeed makes the checksums of one process comparable.
+var sumSeed = maphash.MakeSeed()
+
+// recordSum returns a checksum of a record.
+func recordSum(p []byte) uint64 { return maphash.Bytes(sumSeed, p) }
+
+// newMark returns what is known of a log that is not there yet.
+func newMark() *Mark { return &Mark{front: 1} }
+
+// emptyMark returns what is known of a log that holds nothing, and goes on with
+// that record.
+func emptyMark(next wal.LSN) Mark {
+	return Mark{front: next, begun: next - 1, durable: next - 1, appended: next - 1}
+}
+
+// markOf returns what is known, before anything is known, too.
+func markOf(k campaign.Known) *Mark {
+	if m, ok := k.(*Mark); ok && m != nil {
+		return m
+	}
+	return newMark()
+}
+
+// String tells what was acknowledged.
+func (m *Mark) String() string {
+	text := fmt.Sprintf("records up to %d were acknowledged, up to %d appended, up to %d begun", m.durable, m.appended, m.begun)
+	if m.front > 1 {
+		text += fmt.Sprintf(", the first is %d", m.front)
+	}
+	if m.or != nil {
+		text += fmt.Sprintf("; a cut to records %d to %d is under way", m.or.front, m.or.begun)
+	}
+	return text
+}
+
+// Forget implements campaign.Forgetful.
+func (m *Mark) Forget() campaign.Known {
+	n := *m
+	n.appended = n.durable
+	if n.or != nil {
+		n.or = n.or.Forget().(*Mark)
+	}
+	return &n
+}
+
+// begin returns a Mark that knows of so many records that are about to be appended,
+// as a batch where they are several. Fresh are the runs that begin with them.
+func (m *Mark) begin(n wal.LSN, fresh []run) *Mark {
+	c := *m
+	// What another Mark shares stays: what is behind its own is none of its.
+	c.runs = append(slices.Clip(c.runs), fresh...)
+	if n > 1 {
+		c.batches = append(slices.Clip(c.batches), batch{c.begun + 1, c.begun + n})
+	}
+	c.begun += n
+	if c.or != nil && c.or.beside {
+		c.or = c.or.begin(n, fresh)
+	}
+	return &c
+}
+
+// Situation implements campaign.Situated.
+func (m *Mark) Situation() int { return m.situation - 1 }
+
+// returned notes in a copy that an append returned.
+func (m *Mark) returned(last wal.LSN) {
+	m.appended = last
+	if m.or != nil && m.or.beside {
+		or := *m.or
+		or.returned(last)
+		m.or = &or
+	}
+}
+
+// end notes in a copy that the log ends with a record, and that is durable.
+func (m *Mark) end(last wal.LSN) {
+	m.runs = between(m.runs, 0, last)
+	n := len(m.batches)
+	for n > 0 && m.batches[n-1].last > last {
+		n--
+	}
+	m.batches = m.batches[:n:n]
+	m.begun, m.durable, m.appended = last, last, last
+}
+
+// between returns the runs of records that a log holds from the first to the last.
+func between(runs []run, first, last wal.LSN) []run {
+	for len(runs) > 0 && runs[len(runs)-1].from > last {
+		runs = runs[:len(runs)-1]
+	}
+	for len(runs) > 1 && runs[1].from <= first {
+		runs = runs[1:]
+	}
+	return slices.Clip(runs)
+}
