@@ -162,8 +162,8 @@ func (o *LogReader) damaged(r *Reader, found error) error {
 }
 
 // tryFetch reads the record that is next by the picture at hand. It returns
-// errStale or errInconsistent where the log has to be looked for anew, and isBad
-// errors where no frame is.
+// errStale or errInconsistent where the log has to be looked for again, and an error
+// that segment.IsBad knows where no frame is.
 func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	b := &r.beside
 	if err := o.adopt(r); err != nil {
