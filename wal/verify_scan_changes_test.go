@@ -190,23 +190,40 @@ var betweenWriters = []struct {
 // stopAt has a function called before the at-th system call that is made in a
 // directory, where that is not zero. It counts the calls that the function does
 // not make itself.
+//
+// The call may be that of a goroutine of the log: end waits for the function, and
+// lets it not be called any more.
 type stopAt struct {
 	at    int64
 	calls atomic.Int64
 	busy  atomic.Bool
 	do    func()
+
+	mu    sync.Mutex // held while do runs
+	ended bool
 }
 
 func (s *stopAt) hook(c *durabilitytest.Call) error {
 	if c.Phase != durability.Before || s.busy.Load() {
 		return nil
 	}
-	if s.calls.Add(1) == s.at {
+	if s.calls.Add(1) != s.at {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
 		s.busy.Store(true)
 		s.do()
 		s.busy.Store(false)
 	}
 	return nil
+}
+
+func (s *stopAt) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
 }
 
 // during makes a log, and looks at it with one change before the at-th system
@@ -225,6 +242,7 @@ func during(t *testing.T, live bool, at int, change func(*shifting), look betwee
 	remove := durabilitytest.InjectDir(dir, stop.hook)
 	o, err := do()
 	remove()
+	stop.end()
 	if err == nil && o != nil {
 		err = s.settled(o)
 	}

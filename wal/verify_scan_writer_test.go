@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -59,6 +60,7 @@ func lookDuring(t *testing.T, change func(*shifting), at int, look betweenLook) 
 	remove := durabilitytest.InjectDir(s.dir, stop.hook)
 	change(s)
 	remove()
+	stop.end()
 	if err == nil && o != nil {
 		err = s.settled(o)
 	}
@@ -96,6 +98,8 @@ func TestChangesWithoutAPause(t *testing.T) {
 					defer s.close()
 					do := look.begin(s)
 					var busy, n atomic.Int64
+					var storms sync.Mutex // held during a change: the call may be that of a goroutine of the log
+					ended := false
 					remove := durabilitytest.InjectDir(s.dir, func(c *durabilitytest.Call) error {
 						if c.Phase != durability.Before || busy.Load() != 0 || n.Load() >= 60 {
 							return nil
@@ -115,13 +119,20 @@ func TestChangesWithoutAPause(t *testing.T) {
 							}
 						}
 						n.Add(1)
-						busy.Store(1)
-						storm(s)
-						busy.Store(0)
+						storms.Lock()
+						defer storms.Unlock()
+						if !ended {
+							busy.Store(1)
+							storm(s)
+							busy.Store(0)
+						}
 						return nil
 					})
 					o, err := do()
 					remove()
+					storms.Lock()
+					ended = true
+					storms.Unlock()
 					if errors.Is(err, wal.ErrCorrupt) {
 						t.Errorf("%v", err)
 					}

@@ -225,8 +225,9 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// mustReplay has a token find the same again; of a kill at no certain place what
-// the same fault shows then.
+// mustReplay has a token find the same again. A kill at no certain place depends on
+// its instant, which nothing makes the same twice: it shows what the same fault
+// shows then, or its replay says that it found nothing.
 func mustReplay(t *testing.T, o kill.Options, f campaign.Finding) {
 	t.Helper()
 	o.Limits = campaign.Limits{Dir: o.Dir}
@@ -234,6 +235,10 @@ func mustReplay(t *testing.T, o kill.Options, f campaign.Finding) {
 	r, err := kill.Replay(t.Context(), f.Token, o)
 	must(t, err)
 	blind := strings.Contains(f.Summary, "blindly")
+	silent := len(r.Findings) == 0 && slices.Contains(r.Notes, "the finding did not show again in 100 tries")
+	if blind && silent {
+		return
+	}
 	if len(r.Findings) != 1 || !blind && (r.Findings[0].Kind != f.Kind || r.Findings[0].Clause != f.Clause) {
 		t.Errorf("%s (%s): its replay found %+v, %v", f.Kind, f.Summary, r.Findings, r.Notes)
 	}

@@ -114,7 +114,10 @@ var Known = map[string]func(m *Mark, v ...wal.LSN){
 	"other":    func(m *Mark, v ...wal.LSN) { m.runs = append(m.runs, run{from: v[0], tag: 99, size: sizeByTag}) },
 	"nobody's": func(m *Mark, v ...wal.LSN) { m.runs[0].from = v[0] },
 	"many":     func(m *Mark, _ ...wal.LSN) { m.runs[0].many = true },
-	"writer":   func(m *Mark, v ...wal.LSN) { m.writers = append(m.writers, writer{uint64(v[0]), uint64(v[1])}) },
+	"next many": func(m *Mark, v ...wal.LSN) {
+		m.runs = append(m.runs, run{from: v[0], tag: 99, size: sizeByTag, many: true})
+	},
+	"writer": func(m *Mark, v ...wal.LSN) { m.writers = append(m.writers, writer{uint64(v[0]), uint64(v[1])}) },
 }
 
 // Record returns a record of one writer.

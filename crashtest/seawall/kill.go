@@ -184,8 +184,14 @@ func (m *Mark) encode(b []byte) []byte {
 	for _, b := range m.batches[i:] {
 		put(uint64(b.first), uint64(b.last))
 	}
-	put(uint64(len(m.writers)))
-	for _, w := range m.writers {
+	// The writers are those of the last run. Where that was left out, none of them
+	// has begun a record, and the records of the run before are not theirs.
+	writers := m.writers
+	if len(runs) == 0 || runs[len(runs)-1].from != m.runs[len(m.runs)-1].from {
+		writers = nil
+	}
+	put(uint64(len(writers)))
+	for _, w := range writers {
 		put(w.begun, w.appended)
 	}
 	put(flag(m.or != nil))

@@ -111,6 +111,8 @@ func TestOraclesOfWriters(t *testing.T) {
 		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"writer", v(3, 2)}}, "", ""},
 		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"writer", v(2, 2)}}, campaign.Illegal, "3 records are there, 2 were begun"},
 		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"writer", v(3, 2)}, {"writer", v(1, 1)}}, campaign.Lost, "of writer 1, 0 records are there, 1 were appended"},
+		// The next writers have begun, and none of them a record: what is there is not theirs.
+		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"next many", v(4)}, {"writer", v(0, 0)}}, "", ""},
 	} {
 		k := seawall.NewKnown(c.front, 3, tag)
 		b, err := seawall.JudgeLog(newLog(t, c.front, c.records...), known(k, append([]change{{"many", nil}}, c.changes...)))
