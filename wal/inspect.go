@@ -166,14 +166,14 @@ type inspecting struct {
 func (x *inspecting) lookAtPages(columns int) error {
 	largest := int64(0)
 	for _, c := range x.files {
-		largest = max(largest, c.size)
+		largest = max(largest, c.Size)
 	}
 	x.in.CellBytes = cellBytes(largest, columns)
 	x.in.Pages = PageCount{Residency: durability.Known, Dirtiness: durability.Known, PageBytes: int64(pageSize)}
 	for _, c := range x.files {
-		h := &headFile{cachedFile: c}
+		h := &headFile{MappedFile: c}
 		x.heads = append(x.heads, h)
-		info := SegmentInspected{Name: c.Name, Ordinal: c.Ordinal, Size: c.size}
+		info := SegmentInspected{Name: c.Name, Ordinal: c.Ordinal, Size: c.Size}
 		err := h.lookAtPages(x.in.CellBytes, &info)
 		if err != nil {
 			return err
@@ -194,7 +194,7 @@ func (x *inspecting) survey() (err error) {
 		return err
 	}
 	for _, h := range x.heads {
-		x.control = x.control.Later(controlIn(h.head.Bytes()))
+		x.control = x.control.Later(controlIn(h.Kept.Bytes()))
 	}
 	return nil
 }
@@ -202,7 +202,7 @@ func (x *inspecting) survey() (err error) {
 // readControls is sight.control that brings no page in.
 func (x *inspecting) readControls() (top frame.Control) {
 	for _, h := range x.heads {
-		top = top.Later(h.control())
+		top = top.Later(h.Control())
 	}
 	return top
 }

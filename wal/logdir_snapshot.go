@@ -7,30 +7,25 @@ import (
 	"io/fs"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// errTruncatedFile reports a file that was truncated under a reader.
-var errTruncatedFile = errors.New("the file was truncated meanwhile")
-
 // sight is a log's directory opened for reading.
 type sight struct {
 	dir    *durability.Dir
 	lock   *durability.File // nil where it is missing or may not be read
-	files  []*cachedFile
+	files  []*logdir.MappedFile
 	open   logdir.OpenFiles
-	device []*deviceFile   // the same files, where the device is to be read
-	room   []byte          // into which those are read
-	known  logdir.Identity // what the lock file says
-	locked bool            // there is a lock file
-	live   bool            // a writer holds it, or did while this was open
-	unsure error           // why it cannot be asked whether there is a writer
-	gone   bool            // a file went between listing and opening
+	device []*logdir.DeviceFile // the same files, where the device is to be read
+	room   []byte               // into which those are read
+	known  logdir.Identity      // what the lock file says
+	locked bool                 // there is a lock file
+	live   bool                 // a writer holds it, or did while this was open
+	unsure error                // why it cannot be asked whether there is a writer
+	gone   bool                 // a file went between listing and opening
 
 	untouched bool // a file that is opened again is known by its inode alone
 }
@@ -73,7 +68,7 @@ func (s *sight) openListed(device bool) (gone bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	old := make(map[logdir.Entry]*cachedFile)
+	old := make(map[logdir.Entry]*logdir.MappedFile)
 	for _, c := range s.files {
 		old[c.Entry] = c
 	}
@@ -81,19 +76,19 @@ func (s *sight) openListed(device bool) (gone bool, err error) {
 	for _, e := range entries {
 		c := old[e]
 		if delete(old, e); c == nil {
-			c = &cachedFile{Entry: e, dir: s.dir, touched: s.ask, untouched: s.untouched}
-			if err = errors.Join(err, c.open(&s.open)); errors.Is(err, fs.ErrNotExist) {
+			c = &logdir.MappedFile{Entry: e, Dir: s.dir, OnTouch: s.ask, Headless: s.untouched}
+			if err = errors.Join(err, c.Open(&s.open)); errors.Is(err, fs.ErrNotExist) {
 				gone, err = true, nil
 				continue
 			}
 		}
 		s.files = append(s.files, c) // also one that failed, to be closed
 		if device {
-			s.device = append(s.device, &deviceFile{cachedFile: c, room: &s.room})
+			s.device = append(s.device, &logdir.DeviceFile{MappedFile: c, Buffer: &s.room})
 		}
 	}
 	for _, c := range old {
-		err = errors.Join(err, c.close())
+		err = errors.Join(err, c.Close())
 	}
 	return gone, err
 }
@@ -144,7 +139,7 @@ func (s *sight) shared() bool { return s.device == nil && (s.live || s.lock == n
 func (s *sight) bytes() int64 {
 	n := int64(0)
 	for _, c := range s.files {
-		n += c.size
+		n += c.Size
 	}
 	return n
 }
@@ -161,18 +156,18 @@ func (s *sight) settleHeads() error {
 	for range maxHeadReads {
 		same := true
 		for i, c := range s.files {
-			read := c.readHead
+			read := c.ReadHead
 			if s.device != nil {
-				read = s.device[i].readHead
+				read = s.device[i].ReadHead
 			}
 			head, err := read()
 			if err = logdir.Readable(err); err != nil {
 				return err
 			}
-			was := c.head.Bytes()
+			was := c.Kept.Bytes()
 			n := min(len(head), len(was), frame.ControlOffset)
 			same = same && len(head) == len(was) && bytes.Equal(head[:n], was[:n])
-			c.head = logdir.KeepHead(head)
+			c.Kept = logdir.KeepHead(head)
 		}
 		if same {
 			return nil
@@ -199,7 +194,7 @@ func (s *sight) recover(ro recovery.Options) (res *recovery.Result, err error) {
 func (s *sight) recoveryFiles() []recovery.File {
 	files := make([]recovery.File, 0, len(s.files))
 	for i, c := range s.files {
-		f := recovery.File{Name: c.Name, Ordinal: c.Ordinal, Temp: c.Temp, Size: c.size, Bytes: c}
+		f := recovery.File{Name: c.Name, Ordinal: c.Ordinal, Temp: c.Temp, Size: c.Size, Bytes: c}
 		if s.device != nil {
 			f.Bytes = s.device[i]
 		}
@@ -209,16 +204,8 @@ func (s *sight) recoveryFiles() []recovery.File {
 }
 
 // faultOf returns the error of a function that a mapped record was handed to.
-// A system call answers EFAULT for bytes of a file that was truncated.
 func (s *sight) faultOf(r recovery.Record, err error) error {
-	c := s.files[r.Segment]
-	if c.mem == nil || !errors.Is(err, unix.EFAULT) {
-		return err
-	}
-	if fault := c.mem.PopulateRead(r.Offset, frame.HeaderBytes+int64(len(r.Payload))); fault != nil {
-		return fault
-	}
-	return err
+	return s.files[r.Segment].FaultOf(r, err)
 }
 
 // moved reports whether any file is no longer what it was opened as: it was
@@ -229,7 +216,7 @@ func (s *sight) moved() bool {
 		return true
 	}
 	for i, c := range s.files {
-		if now[i].Name != c.Name || !c.named() {
+		if now[i].Name != c.Name || !c.StillNamed() {
 			return true
 		}
 	}
@@ -251,7 +238,7 @@ func (s *sight) listing() []logdir.Entry {
 // the log holds.
 func (s *sight) shrunk() error {
 	for _, c := range s.files {
-		f, err := c.held.Use()
+		f, err := c.Held.Use()
 		if errors.Is(err, logdir.ErrChanged) || errors.Is(err, fs.ErrNotExist) {
 			continue // moved says so
 		}
@@ -262,26 +249,11 @@ func (s *sight) shrunk() error {
 		if err != nil {
 			return err
 		}
-		if now < c.size {
-			return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), now, errTruncatedFile)
+		if now < c.Size {
+			return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), now, logdir.ErrTruncatedFile)
 		}
 	}
 	return nil
-}
-
-// named reports whether the file's name still leads to it.
-func (c *cachedFile) named() bool {
-	f, err := c.dir.Open(c.Name, false)
-	if err != nil {
-		return false
-	}
-	defer f.Close() //nolint:errcheck // read-only
-	again := logdir.OpenFile{File: f, Was: c.held.Was, Header: c.held.Header}
-	if c.held.Header == nil { // it was never closed, and its inode is no other file's
-		now, err := f.Stat()
-		return err == nil && now.Dev == c.held.Was.Dev && now.Ino == c.held.Was.Ino
-	}
-	return again.Same() == nil
 }
 
 // control returns what the log's writer says in the segment that the log ends
@@ -290,27 +262,9 @@ func (c *cachedFile) named() bool {
 func (s *sight) control() frame.Control {
 	var top frame.Control
 	for _, c := range s.files {
-		top = top.Later(c.control())
+		top = top.Later(c.Control())
 	}
 	return top
-}
-
-// control returns the file's control block, or zeros where it has none. That of a
-// segment without a stamp is what a crash left: the log never entered it.
-func (c *cachedFile) control() frame.Control {
-	var stamp [8]byte
-	var b [frame.ControlBytes]byte
-	f, err := c.held.Use()
-	if err != nil {
-		return frame.Control{} // it went, or is another one: what is read next finds that
-	}
-	if n, _ := f.ReadAt(stamp[:], frame.StampOffset); n < len(stamp) || stamp == [8]byte{} {
-		return frame.Control{}
-	}
-	if n, _ := f.ReadAt(b[:], frame.ControlOffset); n < len(b) {
-		return frame.Control{}
-	}
-	return frame.DecodeControl(b[:])
 }
 
 // exceeds reports whether the block that was read before says that the log
@@ -336,12 +290,12 @@ func (s *sight) count(rep *Report) []string {
 	}
 	reasons := make(map[string]int64)
 	for _, c := range s.files {
-		rep.Bytes += c.read
+		rep.Bytes += c.Read
 	}
 	for _, d := range s.device {
-		rep.BufferedBytes += d.buffered
-		if d.buffered > 0 {
-			reasons[d.reason] += d.buffered
+		rep.BufferedBytes += d.Buffered
+		if d.Buffered > 0 {
+			reasons[d.Reason] += d.Buffered
 		}
 	}
 	for reason, n := range reasons {
@@ -355,7 +309,7 @@ func (s *sight) count(rep *Report) []string {
 func (s *sight) close() error {
 	var errs []error
 	for _, c := range s.files {
-		errs = append(errs, c.close())
+		errs = append(errs, c.Close())
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())

@@ -72,11 +72,11 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 	var set logdir.OpenFiles
 	defer func() {
 		for _, f := range open {
-			_ = f.close() // read-only
+			_ = f.Close() // read-only
 		}
 	}()
 	for _, e := range entries {
-		f := &judgedFile{cachedFile: cachedFile{Entry: e}}
+		f := &judgedFile{MappedFile: logdir.MappedFile{Entry: e}}
 		if err = f.open(o.dir, &set); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				err = errInconsistent // renamed or removed since it was listed
@@ -84,7 +84,7 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 			return nil, err
 		}
 		open = append(open, f)
-		files = append(files, recovery.File{Name: e.Name, Ordinal: e.Ordinal, Temp: e.Temp, Size: f.size, Bytes: f})
+		files = append(files, recovery.File{Name: e.Name, Ordinal: e.Ordinal, Temp: e.Temp, Size: f.Size, Bytes: f})
 	}
 	var res *recovery.Result
 	err = durability.Guard(func() (err error) {
@@ -177,7 +177,7 @@ func (o *LogReader) disturbed(entries []logdir.Entry, files []*judgedFile) (bool
 		return true, err
 	}
 	for _, f := range files {
-		again := judgedFile{cachedFile: cachedFile{Entry: f.Entry}}
+		again := judgedFile{MappedFile: logdir.MappedFile{Entry: f.Entry}}
 		err := again.open(o.dir, new(logdir.OpenFiles))
 		if errors.Is(err, fs.ErrNotExist) {
 			return true, nil
@@ -185,8 +185,8 @@ func (o *LogReader) disturbed(entries []logdir.Entry, files []*judgedFile) (bool
 		if err != nil {
 			return false, err
 		}
-		_ = again.close()
-		same := f.held.Was.Dev == again.held.Was.Dev && f.held.Was.Ino == again.held.Was.Ino
+		_ = again.Close()
+		same := f.Held.Was.Dev == again.Held.Was.Dev && f.Held.Was.Ino == again.Held.Was.Ino
 		if !same || again.blocks != f.blocks || again.before.Epoch != f.before.Epoch ||
 			again.before.Next != f.before.Next || again.before.Front != f.before.Front {
 			return true, nil
@@ -230,7 +230,7 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 		default:
 			continue
 		}
-		file, err := f.held.Use()
+		file, err := f.Held.Use()
 		if err != nil {
 			return nil, movedOn(err)
 		}
@@ -275,21 +275,21 @@ func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
 // judgedFile is a segment's file as it is read to recover a log without a writer,
 // with what it said before.
 type judgedFile struct {
-	cachedFile
+	logdir.MappedFile
 	before frame.Control
 	blocks [frame.StampOffset + frame.StampBytes]byte // its header and stamp
 }
 
 // open opens the file for reading, and reads its head and its control block.
 func (f *judgedFile) open(dir *durability.Dir, set *logdir.OpenFiles) error {
-	f.dir, f.touched = dir, func() {}
-	if err := f.openNamed(set); err != nil {
-		_ = f.close() // read-only
+	f.Dir, f.OnTouch = dir, func() {}
+	if err := f.OpenListed(set); err != nil {
+		_ = f.Close() // read-only
 		return err
 	}
 	f.before, _ = f.controlNow()
-	if _, err := f.held.File.ReadAt(f.blocks[:], 0); err != nil && !isEOF(err) {
-		_ = f.close()
+	if _, err := f.Held.File.ReadAt(f.blocks[:], 0); err != nil && !isEOF(err) {
+		_ = f.Close()
 		return err
 	}
 	return nil
@@ -306,7 +306,7 @@ func movedOn(err error) error {
 
 // controlNow reads the file's control block, whatever its stamp says.
 func (f *judgedFile) controlNow() (frame.Control, error) {
-	file, err := f.held.Use()
+	file, err := f.Held.Use()
 	if err != nil {
 		return frame.Control{}, err
 	}
