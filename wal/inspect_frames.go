@@ -106,8 +106,8 @@ func (h *headFile) Release(int64, int64) {}
 // Unload implements recovery.Bytes.
 func (h *headFile) Unload() {}
 
-// witness returns the newest valid slot, or zeros.
-func (h *headFile) witness() frame.Slot {
+// newestSlot returns the newest valid slot, or zeros.
+func (h *headFile) newestSlot() frame.Slot {
 	head := frame.DecodeHead(h.Kept.Bytes())
 	if i := head.Newest(); i >= 0 {
 		return head.Slots[i]
@@ -165,7 +165,7 @@ type trail struct {
 	inFrom  int64
 }
 
-// trail returns the start of a walk: the newest witness that is not behind the
+// trail returns the start of a walk: the newest checkpoint record that is not behind the
 // durable LSN, or the first frame. There is none where the head does not tell.
 func (h *headFile) trail(durable LSN) (*trail, bool) {
 	t := &trail{h: h, durable: durable}
@@ -178,7 +178,7 @@ func (h *headFile) trail(durable LSN) (*trail, bool) {
 	}
 	t.Seed = head.Seed
 	t.Place = head.Start()
-	w := h.witness()
+	w := h.newestSlot()
 	if at := int64(w.Tail); w.Watermark >= head.Stamp.First && w.Watermark <= durable && at > t.Off && at <= h.Size {
 		t.Place = w.Place(head.Stamp.Epoch)
 	}

@@ -95,8 +95,8 @@ func mayAsk(f *durability.File) bool {
 	return os.Geteuid() == 0 || int(st.Uid) == os.Geteuid()
 }
 
-// lookAtPages counts the file's pages and draws their map.
-func (h *headFile) lookAtPages(cell int64, info *SegmentInspected) error {
+// countPages counts the file's pages and draws their map.
+func (h *headFile) countPages(cell int64, info *SegmentInspected) error {
 	page := int64(pageSize)
 	count := PageCount{PageBytes: page, Pages: (h.Size + page - 1) / page}
 	f, err := h.Held.Use()
@@ -122,7 +122,7 @@ func (h *headFile) lookAtPages(cell int64, info *SegmentInspected) error {
 			h.headIn, err = mem.Resident(0, min(h.Size, frame.DataOffset))
 		}
 		if err == nil {
-			err = h.lookAtCells(mem, cell, pc, &count, info)
+			err = h.countCells(mem, cell, pc, &count, info)
 		}
 		if err = errors.Join(err, mem.Unmap()); err != nil {
 			return err
@@ -133,8 +133,8 @@ func (h *headFile) lookAtPages(cell int64, info *SegmentInspected) error {
 	return nil
 }
 
-// lookAtCells counts the pages of each run, and draws the map of them.
-func (h *headFile) lookAtCells(mem *durability.Mapping, cell int64, pc durability.PageCache, count *PageCount, info *SegmentInspected) error {
+// countCells counts the pages of each run, and draws the map of them.
+func (h *headFile) countCells(mem *durability.Mapping, cell int64, pc durability.PageCache, count *PageCount, info *SegmentInspected) error {
 	cells := make([]byte, 0, (h.Size+cell-1)/cell)
 	for off := int64(0); off < h.Size; off += cell {
 		state, err := h.cell(mem, off, min(cell, h.Size-off), pc, count)

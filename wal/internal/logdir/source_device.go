@@ -22,10 +22,10 @@ type DeviceFile struct {
 var _ recovery.Bytes = (*DeviceFile)(nil)
 
 // Head implements recovery.Bytes.
-func (d *DeviceFile) Head() ([]byte, error) { return d.headBy(d.ReadHead) }
+func (d *DeviceFile) Head() ([]byte, error) { return d.headBy(d.readHead) }
 
-// ReadHead reads the head as it is now.
-func (d *DeviceFile) ReadHead() ([]byte, error) {
+// readHead reads the head as it is now.
+func (d *DeviceFile) readHead() ([]byte, error) {
 	head := make([]byte, min(d.Size, frame.DataOffset))
 	err := d.readAt(head, 0)
 	if cerr := d.EndDirect(); cerr != nil {

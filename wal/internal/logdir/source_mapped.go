@@ -57,7 +57,7 @@ func (m *MappedFile) OpenListed(set *OpenFiles) error {
 }
 
 // Head implements recovery.Bytes.
-func (m *MappedFile) Head() ([]byte, error) { return m.headBy(m.ReadHead) }
+func (m *MappedFile) Head() ([]byte, error) { return m.headBy(m.readHead) }
 
 // headBy returns the head, which read reads where it was not read yet.
 func (m *MappedFile) headBy(read func() ([]byte, error)) ([]byte, error) {
@@ -71,8 +71,8 @@ func (m *MappedFile) headBy(read func() ([]byte, error)) ([]byte, error) {
 	return head, err
 }
 
-// ReadHead reads the head as it is now.
-func (m *MappedFile) ReadHead() ([]byte, error) {
+// readHead reads the head as it is now.
+func (m *MappedFile) readHead() ([]byte, error) {
 	head := make([]byte, frame.DataOffset)
 	f, err := m.Held.Use()
 	if err != nil {
