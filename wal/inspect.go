@@ -1,9 +1,9 @@
 package wal
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
@@ -93,7 +93,7 @@ const defaultColumns = 64
 func Inspect(dir string) (*Inspection, error) { return InspectWith(dir, InspectOptions{}) }
 
 // InspectWith is Inspect with options.
-func InspectWith(path string, o InspectOptions) (_ *Inspection, err error) {
+func InspectWith(path string, o InspectOptions) (in *Inspection, err error) {
 	d, err := openLogDir(path)
 	if err != nil {
 		return nil, err
@@ -102,16 +102,11 @@ func InspectWith(path string, o InspectOptions) (_ *Inspection, err error) {
 	if o.Columns <= 0 {
 		o.Columns = defaultColumns
 	}
-	for n := 1; ; n++ {
-		in, err := inspectOnce(path, d, o)
-		if !errors.Is(err, errRetry) {
-			return in, err
-		}
-		if n >= maxScans {
-			return nil, fmt.Errorf("wal: %s is cut faster than it can be looked at: look again when its writer has less to do", path)
-		}
-		time.Sleep(min(scanPause<<n, 20*scanPause))
-	}
+	err = retryScan(context.Background(), path, "looked at", func() (further bool, err error) {
+		in, err = inspectOnce(path, d, o)
+		return false, err
+	})
+	return in, err
 }
 
 // inspectOnce inspects once, or returns errRetry where the log was cut concurrently,

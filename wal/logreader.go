@@ -3,7 +3,6 @@ package wal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"sync"
 	"sync/atomic"
@@ -69,11 +68,8 @@ var _ source = (*LogReader)(nil)
 // It returns ErrMissing, ErrForeign, ErrVersion, and errors of the filesystem.
 // That a log is damaged is found by the Reader that comes to the place.
 func OpenReader(dir string) (*LogReader, error) {
-	d, err := durability.OpenDir(dir, nil)
+	d, err := openLogDir(dir)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w: %w", ErrMissing, err)
-		}
 		return nil, err
 	}
 	o := &LogReader{path: dir, dir: d, kept: make(map[uint64]*besideSegment)}
@@ -81,14 +77,8 @@ func OpenReader(dir string) (*LogReader, error) {
 		o.layered = fsys.Magic == unix.OVERLAYFS_SUPER_MAGIC
 	}
 	wait := patience{o: o}
-	for {
-		err = o.refresh(nil)
-		if !errors.Is(err, errInconsistent) {
-			break
-		}
-		if err = wait.more(context.Background()); err != nil {
-			break
-		}
+	for err == nil && o.now.Load() == nil {
+		err = wait.refresh(nil)
 	}
 	if err != nil {
 		return nil, errors.Join(err, o.Close())
@@ -187,10 +177,7 @@ func (o *LogReader) bounds(durable bool) (first, last LSN) {
 			return p.bounds(n, durable)
 		}
 		looked = true // a log without a tail has no block that would say more
-		if err = o.refresh(p); errors.Is(err, errInconsistent) {
-			err = wait.more(context.Background())
-		}
-		if err != nil {
+		if err = wait.refresh(p); err != nil {
 			return p.bounds(p.control, durable)
 		}
 	}
@@ -227,6 +214,16 @@ type patience struct {
 
 // errRetriesExhausted says that all patience is over.
 var errRetriesExhausted = errors.New("wal: it was waited for long enough")
+
+// refresh is LogReader.refresh that waits, with no end set by a context, where a
+// writer is at work.
+func (w *patience) refresh(old *picture) error {
+	err := w.o.refresh(old)
+	if errors.Is(err, errInconsistent) {
+		err = w.more(context.Background())
+	}
+	return err
+}
 
 // more waits a moment, and has the log looked at again. In the end it judges,
 // once, and then returns errRetriesExhausted.

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,28 +67,39 @@ type scan struct {
 }
 
 // run scans the log until no writer disturbed the scan.
-func (k *scan) run(path string) (_ *Report, err error) {
+func (k *scan) run(path string) (rep *Report, err error) {
 	d, err := openLogDir(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	k.path, k.dir = path, d
-	for n := 1; ; n++ {
+	err = retryScan(k.o.Context, path, "read", func() (further bool, err error) {
 		last := k.last
-		rep, err := k.once()
+		rep, err = k.once()
+		return k.last > last, err
+	})
+	return rep, err
+}
+
+// retryScan calls once until it returns anything but errRetry, with pauses in between.
+// It gives up where maxScans calls in a row got no further, with an error that says
+// what the log could not be, and where ctx, if there is one, ends in a pause.
+func retryScan(ctx context.Context, path, done string, once func() (further bool, err error)) error {
+	for n := 1; ; n++ {
+		further, err := once()
 		if !errors.Is(err, errRetry) {
-			return rep, err
+			return err
 		}
-		if k.last > last {
+		if further {
 			n = 1
 		}
 		if n >= maxScans {
-			return nil, fmt.Errorf("wal: %s is cut faster than it can be read: look again when its writer has less to do", path)
+			return fmt.Errorf("wal: %s is cut faster than it can be %s: look again when its writer has less to do", path, done)
 		}
 		time.Sleep(min(scanPause<<min(n, 8), 20*scanPause))
-		if c := k.o.Context; c != nil && c.Err() != nil {
-			return nil, c.Err()
+		if ctx != nil && ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 }
