@@ -160,6 +160,18 @@ func (r *Reader) advance(ctx context.Context) bool {
 	return true
 }
 
+// within reports whether the record that is next is one of those that may be read. It
+// is the first of them for 0.
+func (r *Reader) within(first, last LSN) (bool, error) {
+	if r.next == 0 {
+		r.next = first
+	}
+	if r.next < first {
+		return false, truncated(r.next, first)
+	}
+	return r.next <= last, nil
+}
+
 // fail notes why there is no record. The end of a context ends no reading.
 func (r *Reader) fail(ctx context.Context, err error) {
 	r.err, r.ended = err, ctx.Err() != nil && errors.Is(err, ctx.Err())

@@ -91,13 +91,7 @@ func (l *Log) mayRead(r *Reader) (bool, error) {
 			return false, err
 		}
 	}
-	if r.next == 0 {
-		r.next = l.FirstLSN()
-	}
-	if first := l.FirstLSN(); r.next < first {
-		return false, truncated(r.next, first)
-	}
-	return r.next <= l.readable(r.durable), nil
+	return r.within(l.FirstLSN(), l.readable(r.durable))
 }
 
 // catchUp takes a reader to the present epoch, if its last record is of it.
