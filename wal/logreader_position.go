@@ -7,21 +7,21 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// checkPlace looks whether the place behind the record that was returned last
+// checkPlace checks whether the place behind the record that was returned last
 // is still one of the log. The bytes of its link say so: nothing else is ever
 // stored there without another salt, or other links.
 func (o *LogReader) checkPlace(r *Reader) error {
-	b := &r.beside
+	b := &r.outside
 	if b.checked {
 		return nil
 	}
 	if r.last != 0 {
-		first, last := b.pic.bounds(b.seen, false)
+		first, last := b.state.bounds(b.seen, false)
 		if r.last > last {
 			return cutAway(r.last)
 		}
 		switch {
-		case b.pic.holds(&b.in):
+		case b.state.holds(&b.in):
 			got, err := o.linkAt(&b.in, b.linkOff)
 			if err != nil {
 				return err
@@ -66,8 +66,8 @@ func (o *LogReader) linkAt(h *segmentHead, off int64) (frame.Link, error) {
 
 // position brings the cursor to a place before the record that is next.
 func (o *LogReader) position(r *Reader) error {
-	b := &r.beside
-	h := b.pic.find(r.next)
+	b := &r.outside
+	h := b.state.find(r.next)
 	if h == nil {
 		return segment.ErrNoFrame // its segment is missing
 	}
@@ -96,11 +96,11 @@ func (o *LogReader) position(r *Reader) error {
 
 // carry follows the chain from the record that was returned last to the end of
 // its segment, and through segments without a record, and returns segment.ErrNoFrame
-// where the next one does not go on from there. Where that segment went
-// meanwhile, there is nothing to follow.
+// where the next one does not go on from there. Where that segment was removed,
+// there is nothing to follow.
 func (o *LogReader) carry(r *Reader, h *segmentHead) error {
-	b := &r.beside
-	if r.last == 0 || r.last != r.next-1 || b.in.is(h) || !b.pic.holds(&b.in) {
+	b := &r.outside
+	if r.last == 0 || r.last != r.next-1 || b.in.is(h) || !b.state.holds(&b.in) {
 		return nil
 	}
 	for in, at := &b.in, b.anchor; ; {
@@ -119,7 +119,7 @@ func (o *LogReader) carry(r *Reader, h *segmentHead) error {
 		if !errors.Is(err, segment.ErrNoFrame) {
 			return err
 		}
-		if in = b.pic.behind(in); in == nil || !in.follows(r.cur.Place) {
+		if in = b.state.behind(in); in == nil || !in.follows(r.cur.Place) {
 			return segment.ErrNoFrame
 		}
 		if in.is(h) {
@@ -131,7 +131,7 @@ func (o *LogReader) carry(r *Reader, h *segmentHead) error {
 
 // enter makes a segment the one that the reader is in.
 func (o *LogReader) enter(r *Reader, h *segmentHead) error {
-	b := &r.beside
+	b := &r.outside
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed.Load() {
