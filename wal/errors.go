@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/logdir"
 )
 
@@ -116,6 +117,14 @@ func (e *poisonError) Error() string { return ErrPoisoned.Error() + ": " + e.cau
 
 // Unwrap returns the sentinel and the cause.
 func (e *poisonError) Unwrap() []error { return []error{ErrPoisoned, e.cause} }
+
+// checkHasLog returns ErrMissing where a directory holds no log.
+func checkHasLog(s *logdir.Snapshot, path string) error {
+	if len(s.Files) > 0 || s.Known.UUID != (frame.UUID{}) || s.Unsure != nil {
+		return nil
+	}
+	return holdsNone(path, s.Locked)
+}
 
 // holdsNone returns the error for a directory without a log. An empty lock file is
 // what is left of the birth of one that failed, for want of space perhaps.

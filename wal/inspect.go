@@ -1,9 +1,9 @@
 package wal
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
@@ -22,13 +22,13 @@ type Inspection struct {
 	// FirstLSN, LastLSN and DurableLSN are what the log's writer says, or said
 	// last, in the control block; LastLSN is FirstLSN-1 where there is no
 	// record. After a power loss it may say less than the log holds, or more:
-	// the block is no witness.
+	// the block proves nothing.
 	FirstLSN   LSN `json:"first_lsn"`
 	LastLSN    LSN `json:"last_lsn"`
 	DurableLSN LSN `json:"durable_lsn"`
 	// AtRisk is what a power loss could take now.
 	AtRisk AtRisk `json:"at_risk"`
-	// Ahead is how many segments are prepared or on their way.
+	// Ahead is how many segments are prepared or being prepared.
 	Ahead int `json:"ahead"`
 	// Pages adds up the segments' pages.
 	Pages PageCount `json:"pages"`
@@ -47,8 +47,8 @@ type AtRisk struct {
 	// Records is how many, by the control block.
 	Records uint64 `json:"records"`
 	// Bytes is how many bytes of segments they take. It is known where all frame
-	// headers from the last witness before them on are in memory; where it is
-	// not, Bytes is 0.
+	// headers from the last checkpoint record before them on are in memory; where
+	// it is not, Bytes is 0.
 	Bytes      int64 `json:"bytes"`
 	BytesKnown bool  `json:"bytes_known"`
 }
@@ -93,7 +93,7 @@ const defaultColumns = 64
 func Inspect(dir string) (*Inspection, error) { return InspectWith(dir, InspectOptions{}) }
 
 // InspectWith is Inspect with options.
-func InspectWith(path string, o InspectOptions) (_ *Inspection, err error) {
+func InspectWith(path string, o InspectOptions) (in *Inspection, err error) {
 	d, err := openLogDir(path)
 	if err != nil {
 		return nil, err
@@ -102,44 +102,39 @@ func InspectWith(path string, o InspectOptions) (_ *Inspection, err error) {
 	if o.Columns <= 0 {
 		o.Columns = defaultColumns
 	}
-	for n := 1; ; n++ {
-		in, err := inspectOnce(path, d, o)
-		if !errors.Is(err, errRetry) {
-			return in, err
-		}
-		if n >= maxLooks {
-			return nil, fmt.Errorf("wal: %s is cut faster than it can be looked at: look again when its writer has less to do", path)
-		}
-		time.Sleep(min(lookPause<<n, 20*lookPause))
-	}
+	err = retryScan(context.Background(), path, "looked at", func() (further bool, err error) {
+		in, err = inspectOnce(path, d, o)
+		return false, err
+	})
+	return in, err
 }
 
-// inspectOnce looks once, or returns errRetry where the log was cut meanwhile, or
-// files were changed in a way that looks like damage. Heads are read one after
+// inspectOnce inspects once, or returns errRetry where the log was cut concurrently,
+// or files were changed in a way that looks like damage. Heads are read one after
 // the other: what a cut leaves in some of them, and takes from others, was never
 // so at one moment. The writer tells of a cut in the control block before it
 // removes a file, and renames one before it wipes it; so block, and where there
-// is damage names and files, are looked at before and behind.
+// is damage names and files, are read before and behind.
 func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspection, err error) {
-	s, err := openUntouched(d)
-	defer func() { err = errors.Join(err, s.close()) }()
+	s, err := logdir.OpenSnapshotHeadless(d)
+	defer func() { err = errors.Join(err, s.Close()) }()
 	if err != nil {
 		return nil, err
 	}
-	if s.gone {
+	if s.Gone {
 		return nil, errRetry
 	}
-	if err = s.holdsLog(path); err != nil {
+	if err = checkHasLog(s, path); err != nil {
 		return nil, err
 	}
-	x := &inspecting{sight: s, in: &Inspection{Dir: path, Damage: []Damage{}, Segments: []SegmentInspected{}}}
+	x := &inspecting{Snapshot: s, in: &Inspection{Dir: path, Damage: []Damage{}, Segments: []SegmentInspected{}}}
 	// Before anything is read, which brings pages in.
-	err = x.lookAtPages(o.Columns)
+	err = x.countPages(o.Columns)
 	before := x.readControls()
 	if err == nil {
 		err = x.survey()
 	}
-	if x.readControls().CutSince(before) || (err != nil || x.res.Verdict != recovery.Clean || x.control.Front > x.res.Front) && s.moved() {
+	if x.readControls().CutSince(before) || (err != nil || x.res.Verdict != recovery.Clean || x.control.Front > x.res.Front) && s.Changed() {
 		return nil, errRetry
 	}
 	if err != nil {
@@ -153,28 +148,28 @@ func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspectio
 	return x.in, nil
 }
 
-// inspecting is an inspection on its way.
+// inspecting is an inspection in progress.
 type inspecting struct {
-	*sight
+	*logdir.Snapshot
 	in      *Inspection
 	heads   []*headFile
 	res     *recovery.Result
 	control frame.Control
 }
 
-// lookAtPages asks the kernel about each file's pages, and maps the files.
-func (x *inspecting) lookAtPages(columns int) error {
+// countPages asks the kernel about each file's pages, and maps the files.
+func (x *inspecting) countPages(columns int) error {
 	largest := int64(0)
-	for _, c := range x.files {
-		largest = max(largest, c.size)
+	for _, c := range x.Files {
+		largest = max(largest, c.Size)
 	}
 	x.in.CellBytes = cellBytes(largest, columns)
 	x.in.Pages = PageCount{Residency: durability.Known, Dirtiness: durability.Known, PageBytes: int64(pageSize)}
-	for _, c := range x.files {
-		h := &headFile{cachedFile: c}
+	for _, c := range x.Files {
+		h := &headFile{MappedFile: c}
 		x.heads = append(x.heads, h)
-		info := SegmentInspected{Name: c.Name, Ordinal: c.Ordinal, Size: c.size}
-		err := h.lookAtPages(x.in.CellBytes, &info)
+		info := SegmentInspected{Name: c.Name, Ordinal: c.Ordinal, Size: c.Size}
+		err := h.countPages(x.in.CellBytes, &info)
 		if err != nil {
 			return err
 		}
@@ -186,23 +181,23 @@ func (x *inspecting) lookAtPages(columns int) error {
 
 // survey reads the heads.
 func (x *inspecting) survey() (err error) {
-	files := x.recoveryFiles()
+	files := x.RecoveryFiles()
 	for i := range files {
 		files[i].Bytes = x.heads[i]
 	}
-	if x.res, err = logdir.Survey(x.known, files); err != nil {
+	if x.res, err = logdir.Survey(x.Known, files); err != nil {
 		return err
 	}
 	for _, h := range x.heads {
-		x.control = x.control.Later(controlIn(h.head.Bytes()))
+		x.control = x.control.Later(controlIn(h.Kept.Bytes()))
 	}
 	return nil
 }
 
-// readControls is sight.control that brings no page in.
+// readControls is Snapshot.Control that brings no page in.
 func (x *inspecting) readControls() (top frame.Control) {
 	for _, h := range x.heads {
-		top = top.Later(h.control())
+		top = top.Later(h.Control())
 	}
 	return top
 }
@@ -212,16 +207,16 @@ func (x *inspecting) records() {
 	in, b := x.in, x.control
 	in.UUID = UUID(x.res.UUID)
 	switch {
-	case x.live:
+	case x.Live:
 		in.Live = Yes
-	case x.unsure != nil:
+	case x.Unsure != nil:
 		in.Live = Unsure
 	}
 	in.FirstLSN = max(x.res.Front, b.Front)
 	in.LastLSN, in.DurableLSN = b.Appended, b.Durable
 	if tail := x.res.Tail.File; tail >= 0 {
-		// Not less than the witnesses say, whatever has become of the block.
-		w := max(x.res.Segments[tail].First-1, x.heads[tail].witness().Watermark)
+		// Not less than the checkpoint records say, whatever has become of the block.
+		w := max(x.res.Segments[tail].First-1, x.heads[tail].newestSlot().Watermark)
 		in.LastLSN, in.DurableLSN = max(in.LastLSN, w), max(in.DurableLSN, w)
 		x.res.Segments[tail].Last = in.LastLSN
 	}
@@ -250,8 +245,8 @@ func (x *inspecting) records() {
 // warn says what this user is not told.
 func (x *inspecting) warn() {
 	in := x.in
-	if x.unsure != nil {
-		in.Warnings = append(in.Warnings, fmt.Sprintf("cannot ask whether the log has a writer: %v", x.unsure))
+	if x.Unsure != nil {
+		in.Warnings = append(in.Warnings, fmt.Sprintf("cannot ask whether the log has a writer: %v", x.Unsure))
 	}
 	if in.Pages.Reason != "" {
 		in.Warnings = append(in.Warnings, "not known of all pages: "+in.Pages.Reason)

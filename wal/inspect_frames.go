@@ -16,7 +16,7 @@ import (
 // headFile is a segment's file as Inspect reads it: its head, and of the rest
 // what is in memory already.
 type headFile struct {
-	*cachedFile
+	*logdir.MappedFile
 	says   bool   // the kernel says which pages are in memory
 	headIn []bool // the head's pages that were in memory, before anything was read
 }
@@ -30,27 +30,27 @@ var errHeadsOnly = errors.New("wal: only heads are read")
 // the page cache: the kernel writes nothing back for that, since a page that is
 // not there is not dirty, and leaves no page behind.
 func (h *headFile) Head() ([]byte, error) {
-	if h.head != nil {
-		return h.head.Bytes(), nil
+	if h.Kept != nil {
+		return h.Kept.Bytes(), nil
 	}
 	// Where it has to go through the cache after all, no more than this is
 	// brought in.
-	f, err := h.held.Use()
+	f, err := h.Held.Use()
 	if err != nil {
 		return nil, err
 	}
 	_ = unix.Fadvise(f.Fd(), 0, 0, unix.FADV_RANDOM) // a hint
-	head := make([]byte, min(h.size, frame.DataOffset))
-	if err := errors.Join(h.read(head, 0), h.endDirect()); err != nil {
+	head := make([]byte, min(h.Size, frame.DataOffset))
+	if err := errors.Join(h.read(head, 0), h.EndDirect()); err != nil {
 		return nil, err
 	}
-	h.head = logdir.KeepHead(head)
+	h.Kept = logdir.KeepHead(head)
 	return head, nil
 }
 
 // read reads all of p, which is of the head.
 func (h *headFile) read(p []byte, at int64) error {
-	f, err := h.held.Use()
+	f, err := h.Held.Use()
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (h *headFile) read(p []byte, at int64) error {
 		}
 		if n < int(end-off) {
 			if err == nil || isEOF(err) {
-				err = errTruncatedFile
+				err = logdir.ErrTruncatedFile
 			}
 			return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), off+int64(n), err)
 		}
@@ -75,11 +75,11 @@ func (h *headFile) read(p []byte, at int64) error {
 	return nil
 }
 
-// control is cachedFile.control that brings no page in.
-func (h *headFile) control() frame.Control {
+// Control is MappedFile.Control that brings no page in.
+func (h *headFile) Control() frame.Control {
 	head := make([]byte, frame.ControlOffset+frame.ControlBytes)
 	err := h.read(head[frame.StampOffset:], frame.StampOffset)
-	if errors.Join(err, h.endDirect()) != nil {
+	if errors.Join(err, h.EndDirect()) != nil {
 		return frame.Control{}
 	}
 	return controlIn(head)
@@ -106,9 +106,9 @@ func (h *headFile) Release(int64, int64) {}
 // Unload implements recovery.Bytes.
 func (h *headFile) Unload() {}
 
-// witness returns the newest valid slot, or zeros.
-func (h *headFile) witness() frame.Slot {
-	head := frame.DecodeHead(h.head.Bytes())
+// newestSlot returns the newest valid slot, or zeros.
+func (h *headFile) newestSlot() frame.Slot {
+	head := frame.DecodeHead(h.Kept.Bytes())
 	if i := head.Newest(); i >= 0 {
 		return head.Slots[i]
 	}
@@ -165,21 +165,21 @@ type trail struct {
 	inFrom  int64
 }
 
-// trail returns the start of a walk: the newest witness that is not behind the
+// trail returns the start of a walk: the newest checkpoint record that is not behind the
 // durable LSN, or the first frame. There is none where the head does not tell.
 func (h *headFile) trail(durable LSN) (*trail, bool) {
 	t := &trail{h: h, durable: durable}
-	if !h.says || h.size < frame.DataOffset {
+	if !h.says || h.Size < frame.DataOffset {
 		return t, false
 	}
-	head := frame.DecodeHead(h.head.Bytes())
+	head := frame.DecodeHead(h.Kept.Bytes())
 	if head.StampErr != nil {
 		return t, false
 	}
 	t.Seed = head.Seed
 	t.Place = head.Start()
-	w := h.witness()
-	if at := int64(w.Tail); w.Watermark >= head.Stamp.First && w.Watermark <= durable && at > t.Off && at <= h.size {
+	w := h.newestSlot()
+	if at := int64(w.Tail); w.Watermark >= head.Stamp.First && w.Watermark <= durable && at > t.Off && at <= h.Size {
 		t.Place = w.Place(head.Stamp.Epoch)
 	}
 	return t, true
@@ -188,15 +188,15 @@ func (h *headFile) trail(durable LSN) (*trail, bool) {
 // follow goes on behind the record with that LSN and the marks behind it, as far
 // as the headers are in memory.
 func (t *trail) follow(last LSN) (err error) {
-	f, err := t.h.held.Use()
+	f, err := t.h.Held.Use()
 	if err != nil {
 		return err
 	}
-	if t.mem, err = f.Map(t.h.size, false); err != nil {
+	if t.mem, err = f.Map(t.h.Size, false); err != nil {
 		return err
 	}
 	// What is read of it brings nothing else in.
-	if err = t.mem.Advise(durability.AdviceRandom, 0, t.h.size); err == nil {
+	if err = t.mem.Advise(durability.AdviceRandom, 0, t.h.Size); err == nil {
 		err = durability.Guard(func() error { return t.walk(last) })
 	}
 	return errors.Join(err, t.mem.Unmap())
@@ -210,7 +210,7 @@ func (t *trail) walk(last LSN) error {
 			t.from = t.Off
 		}
 		end := t.Off + frame.HeaderBytes
-		if end > t.h.size {
+		if end > t.h.Size {
 			return nil
 		}
 		if in, err := t.isIn(t.Off, end); err != nil || !in {
@@ -234,7 +234,7 @@ func (t *trail) isIn(from, to int64) (bool, error) {
 	if to > t.inFrom+int64(len(t.in))*page {
 		var err error
 		t.inFrom = from / page * page
-		if t.in, err = t.mem.Resident(t.inFrom, min(segment.PopulateBytes, t.h.size-t.inFrom)); err != nil {
+		if t.in, err = t.mem.Resident(t.inFrom, min(segment.PopulateBytes, t.h.Size-t.inFrom)); err != nil {
 			return false, err
 		}
 	}

@@ -95,11 +95,11 @@ func mayAsk(f *durability.File) bool {
 	return os.Geteuid() == 0 || int(st.Uid) == os.Geteuid()
 }
 
-// lookAtPages counts the file's pages and draws their map.
-func (h *headFile) lookAtPages(cell int64, info *SegmentInspected) error {
+// countPages counts the file's pages and draws their map.
+func (h *headFile) countPages(cell int64, info *SegmentInspected) error {
 	page := int64(pageSize)
-	count := PageCount{PageBytes: page, Pages: (h.size + page - 1) / page}
-	f, err := h.held.Use()
+	count := PageCount{PageBytes: page, Pages: (h.Size + page - 1) / page}
+	f, err := h.Held.Use()
 	if err != nil {
 		return err
 	}
@@ -113,16 +113,16 @@ func (h *headFile) lookAtPages(cell int64, info *SegmentInspected) error {
 		count.Residency = durability.Unknown
 	}
 	h.says = count.Residency == durability.Known
-	if h.size > 0 {
-		mem, err := f.Map(h.size, false)
+	if h.Size > 0 {
+		mem, err := f.Map(h.Size, false)
 		if err != nil {
 			return err
 		}
 		if h.says {
-			h.headIn, err = mem.Resident(0, min(h.size, frame.DataOffset))
+			h.headIn, err = mem.Resident(0, min(h.Size, frame.DataOffset))
 		}
 		if err == nil {
-			err = h.lookAtCells(mem, cell, pc, &count, info)
+			err = h.countCells(mem, cell, pc, &count, info)
 		}
 		if err = errors.Join(err, mem.Unmap()); err != nil {
 			return err
@@ -133,11 +133,11 @@ func (h *headFile) lookAtPages(cell int64, info *SegmentInspected) error {
 	return nil
 }
 
-// lookAtCells counts the pages of each run, and draws the map of them.
-func (h *headFile) lookAtCells(mem *durability.Mapping, cell int64, pc durability.PageCache, count *PageCount, info *SegmentInspected) error {
-	cells := make([]byte, 0, (h.size+cell-1)/cell)
-	for off := int64(0); off < h.size; off += cell {
-		state, err := h.cell(mem, off, min(cell, h.size-off), pc, count)
+// countCells counts the pages of each run, and draws the map of them.
+func (h *headFile) countCells(mem *durability.Mapping, cell int64, pc durability.PageCache, count *PageCount, info *SegmentInspected) error {
+	cells := make([]byte, 0, (h.Size+cell-1)/cell)
+	for off := int64(0); off < h.Size; off += cell {
+		state, err := h.cell(mem, off, min(cell, h.Size-off), pc, count)
 		if err != nil {
 			return err
 		}
@@ -161,7 +161,7 @@ func (h *headFile) cell(mem *durability.Mapping, off, n int64, pc durability.Pag
 	if pc.Cached == 0 && pc.Dirty+pc.Writeback == 0 {
 		return PagesAbsent, nil
 	}
-	f, err := h.held.Use()
+	f, err := h.Held.Use()
 	if err != nil {
 		return 0, err
 	}

@@ -3,7 +3,6 @@ package wal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"sync"
 	"sync/atomic"
@@ -20,21 +19,22 @@ import (
 const (
 	// trustPause is how long a writer is watched to see it at work.
 	trustPause = 200 * time.Microsecond
-	// settleTime is how long what makes no sense is looked at again: a writer
-	// that is being started, or a cut, explains it. So many looks at least, since
+	// settleTime is how long what is inconsistent is read again: a writer
+	// that is being started, or a cut, explains it. So many attempts at least, since
 	// the time may pass while the process is stopped.
-	settleTime  = time.Second
-	settleLooks = 20
-	// minPoll and maxPoll are the least and the longest time between two looks of
-	// a follower at the words that the writer keeps up.
+	settleTime     = time.Second
+	settleAttempts = 20
+	// minPoll and maxPoll are the least and the longest time between two loads by
+	// a follower of the control block that the writer keeps up.
 	minPoll = 50 * time.Microsecond
 	maxPoll = 10 * time.Millisecond
 	// silence is how long these may stay as they are before the lock and the
-	// directory are looked at.
+	// directory are read.
 	silence = 100 * time.Millisecond
 )
 
-// LogReader reads a log, beside its writer in another process or without one.
+// LogReader reads a log, concurrently with its writer in another process or without
+// one.
 // It needs read permission only, writes nothing and takes no lock. All of its
 // methods are safe for concurrent use by many goroutines; its Readers are not.
 //
@@ -45,50 +45,41 @@ const (
 type LogReader struct {
 	path   string
 	closed atomic.Bool
-	now    atomic.Pointer[picture]
+	now    atomic.Pointer[logState]
 	asked  atomic.Int64 // when the lock was last asked, in Unix nanoseconds
 
 	mu      sync.Mutex
 	dir     *durability.Dir
 	layered bool             // what is mapped may be what a writer has copied away from (overlay)
 	lock    *durability.File // nil where there is none yet
-	kept    map[uint64]*besideSegment
+	kept    map[uint64]*mappedSegment
 	clock   uint64
 	trusted bool // a living writer was seen to keep its block up
 
-	// complaint is the damage that the judgement before found, in words, or
+	// complaint is the damage that the recovery before found, in words, or
 	// nothing.
 	complaint string
 }
 
 var _ source = (*LogReader)(nil)
 
-// OpenReader opens the log in a directory for reading. A writer may come, die
-// and come again meanwhile: readers go on.
+// OpenReader opens the log in a directory for reading. A writer may start, die
+// and start again at any time: readers go on.
 //
 // It returns ErrMissing, ErrForeign, ErrVersion, and errors of the filesystem.
 // That a log is damaged is found by the Reader that comes to the place.
 func OpenReader(dir string) (*LogReader, error) {
-	d, err := durability.OpenDir(dir, nil)
+	d, err := openLogDir(dir)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w: %w", ErrMissing, err)
-		}
 		return nil, err
 	}
-	o := &LogReader{path: dir, dir: d, kept: make(map[uint64]*besideSegment)}
+	o := &LogReader{path: dir, dir: d, kept: make(map[uint64]*mappedSegment)}
 	if fsys, ferr := d.Filesystem(); ferr == nil {
 		o.layered = fsys.Magic == unix.OVERLAYFS_SUPER_MAGIC
 	}
 	wait := patience{o: o}
-	for {
-		err = o.refresh(nil)
-		if !errors.Is(err, errInconsistent) {
-			break
-		}
-		if err = wait.more(context.Background()); err != nil {
-			break
-		}
+	for err == nil && o.now.Load() == nil {
+		err = wait.refresh(nil)
 	}
 	if err != nil {
 		return nil, errors.Join(err, o.Close())
@@ -136,8 +127,8 @@ func (o *LogReader) Live() bool {
 	return err == nil && live
 }
 
-// Verdict returns how the log was judged when it was last found without a writer,
-// as far back as Open would look, and Clean beside a writer: what is in the making
+// Verdict returns the verdict on the log when it was last found without a writer,
+// as far back as Open would read, and Clean with a writer: what is in progress
 // there is not torn. Verify reads everything.
 func (o *LogReader) Verdict() Verdict {
 	if p := o.now.Load(); p != nil && !p.live {
@@ -166,17 +157,17 @@ func (o *LogReader) Close() error {
 }
 
 // bounds returns the first and the last record that may be read now. Where the
-// log cannot be looked at, it is what was last seen.
+// log cannot be read, it is what was last seen.
 func (o *LogReader) bounds(durable bool) (first, last LSN) {
 	wait := patience{o: o}
-	for looked := false; ; {
+	for refreshed := false; ; {
 		o.mu.Lock()
 		p := o.now.Load()
 		if p == nil {
 			o.mu.Unlock()
 			return 0, 0 // closed
 		}
-		n, holds, err := p.control, looked, error(nil)
+		n, holds, err := p.control, refreshed, error(nil)
 		if p.tail != nil {
 			if n, err = segment.LoadControl(p.tail.mem); err == nil {
 				holds, err = o.holds(p, n)
@@ -186,11 +177,8 @@ func (o *LogReader) bounds(durable bool) (first, last LSN) {
 		if err == nil && holds {
 			return p.bounds(n, durable)
 		}
-		looked = true // a log without a tail has no block that would say more
-		if err = o.refresh(p); errors.Is(err, errInconsistent) {
-			err = wait.more(context.Background())
-		}
-		if err != nil {
+		refreshed = true // a log without a tail has no block that would say more
+		if err = wait.refresh(p); err != nil {
 			return p.bounds(p.control, durable)
 		}
 	}
@@ -215,33 +203,43 @@ func (o *LogReader) ask() (bool, error) {
 	return o.lock.Locked()
 }
 
-// patience waits for a writer that is at work to make sense again. When it has
-// ended, the log is judged without a word of the writer's.
+// patience waits until what a writer at work leaves is consistent. When it has
+// ended, the log is recovered without what the writer says.
 type patience struct {
-	o      *LogReader
-	since  time.Time
-	pause  time.Duration
-	looks  int
-	judged bool
+	o         *LogReader
+	since     time.Time
+	pause     time.Duration
+	attempts  int
+	recovered bool
 }
 
-// errRetriesExhausted says that all patience is over.
+// errRetriesExhausted says that it was waited for long enough.
 var errRetriesExhausted = errors.New("wal: it was waited for long enough")
 
-// more waits a moment, and has the log looked at again. In the end it judges,
+// refresh is LogReader.refresh that waits, with no end set by a context, where a
+// writer is at work.
+func (w *patience) refresh(old *logState) error {
+	err := w.o.refresh(old)
+	if errors.Is(err, errInconsistent) {
+		err = w.more(context.Background())
+	}
+	return err
+}
+
+// more waits a moment, and has the state read again. In the end it recovers the log,
 // once, and then returns errRetriesExhausted.
 func (w *patience) more(ctx context.Context) error {
 	if w.since.IsZero() {
 		w.since, w.pause = time.Now(), minPoll
 	}
-	if w.judged {
+	if w.recovered {
 		return errRetriesExhausted
 	}
 	o := w.o
 	p := o.now.Load()
-	// Without a writer, one more look is enough: nobody is at work.
-	if live := p == nil || p.live; live && (time.Since(w.since) < settleTime || w.looks < settleLooks) || w.looks == 0 {
-		w.looks++
+	// Without a writer, one more attempt is enough: nobody is at work.
+	if live := p == nil || p.live; live && (time.Since(w.since) < settleTime || w.attempts < settleAttempts) || w.attempts == 0 {
+		w.attempts++
 		if err := sleep(ctx, w.pause); err != nil {
 			return err
 		}
@@ -251,24 +249,24 @@ func (w *patience) more(ctx context.Context) error {
 		}
 		return nil
 	}
-	w.judged = true
-	err := o.judgeNow()
+	w.recovered = true
+	err := o.recoverNow()
 	if errors.Is(err, errInconsistent) {
-		w.judged = false
+		w.recovered = false
 		err = sleep(ctx, maxPoll)
 	}
 	return err
 }
 
-// judgeNow makes a judgement the present picture, whoever has the lock.
-func (o *LogReader) judgeNow() error {
+// recoverNow makes a recovered state the present one, whichever process has the lock.
+func (o *LogReader) recoverNow() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	live, err := o.ask()
 	if err != nil {
 		return err
 	}
-	p, err := o.judge(live)
+	p, err := o.recoverState(live)
 	if err == nil {
 		o.install(p)
 	}

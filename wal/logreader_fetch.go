@@ -11,13 +11,13 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// besidePlace is what a Reader of a LogReader has besides its cursor.
-type besidePlace struct {
-	pic     *picture       // the one that tail is of
-	tail    *besideSegment // acquired
-	checked bool           // the place is one of pic's log
-	seen    frame.Control  // of tail, when it was last looked at
-	seg     *besideSegment // acquired: the one that the cursor is in, or nil
+// outsidePlace is what a Reader of a LogReader has in addition to its cursor.
+type outsidePlace struct {
+	state   *logState      // the one that tail is of
+	tail    *mappedSegment // acquired
+	checked bool           // the place is one of state's log
+	seen    frame.Control  // of tail, when it was last loaded
+	seg     *mappedSegment // acquired: the one that the cursor is in, or nil
 	told    bool           // behind the attempt to read, the block said the same as before
 
 	// Behind the record that was returned last, as it was found.
@@ -25,7 +25,7 @@ type besidePlace struct {
 	linkOff int64 // where anchor.link lies
 	in      segmentHead
 
-	fence atomic.Uint32 // stored between what is read and the look whether it holds
+	fence atomic.Uint32 // stored between what is read and the check whether it holds
 }
 
 // fetch implements source.
@@ -34,48 +34,48 @@ type besidePlace struct {
 // it is a writer that is opening the log, whose block is still the one of its
 // predecessor, and no record needs to be found that only this one knew. So either
 // the writer is seen to keep the block up between two attempts (witnessed), or
-// the log is judged without a word of the writer's. How long that takes decides
-// nothing: a judgement counts only if nothing changed meanwhile.
+// the log is recovered without what the writer says. How long that takes decides
+// nothing: a recovery counts only if nothing changed during it.
 func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	wait := patience{o: o}
 	var seen bad
 	for {
-		seen.look(&r.beside)
-		r.beside.told = false
+		seen.check(&r.outside)
+		r.outside.told = false
 		ok, err := o.tryFetch(r)
 		switch {
 		case ok:
 			return true, nil
 		case err == nil:
-			moved, aerr := o.askAgain(r.beside.pic)
+			moved, aerr := o.askAgain(r.outside.state)
 			if !moved || aerr != nil && !errors.Is(aerr, errInconsistent) {
 				return false, aerr
 			}
 			err = aerr
 		case errors.Is(err, errStale):
-			if err = o.refresh(r.beside.pic); err == nil {
-				if p := o.now.Load(); p == nil || p.control.Epoch != r.beside.pic.control.Epoch {
+			if err = o.refresh(r.outside.state); err == nil {
+				if p := o.now.Load(); p == nil || p.control.Epoch != r.outside.state.control.Epoch {
 					wait = patience{o: o} // a cut explains all that went before
 				}
-				err = ctx.Err() // a log that somebody harms may go on so for ever
+				err = ctx.Err() // a log that another process damages may go on so for ever
 			}
 		}
 		switch {
 		case err == nil:
 		case segment.IsBad(err) || errors.Is(err, errInconsistent):
-			if s := r.beside.seg; s != nil {
+			if s := r.outside.seg; s != nil {
 				s.forget()
 			}
 			damage := o.found(r, err)
 			r.cur.leave()
-			if seen.again(&r.beside) {
+			if seen.again(&r.outside) {
 				err = errRetriesExhausted
 			} else {
 				err = wait.more(ctx)
 			}
 			if errors.Is(err, errRetriesExhausted) {
 				if err = o.damaged(r, damage); err == nil {
-					wait = patience{o: o} // the log has gone on since it was judged
+					wait = patience{o: o} // the log has gone on since it was recovered
 				}
 			}
 			if err != nil {
@@ -87,18 +87,18 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	}
 }
 
-// bad is an attempt to read a record that has to be there, by the word of a
-// writer that was seen at work, and is not.
+// bad is an attempt to read a record that has to be there, as a writer that was seen
+// at work says, and is not.
 type bad struct {
 	is        bool
 	seen      frame.Control // behind the attempt
 	witnessed bool          // a writer has kept its block up since
 }
 
-// look looks whether the writer has kept its block up since: one that is opening
+// check checks whether the writer has kept its block up since: one that is opening
 // the log stores nothing there before it is done, and then the front first, which
 // therefore does not count.
-func (a *bad) look(b *besidePlace) {
+func (a *bad) check(b *outsidePlace) {
 	if !a.is || b.tail == nil {
 		return
 	}
@@ -112,8 +112,8 @@ func (a *bad) look(b *besidePlace) {
 // again notes a failed attempt, and reports whether it is proved that what was
 // looked for is lost: the block that was kept up before the attempt says the same
 // behind it, in the epoch of an earlier one.
-func (a *bad) again(b *besidePlace) bool {
-	if !b.told || b.pic.judged || !b.pic.live {
+func (a *bad) again(b *outsidePlace) bool {
+	if !b.told || b.state.recovered || !b.state.live {
 		return false
 	}
 	if a.is && a.witnessed && a.seen.Epoch == b.seen.Epoch {
@@ -125,9 +125,9 @@ func (a *bad) again(b *besidePlace) bool {
 
 // found returns the error for what was found in place of a record.
 func (o *LogReader) found(r *Reader, err error) error {
-	b := &r.beside
+	b := &r.outside
 	if errors.Is(err, errInconsistent) && b.told {
-		if h := b.pic.find(r.next); h != nil {
+		if h := b.state.find(r.next); h != nil {
 			return newCorruptError(o.path, []Damage{{
 				File: h.name, FirstLSN: r.next, LastLSN: r.next,
 				Reason: "missing: the segment's file is gone, or another one is in its place",
@@ -138,14 +138,14 @@ func (o *LogReader) found(r *Reader, err error) error {
 }
 
 // damaged returns the error for a record that nothing explains the loss of: what
-// the log was judged to have lost of it, or what was found in its place. The
-// judgement need not reach so far back; and where a segment is missing, nothing
+// recovery found lost of the log, or what was found in its place. The
+// recovery need not reach so far back; and where a segment is missing, nothing
 // was found. It returns nil where neither counts: what was found may be of another
 // moment than the block.
 func (o *LogReader) damaged(r *Reader, found error) error {
-	p := r.beside.pic
+	p := r.outside.state
 	if p == nil || len(p.damage) == 0 {
-		if !r.beside.told {
+		if !r.outside.told {
 			return nil
 		}
 		return found
@@ -161,38 +161,35 @@ func (o *LogReader) damaged(r *Reader, found error) error {
 	return newCorruptError(o.path, p.damage)
 }
 
-// tryFetch reads the record that is next by the picture at hand. It returns
-// errStale or errInconsistent where the log has to be looked for again, and an error
+// tryFetch reads the record that is next by the state at hand. It returns
+// errStale or errInconsistent where the state has to be read again, and an error
 // that segment.IsBad knows where no frame is.
 func (o *LogReader) tryFetch(r *Reader) (bool, error) {
-	b := &r.beside
+	b := &r.outside
 	if err := o.adopt(r); err != nil {
 		return false, err
 	}
 	if b.tail == nil {
-		return false, o.atEnd(r, b.pic.last)
+		return false, o.atEnd(r, b.state.last)
 	}
-	if _, last := b.pic.bounds(b.seen, r.durable); !b.checked || r.next == 0 || r.next > last {
+	if _, last := b.state.bounds(b.seen, r.durable); !b.checked || r.next == 0 || r.next > last {
 		n, err := segment.LoadControl(b.tail.mem)
 		if err != nil {
 			return false, err
 		}
-		if holds, herr := o.holds(b.pic, n); herr != nil || !holds {
+		if holds, herr := o.holds(b.state, n); herr != nil || !holds {
 			return false, errors.Join(herr, errStale)
 		}
 		b.seen = n
 		if err = o.checkPlace(r); err != nil {
 			return false, err
 		}
-		first, last := b.pic.bounds(n, r.durable)
-		if r.next == 0 {
-			r.next = first
+		ok, err := r.within(b.state.bounds(n, r.durable))
+		if err != nil {
+			return false, err
 		}
-		if r.next < first {
-			return false, truncated(r.next, first)
-		}
-		if r.next > last {
-			return false, o.atEnd(r, b.pic.last)
+		if !ok {
+			return false, o.atEnd(r, b.state.last)
 		}
 	}
 	err := o.position(r)
@@ -202,7 +199,7 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	if err == nil {
 		r.buf, err = r.cur.Copy(r.buf)
 	}
-	// All that was read comes before this, and what is looked at behind it.
+	// All that was read comes before this, and what is checked behind it.
 	b.fence.Store(1)
 	if herr := o.stillHolds(r); herr != nil {
 		return false, herr
@@ -216,10 +213,10 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	return true, nil
 }
 
-// adopt takes the picture that is the present one.
+// adopt takes the state that is the present one.
 func (o *LogReader) adopt(r *Reader) error {
-	b := &r.beside
-	if p := o.now.Load(); p == b.pic && p != nil {
+	b := &r.outside
+	if p := o.now.Load(); p == b.state && p != nil {
 		return nil
 	}
 	o.mu.Lock()
@@ -232,7 +229,7 @@ func (o *LogReader) adopt(r *Reader) error {
 		p.tail.refs++
 	}
 	o.release(b.tail)
-	b.pic, b.tail, b.checked, b.seen = p, p.tail, false, p.control
+	b.state, b.tail, b.checked, b.seen = p, p.tail, false, p.control
 	if b.seg != nil && !b.seg.kept { // it was discarded: of what was mapped nothing is known any more
 		o.release(b.seg)
 		b.seg = nil
@@ -245,173 +242,32 @@ func (o *LogReader) adopt(r *Reader) error {
 // are lost behind it. A reader from the first record on, whichever that is, is at
 // the end of a log that has no segment.
 func (o *LogReader) atEnd(r *Reader, last LSN) error {
-	if p := r.beside.pic; p.judged && p.lost && (r.next > last || r.next == 0) {
+	if p := r.outside.state; p.recovered && p.lost && (r.next > last || r.next == 0) {
 		return newCorruptError(o.path, p.damage)
 	}
 	return nil
 }
 
-// checkPlace looks whether the place behind the record that was returned last
-// is still one of the log. The bytes of its link say so: nothing else is ever
-// stored there without another salt, or other links.
-func (o *LogReader) checkPlace(r *Reader) error {
-	b := &r.beside
-	if b.checked {
-		return nil
-	}
-	if r.last != 0 {
-		first, last := b.pic.bounds(b.seen, false)
-		if r.last > last {
-			return cutAway(r.last)
-		}
-		switch {
-		case b.pic.holds(&b.in):
-			got, err := o.linkAt(&b.in, b.linkOff)
-			if err != nil {
-				return err
-			}
-			if got != b.anchor.Link {
-				return cutAway(r.last)
-			}
-		case r.next < first:
-			return truncated(r.next, first)
-		case b.seen.Epoch != r.epoch:
-			// Its segment went, and there was a cut at the back: which came first
-			// cannot be told any more.
-			return cutAway(r.last)
-		}
-	}
-	b.checked, r.epoch = true, b.seen.Epoch
-	r.cur.leave()
-	return nil
-}
-
-// linkAt loads a link of a segment.
-func (o *LogReader) linkAt(h *segmentHead, off int64) (frame.Link, error) {
-	o.mu.Lock()
-	if o.closed.Load() {
-		o.mu.Unlock()
-		return 0, ErrClosed
-	}
-	s, err := o.acquire(h)
-	o.mu.Unlock()
-	if err != nil {
-		return 0, err
-	}
-	var got uint32
-	if err = s.mem.PopulateRead(off, 4); err == nil {
-		got, err = s.mem.LoadUint32(off)
-	}
-	o.mu.Lock()
-	o.release(s)
-	o.mu.Unlock()
-	return frame.Link(got), err
-}
-
-// position brings the cursor to a place before the record that is next.
-func (o *LogReader) position(r *Reader) error {
-	b := &r.beside
-	h := b.pic.find(r.next)
-	if h == nil {
-		return segment.ErrNoFrame // its segment is missing
-	}
-	if b.seg == nil || !b.seg.is(h) {
-		if err := o.carry(r, h); err != nil {
-			return err
-		}
-		if err := o.enter(r, h); err != nil {
-			return err
-		}
-	}
-	v := b.seg.view()
-	if r.cur.holds(v, r.next) {
-		return nil
-	}
-	at := v.start
-	if p, ok := b.seg.before(r.epoch, r.next); ok {
-		at = p
-	}
-	if r.last == r.next-1 && r.last != 0 && b.in.is(h) {
-		at = b.anchor
-	}
-	r.cur.enter(v, at)
-	return nil
-}
-
-// carry follows the chain from the record that was returned last to the end of
-// its segment, and through segments without a record, and returns segment.ErrNoFrame
-// where the next one does not go on from there. Where that segment went
-// meanwhile, there is nothing to follow.
-func (o *LogReader) carry(r *Reader, h *segmentHead) error {
-	b := &r.beside
-	if r.last == 0 || r.last != r.next-1 || b.in.is(h) || !b.pic.holds(&b.in) {
-		return nil
-	}
-	for in, at := &b.in, b.anchor; ; {
-		if b.seg == nil || !b.seg.is(in) {
-			if err := o.enter(r, in); err != nil {
-				return err
-			}
-		}
-		if v := b.seg.view(); !r.cur.holds(v, r.next) {
-			r.cur.enter(v, at)
-		}
-		err := r.cur.Seek(r.next)
-		if err == nil { // it has the record itself: it is not the one before
-			return segment.ErrNoFrame
-		}
-		if !errors.Is(err, segment.ErrNoFrame) {
-			return err
-		}
-		if in = b.pic.behind(in); in == nil || !in.follows(r.cur.Place) {
-			return segment.ErrNoFrame
-		}
-		if in.is(h) {
-			return nil
-		}
-		at = in.Start()
-	}
-}
-
-// enter makes a segment the one that the reader is in.
-func (o *LogReader) enter(r *Reader, h *segmentHead) error {
-	b := &r.beside
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed.Load() {
-		return ErrClosed
-	}
-	s, err := o.acquire(h)
-	if err != nil {
-		return err
-	}
-	o.release(b.seg)
-	b.seg = s
-	r.cur.leave()
-	r.cur.Passed = func(p frame.Place) { s.note(r.epoch, p) }
-	return nil
-}
-
-// stillHolds looks whether anything was told of while the record was read.
+// stillHolds checks whether anything was told of while the record was read.
 func (o *LogReader) stillHolds(r *Reader) error {
-	b := &r.beside
+	b := &r.outside
 	n, err := segment.LoadControl(b.tail.mem)
 	if err != nil {
 		return err
 	}
-	if holds, err := o.holds(b.pic, n); err != nil || !holds {
+	if holds, err := o.holds(b.state, n); err != nil || !holds {
 		return errors.Join(err, errStale)
 	}
 	b.seen = n
-	if first, _ := b.pic.bounds(n, r.durable); r.next < first {
+	if first, _ := b.state.bounds(n, r.durable); r.next < first {
 		return truncated(r.next, first)
 	}
 	return nil
 }
 
 // askAgain asks the lock at the log's end, now and then, and reports whether
-// the log was looked at anew.
-func (o *LogReader) askAgain(p *picture) (bool, error) {
+// the state was read again.
+func (o *LogReader) askAgain(p *logState) (bool, error) {
 	if time.Now().UnixNano()-o.asked.Load() < int64(silence) {
 		return false, nil
 	}
@@ -434,15 +290,15 @@ func (o *LogReader) askAgain(p *picture) (bool, error) {
 	return true, o.refresh(p)
 }
 
-// await implements source. Nobody wakes a reader in another process: it looks,
+// await implements source. Nobody wakes a reader in another process: it polls,
 // the more seldom the longer nothing happens.
 func (o *LogReader) await(ctx context.Context, r *Reader) error {
-	b := &r.beside
+	b := &r.outside
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
 		if o.closed.Load() {
 			return ErrClosed
 		}
-		if o.now.Load() != b.pic {
+		if o.now.Load() != b.state {
 			return nil
 		}
 		if b.tail != nil {
@@ -450,17 +306,17 @@ func (o *LogReader) await(ctx context.Context, r *Reader) error {
 			if err != nil {
 				return nil // fetch says it
 			}
-			if holds, err := o.holds(b.pic, n); err != nil || !holds {
+			if holds, err := o.holds(b.state, n); err != nil || !holds {
 				return nil
 			}
-			if first, last := b.pic.bounds(n, r.durable); r.next <= last || r.next < first {
+			if first, last := b.state.bounds(n, r.durable); r.next <= last || r.next < first {
 				return nil
 			}
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
-		if moved, err := o.askAgain(b.pic); moved && err == nil {
+		if moved, err := o.askAgain(b.state); moved && err == nil {
 			return nil
 		} else if err != nil && !errors.Is(err, errInconsistent) {
 			return err
@@ -475,7 +331,7 @@ func (o *LogReader) drop(*Reader) {}
 func (o *LogReader) leave(r *Reader) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.release(r.beside.tail)
-	o.release(r.beside.seg)
-	r.beside.pic, r.beside.tail, r.beside.seg = nil, nil, nil
+	o.release(r.outside.tail)
+	o.release(r.outside.seg)
+	r.outside.state, r.outside.tail, r.outside.seg = nil, nil, nil
 }

@@ -24,7 +24,7 @@ package wal
 //  2. It copies header and payload, and checks them against the seed of the salt
 //     that it first read for the segment, and the link of the frame before.
 //  3. It loads epoch, next and front again. As long as they have not changed, no
-//     byte that it copied has either. Otherwise it looks anew where the log is,
+//     byte that it copied has either. Otherwise it finds out again where the log is,
 //     and whether the place that it had is still one of it.
 //
 // # Why that is enough

@@ -13,19 +13,19 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// judge judges the log as Open would, from what the page cache holds and as far
+// recoverState recovers the log as Open would, from what the page cache holds and as far
 // back as it takes to know where it ends. It returns errInconsistent where what it
 // read may be of different moments. The caller holds mu, and releases the
-// picture's tail.
+// state's tail.
 //
 // # Why that is enough
 //
 // A process that is stopped between two steps finds files that were cut, removed,
-// renamed and used again since, however fast it is otherwise. So a judgement, a
+// renamed and used again since, however fast it is otherwise. So a recovery, a
 // clean one too, counts only if nothing of this was told of between the opening
-// of the files and the end of the judgement (disturbed). Each change is seen
+// of the files and the end of the recovery (disturbed). Each change is seen
 // there by what the writer does before it changes a byte or a name that was
-// judged:
+// recovered:
 //
 //   - TruncateFront raises front in the tail's block before it removes a file, or
 //     renames it and only then wipes it. Where the tail was opened behind that, the
@@ -40,22 +40,23 @@ import (
 //     behind it, the next segment's stamp was there when the files were opened, or
 //     its name was not listed, and is now.
 //   - An Open of another writer that cuts a torn tail or saves what is damaged
-//     holds the lock; it ends with a block that says what it did. Whoever found no
-//     writer asks the lock again behind the judgement.
+//     holds the lock; it ends with a block that says what it did. A reader that found no
+//     writer asks the lock again behind the recovery.
 //   - What was prepared, or got its name, shows in the names.
 //
-// What happens behind the judgement changes the block of the tail, which a picture
-// that was judged is compared with each time that it is used.
+// What happens behind the recovery changes the block of the tail, which a state
+// that was recovered is compared with each time that it is used.
 //
 // Appends, and syncs, are no disturbance: all that was published before the files
-// were judged must have been found. excuse takes back what only they explain.
+// were recovered must have been found. ignoreLiveAppends takes back what only they
+// explain.
 //
 // A log that is damaged and that its writer cuts without a pause would never
-// settle. Each judgement makes a listing of its own, and what one finds missing or
+// settle. Each recovery makes a listing of its own, and what one finds missing or
 // cut because of a change lies before that change: the next one cannot have
 // the very same complaint in the same epoch. So two in a row with the same damage
 // count, disturbed or not.
-func (o *LogReader) judge(live bool) (_ *picture, err error) {
+func (o *LogReader) recoverState(live bool) (_ *logState, err error) {
 	known, err := o.known()
 	if err != nil {
 		return nil, err
@@ -68,15 +69,15 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 		return nil, holdsNone(o.path, o.lock != nil)
 	}
 	var files []recovery.File
-	var open []*judgedFile
+	var open []*recoveredFile
 	var set logdir.OpenFiles
 	defer func() {
 		for _, f := range open {
-			_ = f.close() // read-only
+			_ = f.Close() // read-only
 		}
 	}()
 	for _, e := range entries {
-		f := &judgedFile{cachedFile: cachedFile{Entry: e}}
+		f := &recoveredFile{MappedFile: logdir.MappedFile{Entry: e}}
 		if err = f.open(o.dir, &set); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				err = errInconsistent // renamed or removed since it was listed
@@ -84,14 +85,14 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 			return nil, err
 		}
 		open = append(open, f)
-		files = append(files, recovery.File{Name: e.Name, Ordinal: e.Ordinal, Temp: e.Temp, Size: f.size, Bytes: f})
+		files = append(files, recovery.File{Name: e.Name, Ordinal: e.Ordinal, Temp: e.Temp, Size: f.Size, Bytes: f})
 	}
 	var res *recovery.Result
 	err = durability.Guard(func() (err error) {
 		res, err = logdir.Recover(known, files, recovery.Options{})
 		return err
 	})
-	var p *picture
+	var p *logState
 	if err == nil {
 		p, err = o.settle(res, entries, open, live)
 	} else if disturbed, derr := o.disturbed(entries, open); derr != nil || disturbed {
@@ -103,13 +104,13 @@ func (o *LogReader) judge(live bool) (_ *picture, err error) {
 	return p, nil
 }
 
-// settle makes a picture of a judgement that nothing disturbed, or that the one
-// before confirms.
-func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files []*judgedFile, live bool) (*picture, error) {
+// settle makes a state of a recovery that nothing disturbed, or that the one before
+// confirms.
+func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files []*recoveredFile, live bool) (*logState, error) {
 	if live {
 		ignoreLiveAppends(res, files)
 	}
-	p, err := o.depict(res, files, live)
+	p, err := o.stateOf(res, files, live)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +120,7 @@ func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files [
 			return nil, err
 		}
 	}
-	// Behind all that was read, the heads that depict reads included.
+	// Behind all that was read, the heads that stateOf reads included.
 	complaint := complaintOf(res)
 	same := complaint != "" && complaint == o.complaint
 	o.complaint = complaint
@@ -141,7 +142,7 @@ func unsettled(err error) error {
 	return errInconsistent
 }
 
-// complaintOf puts damage into words that are the same as long as it is. A look
+// complaintOf puts damage into words that are the same as long as it is. A log
 // that is not damaged has none.
 func complaintOf(res *recovery.Result) string {
 	if res.Verdict != recovery.Damaged {
@@ -155,9 +156,9 @@ func complaintOf(res *recovery.Result) string {
 }
 
 // ignoreLiveAppends takes back what appends explain that came behind the opening of
-// the files: a record in the making, and the claim of one that the records
+// the files: a record in progress, and the claim of one that the records
 // before it, which were not there when they were looked for, are durable.
-func ignoreLiveAppends(res *recovery.Result, files []*judgedFile) {
+func ignoreLiveAppends(res *recovery.Result, files []*recoveredFile) {
 	if res.Tail.File < 0 {
 		return
 	}
@@ -170,14 +171,14 @@ func ignoreLiveAppends(res *recovery.Result, files []*judgedFile) {
 // disturbed reports whether a file was removed, renamed, replaced or added since
 // it was listed, has another head, or a block that tells of a cut or a rotation.
 // Where that cannot be found out, for want of a descriptor, say, it is an error:
-// what is taken for a disturbance is looked at again.
-func (o *LogReader) disturbed(entries []logdir.Entry, files []*judgedFile) (bool, error) {
+// what is taken for a disturbance is read again.
+func (o *LogReader) disturbed(entries []logdir.Entry, files []*recoveredFile) (bool, error) {
 	now, err := logdir.List(o.dir)
 	if err != nil || !slices.Equal(now, entries) {
 		return true, err
 	}
 	for _, f := range files {
-		again := judgedFile{cachedFile: cachedFile{Entry: f.Entry}}
+		again := recoveredFile{MappedFile: logdir.MappedFile{Entry: f.Entry}}
 		err := again.open(o.dir, new(logdir.OpenFiles))
 		if errors.Is(err, fs.ErrNotExist) {
 			return true, nil
@@ -185,8 +186,8 @@ func (o *LogReader) disturbed(entries []logdir.Entry, files []*judgedFile) (bool
 		if err != nil {
 			return false, err
 		}
-		_ = again.close()
-		same := f.held.Was.Dev == again.held.Was.Dev && f.held.Was.Ino == again.held.Was.Ino
+		_ = again.Close()
+		same := f.Held.Was.Dev == again.Held.Was.Dev && f.Held.Was.Ino == again.Held.Was.Ino
 		if !same || again.blocks != f.blocks || again.before.Epoch != f.before.Epoch ||
 			again.before.Next != f.before.Next || again.before.Front != f.before.Front {
 			return true, nil
@@ -213,10 +214,10 @@ func (o *LogReader) known() (logdir.Identity, error) {
 	return logdir.ReadIdentity(o.lock.ReadAt)
 }
 
-// depict makes a picture of a judgement.
-func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool) (*picture, error) {
-	p := &picture{
-		live: live, judged: true, first: res.Front, last: res.Tail.LSN,
+// stateOf makes a state of what was recovered.
+func (o *LogReader) stateOf(res *recovery.Result, files []*recoveredFile, live bool) (*logState, error) {
+	p := &logState{
+		live: live, recovered: true, first: res.Front, last: res.Tail.LSN,
 		durable: min(res.Watermark, res.Tail.LSN), verdict: Verdict(res.Verdict),
 	}
 	if res.Verdict == recovery.Damaged {
@@ -230,7 +231,7 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 		default:
 			continue
 		}
-		file, err := f.held.Use()
+		file, err := f.Held.Use()
 		if err != nil {
 			return nil, movedOn(err)
 		}
@@ -258,8 +259,8 @@ func (o *LogReader) depict(res *recovery.Result, files []*judgedFile, live bool)
 }
 
 // discardOther discards the mapping of a segment that is of another file than the
-// one under its name, a copy perhaps that somebody put there: the control block
-// of that one goes on differing from what was judged.
+// one under its name, a copy perhaps that another process put there: the control block
+// of that one goes on differing from what was recovered.
 func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
 	s := o.kept[h.Header.Ordinal]
 	if s == nil {
@@ -272,30 +273,30 @@ func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
 	return err
 }
 
-// judgedFile is a segment's file as it is read to recover a log without a writer,
+// recoveredFile is a segment's file as it is read to recover a log without a writer,
 // with what it said before.
-type judgedFile struct {
-	cachedFile
+type recoveredFile struct {
+	logdir.MappedFile
 	before frame.Control
 	blocks [frame.StampOffset + frame.StampBytes]byte // its header and stamp
 }
 
 // open opens the file for reading, and reads its head and its control block.
-func (f *judgedFile) open(dir *durability.Dir, set *logdir.OpenFiles) error {
-	f.dir, f.touched = dir, func() {}
-	if err := f.openNamed(set); err != nil {
-		_ = f.close() // read-only
+func (f *recoveredFile) open(dir *durability.Dir, set *logdir.OpenFiles) error {
+	f.Dir, f.OnTouch = dir, func() {}
+	if err := f.OpenListed(set); err != nil {
+		_ = f.Close() // read-only
 		return err
 	}
 	f.before, _ = f.controlNow()
-	if _, err := f.held.File.ReadAt(f.blocks[:], 0); err != nil && !isEOF(err) {
-		_ = f.close()
+	if _, err := f.Held.File.ReadAt(f.blocks[:], 0); err != nil && !isEOF(err) {
+		_ = f.Close()
 		return err
 	}
 	return nil
 }
 
-// movedOn returns errInconsistent where a file that was closed meanwhile is not there
+// movedOn returns errInconsistent where a file that was closed is not there
 // any more, or is another one: its writer is at work.
 func movedOn(err error) error {
 	if errors.Is(err, logdir.ErrChanged) || errors.Is(err, fs.ErrNotExist) {
@@ -305,8 +306,8 @@ func movedOn(err error) error {
 }
 
 // controlNow reads the file's control block, whatever its stamp says.
-func (f *judgedFile) controlNow() (frame.Control, error) {
-	file, err := f.held.Use()
+func (f *recoveredFile) controlNow() (frame.Control, error) {
+	file, err := f.Held.Use()
 	if err != nil {
 		return frame.Control{}, err
 	}

@@ -13,9 +13,9 @@ import (
 )
 
 var (
-	// errStale says that the log is not where it was: it is looked for again.
+	// errStale says that the log is not where it was: its state is read again.
 	errStale = errors.New("wal: the log has gone on, or was cut")
-	// errInconsistent says that the directory makes no sense at this moment: its
+	// errInconsistent says that the directory is inconsistent at this moment: its
 	// writer is at work.
 	errInconsistent = errors.New("wal: the log is being changed")
 )
@@ -52,9 +52,9 @@ func readHead(f *durability.File, e logdir.Entry) (segmentHead, error) {
 	return segmentHead{name: e.Name, Head: h}, h.StampErr
 }
 
-// besideSegment is a segment that a LogReader has mapped. LogReader.mu guards
+// mappedSegment is a segment that a LogReader has mapped. LogReader.mu guards
 // refs, used and kept.
-type besideSegment struct {
+type mappedSegment struct {
 	segmentHead
 	file *durability.File
 	mem  *durability.Mapping
@@ -68,12 +68,12 @@ type besideSegment struct {
 }
 
 // view returns the segment as a cursor sees it.
-func (s *besideSegment) view() view {
+func (s *mappedSegment) view() view {
 	return view{name: s.name, mem: s.mem, seed: s.Header.Seed(), size: s.mem.Len(), start: s.Start()}
 }
 
 // note notes a place that was passed in that epoch.
-func (s *besideSegment) note(epoch uint64, p frame.Place) {
+func (s *mappedSegment) note(epoch uint64, p frame.Place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -90,7 +90,7 @@ func (s *besideSegment) note(epoch uint64, p frame.Place) {
 }
 
 // before returns a place before a record that was noted in that epoch.
-func (s *besideSegment) before(epoch uint64, lsn LSN) (frame.Place, bool) {
+func (s *mappedSegment) before(epoch uint64, lsn LSN) (frame.Place, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.epoch != epoch {
@@ -100,7 +100,7 @@ func (s *besideSegment) before(epoch uint64, lsn LSN) (frame.Place, bool) {
 }
 
 // forget forgets all places: one of them led nowhere.
-func (s *besideSegment) forget() {
+func (s *mappedSegment) forget() {
 	s.mu.Lock()
 	s.marks.Clear()
 	s.mu.Unlock()
@@ -126,7 +126,7 @@ func (o *LogReader) openHead(e logdir.Entry) (*durability.File, segmentHead, err
 
 // acquire returns the segment with that head, mapped, until release. The caller
 // holds mu.
-func (o *LogReader) acquire(h *segmentHead) (*besideSegment, error) {
+func (o *LogReader) acquire(h *segmentHead) (*mappedSegment, error) {
 	o.clock++
 	if s := o.kept[h.Header.Ordinal]; s != nil {
 		if s.is(h) {
@@ -146,7 +146,7 @@ func (o *LogReader) acquire(h *segmentHead) (*besideSegment, error) {
 	case !now.is(h):
 		return nil, errors.Join(errInconsistent, f.Close())
 	}
-	s := &besideSegment{segmentHead: now, file: f, refs: 1, used: o.clock, kept: true}
+	s := &mappedSegment{segmentHead: now, file: f, refs: 1, used: o.clock, kept: true}
 	size, err := f.Size() // a short file is read up to its end
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -162,7 +162,7 @@ func (o *LogReader) acquire(h *segmentHead) (*besideSegment, error) {
 }
 
 // release ends what acquire began. The caller holds mu.
-func (o *LogReader) release(s *besideSegment) {
+func (o *LogReader) release(s *mappedSegment) {
 	if s == nil {
 		return
 	}
@@ -173,7 +173,7 @@ func (o *LogReader) release(s *besideSegment) {
 
 // discard keeps a segment no longer than those that hold it need it. The caller
 // holds mu.
-func (o *LogReader) discard(s *besideSegment) {
+func (o *LogReader) discard(s *mappedSegment) {
 	delete(o.kept, s.Header.Ordinal)
 	s.kept = false
 	if s.refs == 0 {
@@ -183,7 +183,7 @@ func (o *LogReader) discard(s *besideSegment) {
 
 // evict drops the segment whose last use is the oldest, if there are too many.
 func (o *LogReader) evict() {
-	var oldest *besideSegment
+	var oldest *mappedSegment
 	for _, s := range o.kept {
 		if s.refs == 0 && (oldest == nil || s.used < oldest.used) {
 			oldest = s
@@ -199,7 +199,7 @@ func (o *LogReader) evict() {
 // what it is: the first writer has the file copied to the upper layer, and what is
 // read through the descriptor comes from there (Documentation/filesystems/overlayfs.rst,
 // non-standard behavior). Nothing else shows it: inode, size and name are the same.
-func (s *besideSegment) stale() bool {
+func (s *mappedSegment) stale() bool {
 	before, err := segment.LoadControl(s.mem)
 	if err != nil {
 		return false
@@ -236,4 +236,4 @@ func (o *LogReader) keepOnly(list []segmentHead) {
 }
 
 // unmap unmaps the segment and closes its file.
-func (s *besideSegment) unmap() error { return errors.Join(s.mem.Unmap(), s.file.Close()) }
+func (s *mappedSegment) unmap() error { return errors.Join(s.mem.Unmap(), s.file.Close()) }

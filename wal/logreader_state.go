@@ -12,18 +12,17 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// picture is where a log was when it was looked at: it is never changed, but
-// replaced.
-type picture struct {
+// logState is where a log was when it was read: it is never changed, but replaced.
+type logState struct {
 	live     bool           // it had a writer
 	segments []segmentHead  // those with records, by ordinal
-	tail     *besideSegment // the last of them, acquired; nil where there is none
+	tail     *mappedSegment // the last of them, acquired; nil where there is none
 	control  frame.Control  // of the tail
 
-	// judged says that the control block is not believed, since no living writer was
-	// seen to change it: a crash may have left it. What was judged holds as long as
+	// recovered says that the control block is not believed, since no living writer was
+	// seen to change it: a crash may have left it. What was recovered holds as long as
 	// it does not change.
-	judged               bool
+	recovered            bool
 	first, last, durable LSN
 	verdict              Verdict
 	damage               []Damage
@@ -36,19 +35,19 @@ type picture struct {
 	ahead   segmentHead // of the segment that the tail's block names; zero where it has no stamp
 }
 
-// agrees reports whether the picture still holds when the tail's block says n.
-func (p *picture) agrees(n frame.Control) bool {
-	if p.judged {
+// agrees reports whether the state still holds when the tail's block says n.
+func (p *logState) agrees(n frame.Control) bool {
+	if p.recovered {
 		return n == p.control
 	}
 	return n.Epoch == p.control.Epoch && n.Next == p.control.Next
 }
 
-// holds reports whether a picture still holds when the tail's block says n. One
+// holds reports whether a state still holds when the tail's block says n. One
 // of a cut that was only told of holds until the cut shows: a cut at the back
 // removes the tail's file, and a reset stamps the next segment before it removes
 // any.
-func (o *LogReader) holds(p *picture, n frame.Control) (bool, error) {
+func (o *LogReader) holds(p *logState, n frame.Control) (bool, error) {
 	if !p.agrees(n) || !p.between {
 		return p.agrees(n), nil
 	}
@@ -75,11 +74,11 @@ func (o *LogReader) stamped(ordinal uint64) (segmentHead, error) {
 }
 
 // bounds returns the first and the last record that may be read.
-func (p *picture) bounds(n frame.Control, durable bool) (first, last LSN) {
+func (p *logState) bounds(n frame.Control, durable bool) (first, last LSN) {
 	switch {
-	case p.judged && durable:
+	case p.recovered && durable:
 		return p.first, p.durable
-	case p.judged:
+	case p.recovered:
 		return p.first, p.last
 	case durable:
 		return n.Front, n.Durable
@@ -88,7 +87,7 @@ func (p *picture) bounds(n frame.Control, durable bool) (first, last LSN) {
 }
 
 // find returns the segment that holds a record, or nil.
-func (p *picture) find(lsn LSN) *segmentHead {
+func (p *logState) find(lsn LSN) *segmentHead {
 	i := sort.Search(len(p.segments), func(i int) bool { return p.segments[i].Stamp.First > lsn })
 	if i == 0 {
 		return nil
@@ -97,7 +96,7 @@ func (p *picture) find(lsn LSN) *segmentHead {
 }
 
 // behind returns the segment behind that one, or nil.
-func (p *picture) behind(h *segmentHead) *segmentHead {
+func (p *logState) behind(h *segmentHead) *segmentHead {
 	i := slices.IndexFunc(p.segments, func(o segmentHead) bool { return o.is(h) }) + 1
 	if i == 0 || i == len(p.segments) {
 		return nil
@@ -106,13 +105,13 @@ func (p *picture) behind(h *segmentHead) *segmentHead {
 }
 
 // holds reports whether the segment is one of the log.
-func (p *picture) holds(h *segmentHead) bool {
+func (p *logState) holds(h *segmentHead) bool {
 	return slices.ContainsFunc(p.segments, func(o segmentHead) bool { return o.is(h) })
 }
 
-// refresh replaces a picture that does not hold any more, unless somebody else
+// refresh replaces a state that does not hold any more, unless another goroutine
 // did.
-func (o *LogReader) refresh(old *picture) error {
+func (o *LogReader) refresh(old *logState) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed.Load() {
@@ -121,7 +120,7 @@ func (o *LogReader) refresh(old *picture) error {
 	if o.now.Load() != old {
 		return nil
 	}
-	p, err := o.look(old)
+	p, err := o.readState(old)
 	if err != nil {
 		return err
 	}
@@ -129,8 +128,8 @@ func (o *LogReader) refresh(old *picture) error {
 	return nil
 }
 
-// install makes a picture the one that readers go by. The caller holds mu.
-func (o *LogReader) install(p *picture) {
+// install makes a state the one that readers go by. The caller holds mu.
+func (o *LogReader) install(p *logState) {
 	if old := o.now.Load(); old != nil {
 		o.release(old.tail)
 	}
@@ -140,9 +139,9 @@ func (o *LogReader) install(p *picture) {
 	}
 }
 
-// look looks where the log is: what its writer says or, where it has none, how
-// what is there is judged. The caller holds mu.
-func (o *LogReader) look(old *picture) (*picture, error) {
+// readState finds out where the log is: what its writer says or, where it has none,
+// what recovery makes of what is there. The caller holds mu.
+func (o *LogReader) readState(old *logState) (*logState, error) {
 	o.discardStale()
 	for {
 		live, err := o.ask()
@@ -150,13 +149,13 @@ func (o *LogReader) look(old *picture) (*picture, error) {
 			return nil, err
 		}
 		if live {
-			return o.lookLive(old)
+			return o.readLiveState(old)
 		}
-		p, err := o.judge(false)
+		p, err := o.recoverState(false)
 		if err != nil {
 			return nil, err
 		}
-		// A writer that came meanwhile may have changed what was judged.
+		// A writer that started since may have changed what was recovered.
 		if live, err = o.ask(); err == nil && !live {
 			return p, nil
 		}
@@ -167,10 +166,10 @@ func (o *LogReader) look(old *picture) (*picture, error) {
 	}
 }
 
-// lookLive looks where a writer is. The first time, it may be one that is still
+// readLiveState finds out where a writer is. The first time, it may be one that is still
 // opening the log, and its block what a crash left: unless it is seen to change,
-// what is readable must also be judged to be there.
-func (o *LogReader) lookLive(old *picture) (*picture, error) {
+// what is readable must also be found by recovery.
+func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 	p, err := o.survey(old)
 	if err != nil {
 		return nil, err
@@ -190,13 +189,13 @@ func (o *LogReader) lookLive(old *picture) (*picture, error) {
 	if o.trusted {
 		return p, nil
 	}
-	j, err := o.judge(true)
+	j, err := o.recoverState(true)
 	if err != nil {
 		o.release(p.tail)
 		return nil, err
 	}
 	if j.tail == nil || !j.tail.is(&p.tail.segmentHead) {
-		// The writer is still opening it, and will go on where it judges that the
+		// The writer is still opening it, and will go on where it finds that the
 		// log ends; it is there that it will say so. Or it is about to cut it, and
 		// has told so: what lies behind the cut is not to be read any more.
 		if j.last > p.control.Appended && j.tail != nil && p.tail.Header.Ordinal < j.tail.Header.Ordinal {
@@ -208,7 +207,7 @@ func (o *LogReader) lookLive(old *picture) (*picture, error) {
 		return j, nil
 	}
 	o.release(j.tail)
-	p.judged, p.verdict, p.damage, p.lost = true, j.verdict, j.damage, j.lost
+	p.recovered, p.verdict, p.damage, p.lost = true, j.verdict, j.damage, j.lost
 	p.first = p.control.Front
 	p.last = min(p.control.Appended, j.last)
 	p.durable = min(p.control.Durable, p.last)
@@ -217,7 +216,7 @@ func (o *LogReader) lookLive(old *picture) (*picture, error) {
 
 // survey finds the segment that a living writer appends to, and those before
 // it. The caller holds mu.
-func (o *LogReader) survey(old *picture) (*picture, error) {
+func (o *LogReader) survey(old *logState) (*logState, error) {
 	entries, err := logdir.List(o.dir)
 	if err != nil {
 		return nil, err
@@ -227,7 +226,7 @@ func (o *LogReader) survey(old *picture) (*picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &picture{live: true, tail: tail}
+	p := &logState{live: true, tail: tail}
 	p.control, err = segment.LoadControl(tail.mem)
 	if err == nil {
 		p.segments, err = heads.chain(&tail.segmentHead, p.control, old)
@@ -260,7 +259,7 @@ func (l *headList) previous() (*segmentHead, error) {
 		f, h, err := l.o.openHead(e)
 		switch {
 		case errors.Is(err, frame.ErrZero), errors.Is(err, frame.ErrInvalid):
-			continue // prepared, or on its way to be
+			continue // prepared, or being prepared
 		case errors.Is(err, fs.ErrNotExist):
 			return nil, errInconsistent // removed since it was listed
 		case errors.Is(err, frame.ErrVersion):
@@ -278,7 +277,7 @@ func (l *headList) previous() (*segmentHead, error) {
 
 // tail finds the segment that the log ends in: the last one that is stamped or,
 // while a cut removes segments, one before.
-func (l *headList) tail() (*besideSegment, error) {
+func (l *headList) tail() (*mappedSegment, error) {
 	h, err := l.previous()
 	if err != nil {
 		return nil, err
@@ -296,7 +295,7 @@ func (l *headList) tail() (*besideSegment, error) {
 		return nil, err
 	}
 	if said.Next != 0 {
-		return nil, errInconsistent // it is on its way to another one
+		return nil, errInconsistent // it is being left for another one
 	}
 	for h.Stamp.First > said.Appended+1 {
 		if h, err = l.previous(); err != nil {
@@ -321,8 +320,8 @@ func (l *headList) tail() (*besideSegment, error) {
 // chain returns the segments of the log up to its tail, from the one that holds
 // its first record on. Those that were known before, in the same epoch, are not
 // read again.
-func (l *headList) chain(tail *segmentHead, n frame.Control, old *picture) ([]segmentHead, error) {
-	if old != nil && (old.judged || old.control.Epoch != n.Epoch) {
+func (l *headList) chain(tail *segmentHead, n frame.Control, old *logState) ([]segmentHead, error) {
+	if old != nil && (old.recovered || old.control.Epoch != n.Epoch) {
 		old = nil
 	}
 	list := []segmentHead{*tail}

@@ -115,15 +115,6 @@ func (d *diskFile) refresh() (bool, error) {
 	return other, nil
 }
 
-// segmentSpan returns how many bytes of a file are the segment's, by its header.
-// Where that is lost they are no more than a segment may have.
-func segmentSpan(head []byte, size int64) int64 {
-	if h, err := frame.DecodeHeader(head); err == nil {
-		return min(size, h.SegmentBytes)
-	}
-	return min(size, frame.MaxSegmentBytes)
-}
-
 // readAt reads from the device, all of p or, of a tolerant file, all that can be
 // read. What could not be read once is zeros from then on.
 func (d *diskFile) readAt(p []byte, off int64) error {
@@ -159,7 +150,7 @@ func (d *diskFile) readAll(p []byte, off int64) error {
 		return nil
 	}
 	if err == nil || isEOF(err) {
-		err = errors.New("the file was truncated meanwhile")
+		err = logdir.ErrTruncatedFile
 	}
 	return fmt.Errorf("wal: read %s at offset %d: %w", f.Path(), off, err)
 }
@@ -278,7 +269,7 @@ func (d *diskFile) fillHoles() error {
 		return err
 	}
 	n, err := f.FillHoles(durability.AllocateOptions{
-		FillBytes: defaultFillBytes, Head: frame.DataOffset, End: segmentSpan(d.head.Bytes(), d.size),
+		FillBytes: defaultFillBytes, Head: frame.DataOffset, End: logdir.SegmentSpan(d.head.Bytes(), d.size),
 	})
 	if err != nil || n == 0 {
 		return err

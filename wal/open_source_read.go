@@ -50,7 +50,7 @@ func (d *diskFile) Load() ([]byte, error) {
 		if err = logdir.Readable(err); err != nil {
 			return nil, err
 		}
-		d.span = segmentSpan(head, d.size)
+		d.span = logdir.SegmentSpan(head, d.size)
 		d.loaded, d.dropped = true, false // what was dirty can be dropped now
 	}
 	if r.mine > 0 {

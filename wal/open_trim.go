@@ -9,39 +9,19 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// trim cuts what lies behind the tail. All before the tail is durable. At
-// every step a crash leaves the old tail or the new one:
-//
-//  1. What is intact behind the tail is saved beside the log (saveBehind).
-//  2. A slot names the next epoch and where it begins, durably. From here on
-//     frames and segments behind that place with a smaller epoch are remains:
-//     whatever of the following steps is lost, they are neither records nor
-//     damage, and their watermarks accuse nobody.
-//  3. Later segments are removed, the newest first, and the directory synced.
-//  4. Everything behind the tail becomes zero, in the page cache and on the
-//     device, and is synced: nothing that lay there can be chained to what is
-//     appended next.
-//  5. The other slot repeats the first, so that the cut outlives the loss of
-//     either, and no older claim is left in any.
+// trim cuts what lies behind the tail, in the order of cutBehind.
 func (op *opening) trim(s *writableSegment, tail *diskFile) error {
 	l, res := op.l, op.res
-	epoch, err := nextEpoch(max(res.Epoch, op.known.Newest.Epoch))
+	epoch, err := op.nextCut()
 	if err != nil {
 		return err
 	}
 	l.opts.Logger.Warn("trimming the log", "dir", l.dirPath, "last", l.LastLSN(), "torn_bytes", res.TornBytes)
-	l.epoch = epoch
-	l.cut = frame.Cut{Ordinal: s.ordinal, Offset: uint64(l.at.Off), LSN: l.at.LSN}
-	if err := l.writeSlot(s, l.claimNow(l.at, l.at.LSN)); err != nil {
-		return s.noRoom(err)
-	}
-	if err := op.removeBehind(tail); err != nil {
-		return err
-	}
-	if err := op.zeroBehind(s, tail); err != nil {
-		return s.noRoom(err)
-	}
-	if err := l.writeSlot(s, l.claimNow(l.at, l.at.LSN)); err != nil {
+	l.beginEpoch(epoch, s.ordinal, l.at)
+	err = l.cutBehind(s, l.claimNow(l.at, l.at.LSN),
+		func() error { return op.removeBehind(tail) },
+		func() error { return op.zeroBehind(s, tail) })
+	if err != nil {
 		return s.noRoom(err)
 	}
 	if err := s.file.Check(s.expect); err != nil {
@@ -58,7 +38,7 @@ func (op *opening) saveBehind() error {
 	if op.res.Verdict == recovery.Clean || !op.mode.save && len(op.res.Behind) == 0 {
 		return nil
 	}
-	if _, err := nextEpoch(max(op.res.Epoch, op.known.Newest.Epoch)); err != nil {
+	if _, err := op.nextCut(); err != nil {
 		return err
 	}
 	if err := op.save(); err != nil {
@@ -92,31 +72,18 @@ func (op *opening) zeroBehind(s *writableSegment, tail *diskFile) error {
 			return err
 		}
 	}
-	from, to := int64(-1), int64(0)
+	z := zeroing{mem: s.mem}
 	err := tail.scan(op.l.at.Off, func(off int64, p []byte) error {
 		defer logdir.ReleaseMapped(s.mem, off, off+int64(len(p))) // stored pages stay in the page cache
-		for len(p) > 0 {
-			n := min(frame.BlockBytes-off%frame.BlockBytes, int64(len(p)))
-			if recovery.LastNonzero(p[:n]) > 0 {
-				if err := s.mem.Zero(off, n); err != nil {
-					return err
-				}
-				if from < 0 {
-					from = off
-				}
-				to = off + n
-			}
-			off, p = off+n, p[n:]
-		}
-		return nil
+		return z.blocks(off, p)
 	})
-	if err != nil || from < 0 {
+	if err != nil {
 		return err
 	}
-	return s.mem.Sync(from, to-from)
+	return z.sync()
 }
 
-// clear removes the files that are no part of the log: segments on their way
+// clear removes the files that are no part of the log: prepared segments
 // that no record reached, and leftovers of a front cut.
 func (op *opening) clear(tail *diskFile) error {
 	removed := false

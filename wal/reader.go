@@ -9,10 +9,10 @@ import (
 )
 
 // Reader reads records in the order of their LSNs. It is not safe for
-// concurrent use; any number of them may read at once, beside appenders.
+// concurrent use; any number of them may read at once, and while others append.
 //
-// A Reader of a Log reads in the writer's process, one of a LogReader beside a
-// writer in another process. Both return what was appended under an LSN, or an
+// A Reader of a Log reads in the writer's process, one of a LogReader in another
+// process than the writer's. Both return what was appended under an LSN, or an
 // error, and never other bytes: where the record that is next was truncated
 // away, or the one that was returned last, they end with ErrTruncated. A new
 // Reader begins where the caller wants to go on.
@@ -33,7 +33,7 @@ type Reader struct {
 	pinned view // the mapping that the record lies in
 	held   LSN  // the record that is held there, or 0; pins.mu guards it
 
-	beside besidePlace // of a LogReader's Reader
+	outside outsidePlace // of a LogReader's Reader
 }
 
 // source is where a Reader's records come from.
@@ -68,7 +68,7 @@ func (r *Reader) Durable() *Reader {
 // all the same, since nothing keeps another process from using a segment again.
 //
 // Record's bytes are valid until the next call of Next, Follow or Close, also
-// when the log is closed or the record truncated meanwhile. They must not be
+// when the log is closed or the record truncated before that. They must not be
 // stored to. Touch them inside durability.Guard: a load may fault, where the
 // file was truncated or the disk cannot be read, and Guard makes that an error:
 //
@@ -77,7 +77,7 @@ func (r *Reader) Durable() *Reader {
 //	})
 //
 // TruncateBack and Reset wait until nobody holds a record that they remove: they
-// never return to a goroutine that holds one itself. While they wait, whoever holds
+// never return to a goroutine that holds one itself. While they wait, the holder of
 // a record may append and sync, and a record that they are to remove is handed out
 // as a copy. Close readers that are not used any more.
 func (r *Reader) ZeroCopy() *Reader {
@@ -158,6 +158,18 @@ func (r *Reader) advance(ctx context.Context) bool {
 	r.last = r.next
 	r.next++
 	return true
+}
+
+// within reports whether the record that is next is one of those that may be read. It
+// is the first of them for 0.
+func (r *Reader) within(first, last LSN) (bool, error) {
+	if r.next == 0 {
+		r.next = first
+	}
+	if r.next < first {
+		return false, truncated(r.next, first)
+	}
+	return r.next <= last, nil
 }
 
 // fail notes why there is no record. The end of a context ends no reading.

@@ -36,8 +36,8 @@ func (l *Log) Get(lsn LSN) ([]byte, error) {
 
 // fetch implements source.
 //
-// No lock is held while a segment's bytes are looked at, since they may have to
-// come from the disk first. What is read meanwhile is good if neither the epoch
+// No lock is held while a segment's bytes are read, since they may have to come from
+// the disk first. What is read is good if neither the epoch
 // changed nor the front passed it: both change before a byte of a record that was
 // readable does. It is the argument of logreader_protocol.go, with the epoch of segments
 // for the one of the control block, and the release of the pin for the fence.
@@ -79,7 +79,7 @@ func (l *Log) fetched(r *Reader, err error) (bool, error) {
 	return false, err
 }
 
-// mayRead looks whether the record that is next may be read, and whether the
+// mayRead checks whether the record that is next may be read, and whether the
 // place that the reader has is still one of the log.
 func (l *Log) mayRead(r *Reader) (bool, error) {
 	t := &l.store
@@ -91,13 +91,7 @@ func (l *Log) mayRead(r *Reader) (bool, error) {
 			return false, err
 		}
 	}
-	if r.next == 0 {
-		r.next = l.FirstLSN()
-	}
-	if first := l.FirstLSN(); r.next < first {
-		return false, truncated(r.next, first)
-	}
-	return r.next <= l.readable(r.durable), nil
+	return r.within(l.FirstLSN(), l.readable(r.durable))
 }
 
 // catchUp takes a reader to the present epoch, if its last record is of it.
@@ -108,7 +102,7 @@ func (t *segments) catchUp(r *Reader) error {
 		return cutAway(r.last)
 	}
 	r.epoch = uint64(t.epoch.Load())
-	r.cur.leave() // the place is looked for anew
+	r.cur.leave() // the place is looked for again
 	return nil
 }
 
@@ -175,7 +169,7 @@ func (l *Log) enterSegment(r *Reader) (indexed bool, err error) {
 	}
 }
 
-// lookUp is enterSegment as far as that takes no look at a disk: it returns a
+// lookUp is enterSegment as far as that takes no read of a disk: it returns a
 // segment that has to be mapped first, if there is one.
 func (l *Log) lookUp(r *Reader) (missing *stored, indexed bool, err error) {
 	c, t := &r.cur, &l.store
@@ -185,7 +179,7 @@ func (l *Log) lookUp(r *Reader) (missing *stored, indexed bool, err error) {
 		return nil, false, ErrClosed
 	}
 	if st := c.view.st; st != nil && c.LSN == r.next-1 && slices.Contains(t.list, st) {
-		// The mapping of the place was given up meanwhile.
+		// The mapping of the place was given up since.
 		if !st.mapped() {
 			return st, false, nil
 		}
@@ -234,7 +228,7 @@ func (l *Log) goOn(r *Reader) (bool, error) {
 }
 
 // nearest returns a place before a record of a pinned segment, of those noted when
-// what the segment held as the log was opened was first looked at.
+// what the segment held as the log was opened was first read.
 func (l *Log) nearest(v view, lsn LSN, epoch uint64) (frame.Place, error) {
 	base, err := l.baseIndex(v, epoch)
 	if err != nil {
@@ -248,7 +242,7 @@ func (l *Log) nearest(v view, lsn LSN, epoch uint64) (frame.Place, error) {
 
 // baseIndex returns the index of what was in the segment when the log was opened.
 // It is made when it is first needed, from the frames' headers, and kept unless
-// there was a cut meanwhile.
+// there was a cut since.
 func (l *Log) baseIndex(v view, epoch uint64) (*segment.Index, error) {
 	st, t := v.st, &l.store
 	st.scan.Lock()
@@ -283,7 +277,7 @@ func (l *Log) await(ctx context.Context, r *Reader) error {
 	}
 	event := b.join()
 	defer b.leave()
-	// Whoever appends looks for those who wait after it has published: either it
+	// An appender looks for those who wait after it has published: either it
 	// sees this one, or this one sees the record.
 	if l.news(r) {
 		return nil

@@ -41,7 +41,7 @@ func Repair(dir string, o RepairOptions) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := look{all: true, plan: o.DryRun && o.Force}
+	k := scan{all: true, plan: o.DryRun && o.Force}
 	rep, err := k.run(dir)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,10 @@
 package wal
 
 import (
+	"fmt"
+	"slices"
+
+	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
@@ -140,4 +144,28 @@ func newReport(dir string, r *recovery.Result) *Report {
 		})
 	}
 	return rep
+}
+
+// count adds up what was read, and returns warnings of what is not known or could
+// not be read.
+func (rep *Report) count(s *logdir.Snapshot) []string {
+	var warnings []string
+	if s.Unsure != nil {
+		warnings = append(warnings, fmt.Sprintf("cannot ask whether the log has a writer, whose work may look torn: %v", s.Unsure))
+	}
+	reasons := make(map[string]int64)
+	for _, m := range s.Files {
+		rep.Bytes += m.Read
+	}
+	for _, d := range s.Device {
+		rep.BufferedBytes += d.Buffered
+		if d.Buffered > 0 {
+			reasons[d.Reason] += d.Buffered
+		}
+	}
+	for reason, n := range reasons {
+		warnings = append(warnings, fmt.Sprintf("%d bytes were read from the page cache and not from the device: %s", n, reason))
+	}
+	slices.Sort(warnings)
+	return warnings
 }

@@ -112,8 +112,7 @@ func (l *Log) reset(next LSN) (err error) {
 	l.mu.Lock()
 	l.ready = l.ready[1:]
 	s.taken = true
-	l.epoch = epoch
-	l.cut = frame.Cut{Ordinal: s.ordinal, Offset: frame.DataOffset, LSN: next - 1}
+	l.beginEpoch(epoch, s.ordinal, frame.Place{Off: frame.DataOffset, LSN: next - 1})
 	l.at = frame.Place{LSN: next - 1}
 	err = l.stamp(s, 0, frame.StampReset)
 	if err == nil {

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/logdir"
-	"github.com/seawall-wal/seawall/wal/internal/recovery"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
@@ -84,7 +82,7 @@ func (l *Log) mayCut(lsn LSN) error {
 	return nil
 }
 
-// backCut is a cut at the back on its way. The log is held still.
+// backCut is a cut at the back in progress. The log is quiesced.
 type backCut struct {
 	l     *Log
 	lsn   LSN         // the new last one
@@ -193,32 +191,14 @@ func (l *Log) reopenSegment(ordinal uint64) (*writableSegment, error) {
 	return s, nil
 }
 
-// run makes the cut. Its order is that of a trim at Open, and for the same
-// reasons:
-//
-//  1. Readers are told, before any byte behind the cut changes.
-//  2. A slot names the next epoch and where it begins, durably. From here on
-//     what lies behind that place with a smaller epoch is neither a record nor
-//     damage, whatever of the following steps a crash undoes.
-//  3. Later segments are removed, the newest first, and the directory synced.
-//  4. Everything behind the cut becomes zero, and is synced.
-//  5. The other slot repeats the first.
+// run makes the cut, in the order of cutBehind: readers are told first, before any
+// byte behind the cut changes.
 func (c *backCut) run() error {
 	l := c.l
 	if err := c.tell(); err != nil {
 		return err
 	}
-	claim := l.claimNow(c.at, c.lsn)
-	if err := l.writeSlot(c.seg, claim); err != nil {
-		return err
-	}
-	if err := c.removeBehind(); err != nil {
-		return err
-	}
-	if err := c.zeroBehind(); err != nil {
-		return err
-	}
-	if err := l.writeSlot(c.seg, claim); err != nil {
+	if err := l.cutBehind(c.seg, l.claimNow(c.at, c.lsn), c.removeBehind, c.zeroBehind); err != nil {
 		return err
 	}
 	if err := l.alignTail(); err != nil {
@@ -300,48 +280,26 @@ func (c *backCut) removeBehind() error {
 
 // zeroBehind zeroes what is not zero behind the cut, and makes that durable.
 func (c *backCut) zeroBehind() error {
-	from, to := int64(-1), int64(0)
-	mem := c.seg.mem
+	z := zeroing{mem: c.seg.mem}
 	for off := c.at.Off; off < c.end; {
 		end := min((off+segment.PopulateBytes)&^(segment.PopulateBytes-1), c.seg.size())
-		if err := mem.PopulateRead(off, end-off); err != nil {
+		if err := z.mem.PopulateRead(off, end-off); err != nil {
 			return err
 		}
-		for off < end {
-			next := min((off+frame.BlockBytes)&^(frame.BlockBytes-1), end)
-			used := false
-			err := durability.Guard(func() error {
-				used = recovery.LastNonzero(mem.Bytes()[off:next]) > 0
-				return nil
-			})
-			if err == nil && used {
-				err = mem.Zero(off, next-off)
-			}
-			if err != nil {
-				return err
-			}
-			if used && from < 0 {
-				from = off
-			}
-			if used {
-				to = next
-			}
-			off = next
+		if err := z.blocks(off, z.mem.Bytes()[off:end]); err != nil {
+			return err
 		}
+		off = end
 	}
-	if from < 0 {
-		return nil
-	}
-	return mem.Sync(from, to-from)
+	return z.sync()
 }
 
-// goOn makes the place of the cut the one to append at, once the log is let go.
+// goOn makes the place of the cut the one to append at, once the log is resumed.
 func (c *backCut) goOn() {
 	l := c.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.epoch = c.epoch
-	l.cut = frame.Cut{Ordinal: c.seg.ordinal, Offset: uint64(c.at.Off), LSN: c.lsn}
+	l.beginEpoch(c.epoch, c.seg.ordinal, c.at)
 	l.witness = c.w
 	l.tail, l.at, l.linkOff = c.seg, c.at, c.link
 	l.limit = c.seg.size() - markReserve

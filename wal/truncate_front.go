@@ -1,9 +1,7 @@
 package wal
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 
 	"github.com/seawall-wal/seawall/wal/internal/segment"
@@ -113,15 +111,6 @@ func (l *Log) dispose(gone []*stored) {
 	}
 }
 
-// removeFile removes a segment's file. That somebody else did it is no error.
-func (l *Log) removeFile(name string) error {
-	err := l.dir.Remove(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
 // quiesce keeps the tail and the files as they are until resume: appenders
 // wait, no segment is prepared, and those on their way have got their names or
 // were given up. The caller holds syncMu.
@@ -150,19 +139,4 @@ func (l *Log) resume() {
 	l.cutting.Store(false)
 	l.room.Broadcast()
 	l.mu.Unlock()
-}
-
-// nextCut returns the epoch of the next cut.
-func (l *Log) nextCut() (uint32, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return nextEpoch(l.epoch)
-}
-
-// nextEpoch returns the epoch behind another.
-func nextEpoch(epoch uint32) (uint32, error) {
-	if epoch+1 == 0 {
-		return 0, fmt.Errorf("%w: epochs; copy the records into a new log", ErrExhausted)
-	}
-	return epoch + 1, nil
 }

@@ -14,7 +14,7 @@ type VerifyOptions struct {
 	// Context ends the work early, with its error. Nil never does.
 	Context context.Context
 	// Progress, if set, is told how many bytes of how many have been read. It
-	// begins anew where a log that is written to has to be read again.
+	// begins again where a log that is written to has to be read again.
 	Progress func(done, total int64)
 	// Device reads what the device holds, around the page cache: after a failed
 	// writeback the cache may hold, as clean pages, what the device never got.
@@ -25,19 +25,19 @@ type VerifyOptions struct {
 	// not be on the device yet: behind the durable LSN the log may then look
 	// torn, which is no damage, and with a writer at work is not reported.
 	// Before it serves a direct read the kernel writes dirty pages of the same
-	// range back, so beside a writer this costs the writer some of its speed.
+	// range back, so with a concurrent writer this costs the writer some of its speed.
 	Device bool
 }
 
-// Verify reads all of a log, every checksum, link and witness, and reports
-// what it found. It needs read permission only, and writes nothing. It reads
-// through the page cache, what readers are served.
+// Verify reads all of a log, every checksum, link and checkpoint record, and
+// reports what it found. It needs read permission only, and writes nothing. It
+// reads through the page cache, what readers are served.
 //
-// The log may be written to meanwhile. A record in the making is not torn, and
-// a segment that is cut off, removed or recycled meanwhile is not missing:
-// what looks wrong is looked at again, until it was looked at undisturbed.
+// The log may be written to at the same time. A record in progress is not torn, and
+// a segment that is cut off, removed or recycled concurrently is not missing:
+// what looks wrong is read again, until no change of the log disturbs that.
 //
-// The error says that the log could not be looked at: ErrMissing, ErrForeign,
+// The error says that the log could not be read: ErrMissing, ErrForeign,
 // ErrVersion, a *durability.FaultError where a file was truncated under the
 // reader, or an error of the filesystem. What is wrong with the log is in the
 // report.
@@ -45,7 +45,7 @@ func Verify(dir string) (*Report, error) { return VerifyWith(dir, VerifyOptions{
 
 // VerifyWith is Verify with options.
 func VerifyWith(dir string, o VerifyOptions) (*Report, error) {
-	k := look{o: o, all: true}
+	k := scan{o: o, all: true}
 	return k.run(dir)
 }
 
@@ -58,7 +58,7 @@ type DumpOptions struct {
 	// Match, if set, is asked about each of these records, and only those for
 	// which it returns true are handed out; its error ends the dump. It is given
 	// the bytes where they are mapped, so that a search copies nothing. It must
-	// not keep them, and where the log is cut meanwhile it may be shown bytes
+	// not keep them, and where the log is cut concurrently it may be shown bytes
 	// that are no record's; such a record is not handed out.
 	Match func(lsn LSN, payload []byte) (bool, error)
 	// Behind, if set, is called like Dump's function, and after it, with the
@@ -77,25 +77,25 @@ type DumpOptions struct {
 // damage, which the report tells apart, or with fn's error. It needs what
 // Verify needs, and returns what Verify returns.
 //
-// Of a log that is written to meanwhile it is a prefix as of some moment: all
-// records that had been published when Dump looked, none that was cut before
-// Dump was called, each once. Beside a writer fn never gets anything but records
-// of the log: each is copied, and the copy checked. Where no process has the log
-// open for writing it gets the mapped bytes themselves. A cut at the front may
-// take records before they were handed out: they are left out, with a warning
+// Of a log that is written to concurrently it is a prefix as of some moment: all
+// records that had been published when Dump began, none that was cut before
+// Dump was called, each once. With a concurrent writer fn never gets anything but
+// records of the log: each is copied, and the copy checked. Where no process has
+// the log open for writing it gets the mapped bytes themselves. A cut at the front
+// may take records before they were handed out: they are left out, with a warning
 // in the report. Where the log was cut at its end and goes on with other records
 // in place of ones that were handed out, Dump returns ErrTruncated.
 func Dump(dir string, o DumpOptions, fn func(LSN, []byte) error) (*Report, error) {
-	k := look{o: o.VerifyOptions, all: o.From <= 1, from: o.From}
+	k := scan{o: o.VerifyOptions, all: o.From <= 1, from: o.From}
 	p := &picker{from: o.From, to: o.To}
-	k.visit = func(s *sight, r recovery.Record) error {
+	k.visit = func(s *logdir.Snapshot, r recovery.Record) error {
 		if err := p.hand(s, r, o.Match, fn); !errors.Is(err, errFiltered) {
 			return err
 		}
 		return nil
 	}
 	if o.Behind != nil {
-		k.behind = func(s *sight, r recovery.Record) error {
+		k.behind = func(s *logdir.Snapshot, r recovery.Record) error {
 			if !p.follows(r) {
 				return errFiltered
 			}
@@ -121,7 +121,7 @@ type picker struct {
 // hand hands a record out if it was asked for. It returns errFiltered where its
 // LSN was not.
 func (p *picker) hand(
-	s *sight, r recovery.Record, match func(LSN, []byte) (bool, error), fn func(LSN, []byte) error,
+	s *logdir.Snapshot, r recovery.Record, match func(LSN, []byte) (bool, error), fn func(LSN, []byte) error,
 ) error {
 	if r.LSN < p.from || p.to != 0 && r.LSN > p.to {
 		return errFiltered
@@ -129,21 +129,21 @@ func (p *picker) hand(
 	if match != nil {
 		hit, err := match(r.LSN, r.Payload)
 		if err != nil {
-			return &handError{s.faultOf(r, err)}
+			return &handError{s.FaultOf(r, err)}
 		}
 		if !hit {
 			return nil
 		}
 	}
 	payload := r.Payload
-	if s.shared() {
+	if s.Shared() {
 		p.copied = append(p.copied[:0], payload...)
 		if payload = p.copied; frame.Checksum(payload) != r.Checksum {
 			return logdir.ErrChanged
 		}
 	}
 	if err := fn(r.LSN, payload); err != nil {
-		return &handError{s.faultOf(r, err)}
+		return &handError{s.FaultOf(r, err)}
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (p *picker) follows(r recovery.Record) bool {
 }
 
 // handError is an error of the function that records are handed to. It ends
-// the look, whatever else is so.
+// the scan in any case.
 type handError struct{ err error }
 
 // Error implements error.

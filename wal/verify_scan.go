@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,38 +15,38 @@ import (
 )
 
 const (
-	// maxLooks bounds how often a log that changes meanwhile is looked at
-	// again without getting any farther.
-	maxLooks = 50
-	// lookPause is the pause before the second look; later ones are longer.
-	lookPause = time.Millisecond
+	// maxScans bounds how often a log that changes concurrently is scanned again
+	// without getting any farther.
+	maxScans = 50
+	// scanPause is the pause before the second scan; later ones are longer.
+	scanPause = time.Millisecond
 )
 
 var (
 	// errFiltered says that a record was not asked for.
 	errFiltered = errors.New("wal: not asked for")
-	// errRetry asks for another look.
+	// errRetry asks for another scan.
 	errRetry = errors.New("wal: the log changed while it was looked at")
 )
 
-// look judges a log without writing to it, beside a writer or not.
+// scan recovers a log without writing to it, with or without a concurrent writer.
 //
 // A writer changes files while they are read: it cuts the front off, whose
-// segments go or are recycled; it cuts the end off. What then looks torn or
+// segments are removed or recycled; it cuts the end off. What then looks torn or
 // damaged is neither. The writer announces each cut in the control block
-// before it touches what readers may be at, and renames a file before it
+// before it changes what readers may be reading, and renames a file before it
 // recycles it. So a verdict that is not clean counts only if block, names and
-// files are the same after the look as before, or if the next look has the very
+// files are the same after the scan as before, or if the next scan has the very
 // same complaint: what is damaged stays so, while a writer at work leaves
-// another picture each time. A clean one counts if it begins no sooner and ends
+// other damage each time. A clean one counts if it begins no sooner and ends
 // no sooner than the block says, or if they are the same: bytes that are wiped
 // while they are read hide where the log begins, and what was in it.
-type look struct {
+type scan struct {
 	o      VerifyOptions
 	all    bool
 	from   LSN
-	visit  func(*sight, recovery.Record) error
-	behind func(*sight, recovery.Record) error
+	visit  func(*logdir.Snapshot, recovery.Record) error
+	behind func(*logdir.Snapshot, recovery.Record) error
 	plan   bool // the report says what a forced repair would give up
 
 	path     string
@@ -53,41 +54,52 @@ type look struct {
 	warnings []string
 
 	// last is the record up to which visit has been called, epoch its frame's:
-	// a further look goes on behind it, if it is still the same record.
+	// a further scan goes on behind it, if it is still the same record.
 	last  LSN
 	epoch uint32
-	met   bool // the look at hand has come past it
-	// limit is the last record that the look at hand may hand out: behind what
+	met   bool // the current scan has come past it
+	// limit is the last record that the current scan may hand out: behind what
 	// was published when it began, half a frame may look like a whole one.
 	limit LSN
-	// seen and complaint are what the look before found.
+	// seen and complaint are what the scan before found.
 	seen      *frame.Control
 	complaint string
 }
 
-// run looks at the log until it was seen undisturbed.
-func (k *look) run(path string) (_ *Report, err error) {
+// run scans the log until no writer disturbed the scan.
+func (k *scan) run(path string) (rep *Report, err error) {
 	d, err := openLogDir(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	k.path, k.dir = path, d
-	for n := 1; ; n++ {
+	err = retryScan(k.o.Context, path, "read", func() (further bool, err error) {
 		last := k.last
-		rep, err := k.once()
+		rep, err = k.once()
+		return k.last > last, err
+	})
+	return rep, err
+}
+
+// retryScan calls once until it returns anything but errRetry, with pauses in between.
+// It gives up where maxScans calls in a row got no further, with an error that says
+// what the log could not be, and where ctx, if there is one, ends in a pause.
+func retryScan(ctx context.Context, path, done string, once func() (further bool, err error)) error {
+	for n := 1; ; n++ {
+		further, err := once()
 		if !errors.Is(err, errRetry) {
-			return rep, err
+			return err
 		}
-		if k.last > last {
+		if further {
 			n = 1
 		}
-		if n >= maxLooks {
-			return nil, fmt.Errorf("wal: %s is cut faster than it can be read: look again when its writer has less to do", path)
+		if n >= maxScans {
+			return fmt.Errorf("wal: %s is cut faster than it can be %s: look again when its writer has less to do", path, done)
 		}
-		time.Sleep(min(lookPause<<min(n, 8), 20*lookPause))
-		if c := k.o.Context; c != nil && c.Err() != nil {
-			return nil, c.Err()
+		time.Sleep(min(scanPause<<min(n, 8), 20*scanPause))
+		if ctx != nil && ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 }
@@ -101,25 +113,25 @@ func openLogDir(path string) (*durability.Dir, error) {
 	return d, err
 }
 
-// once looks at the log. It returns errRetry where a writer's work may be why
+// once scans the log once. It returns errRetry where a writer's work may be why
 // the log does not look clean.
-func (k *look) once() (rep *Report, err error) {
-	s, err := openSight(k.dir, k.o.Device)
-	defer func() { err = errors.Join(err, s.close()) }()
+func (k *scan) once() (rep *Report, err error) {
+	s, err := logdir.OpenSnapshot(k.dir, k.o.Device)
+	defer func() { err = errors.Join(err, s.Close()) }()
 	if err != nil {
 		return nil, err
 	}
-	if s.gone { // and with it may be what the log held, and its writer's word
+	if s.Gone { // and with it perhaps what the log held, and its control block
 		return nil, errRetry
 	}
-	if err = s.holdsLog(k.path); err != nil {
+	if err = checkHasLog(s, k.path); err != nil {
 		return nil, err
 	}
-	before := s.control()
-	if k.limit = math.MaxUint64; s.live && before.Epoch != 0 {
+	before := s.Control()
+	if k.limit = math.MaxUint64; s.Live && before.Epoch != 0 {
 		k.limit = before.Appended
 	}
-	settled := s.live || s.unsure != nil // the heads are, before they are judged
+	settled := s.Live || s.Unsure != nil // the heads are, before recovery reads them
 	res, err := k.recover(s)
 	var handed *handError
 	switch {
@@ -128,23 +140,23 @@ func (k *look) once() (rep *Report, err error) {
 	case k.o.Context != nil && k.o.Context.Err() != nil:
 		return nil, k.o.Context.Err()
 	}
-	s.ask()
-	now := s.control()
-	// Where the lock may not be asked for, or a writer came and went, the block
-	// shows that there was one.
-	live := s.live || now != before || s.unsure != nil && k.seen != nil && *k.seen != before
+	s.RefreshLive()
+	now := s.Control()
+	// Where the lock cannot be read, or a writer came and went, the block shows
+	// that there was one.
+	live := s.Live || now != before || s.Unsure != nil && k.seen != nil && *k.seen != before
 	if err == nil && live {
 		ignoreLiveTail(res, published(&before, k.o.Device))
 	}
 	if err != nil || res.Verdict != recovery.Clean || live && exceeds(&before, res, k.o.Device) ||
 		!settled && now.CutSince(before) { // a writer came between two heads
 		var fault *durability.FaultError
-		if serr := s.shrunk(); serr != nil && !errors.As(err, &fault) {
+		if serr := s.CheckSizes(); serr != nil && !errors.As(err, &fault) {
 			return nil, serr
 		}
-		changed := now.CutSince(before) || s.moved() || now != before && !s.live
-		unknown := s.unsure != nil && k.seen == nil
-		if (changed || unknown) && !k.again(res, err) {
+		changed := now.CutSince(before) || s.Changed() || now != before && !s.Live
+		unknown := s.Unsure != nil && k.seen == nil
+		if (changed || unknown) && !k.sameAsBefore(res, err) {
 			k.seen = &now
 			return nil, errRetry
 		}
@@ -155,9 +167,9 @@ func (k *look) once() (rep *Report, err error) {
 	return k.report(s, res, live)
 }
 
-// again notes what was found, and reports whether it is what the look before
+// sameAsBefore notes what was found, and reports whether it is what the scan before
 // found.
-func (k *look) again(res *recovery.Result, err error) bool {
+func (k *scan) sameAsBefore(res *recovery.Result, err error) bool {
 	words := ""
 	if err != nil {
 		words = err.Error()
@@ -167,14 +179,14 @@ func (k *look) again(res *recovery.Result, err error) bool {
 			words += fmt.Sprintln(d.File, d.Offset, d.First, d.Reason)
 		}
 	}
-	clean := err == nil && res.Verdict == recovery.Clean // it was of several moments
+	clean := err == nil && res.Verdict == recovery.Clean // what it read is of several moments
 	same := words == k.complaint && !errors.Is(err, logdir.ErrChanged) && !clean
 	k.complaint = words
 	return same
 }
 
-// recover judges what was opened.
-func (k *look) recover(s *sight) (*recovery.Result, error) {
+// recover recovers the log from a snapshot.
+func (k *scan) recover(s *logdir.Snapshot) (*recovery.Result, error) {
 	ro := recovery.Options{All: k.all, From: k.from}
 	if k.last > 0 {
 		ro.All, ro.From = false, k.last
@@ -186,12 +198,12 @@ func (k *look) recover(s *sight) (*recovery.Result, error) {
 	if k.o.Context != nil {
 		ro.Stop = k.o.Context.Err
 	}
-	ro.Progress = k.o.progress(s.bytes())
-	return s.recover(ro)
+	ro.Progress = k.o.progress(s.TotalBytes())
+	return s.Recover(ro)
 }
 
-// pass calls visit with a record that no earlier look has come to.
-func (k *look) pass(s *sight, r recovery.Record) error {
+// pass calls visit with a record that no earlier scan has come to.
+func (k *scan) pass(s *logdir.Snapshot, r recovery.Record) error {
 	switch {
 	case r.LSN > k.limit:
 		return nil
@@ -224,9 +236,9 @@ func lsnRange(first, last LSN) string {
 	return fmt.Sprintf("LSN %d to %d were", first, last)
 }
 
-// report puts the judgement into words, and reads what lies behind the tail if
-// that was asked for.
-func (k *look) report(s *sight, res *recovery.Result, live bool) (*Report, error) {
+// report makes the report of what was recovered, and reads what lies behind the tail
+// if that was asked for.
+func (k *scan) report(s *logdir.Snapshot, res *recovery.Result, live bool) (*Report, error) {
 	if k.last > res.Tail.LSN {
 		k.warn("%s cut off at the end after they were read", lsnRange(res.Tail.LSN+1, k.last))
 	}
@@ -240,14 +252,14 @@ func (k *look) report(s *sight, res *recovery.Result, live bool) (*Report, error
 			return nil, err
 		}
 	}
-	rep.Warnings = append(append(rep.Warnings, k.warnings...), s.count(rep)...)
+	rep.Warnings = append(append(rep.Warnings, k.warnings...), rep.count(s)...)
 	return rep, nil
 }
 
 // extract calls behind with the intact records behind the tail. They are read
-// in a pass of their own: before the judgement it is not known whether they lie
-// behind damage or were only just appended.
-func (k *look) extract(s *sight, res *recovery.Result, rep *Report) error {
+// in a pass of their own: before the log is recovered it is not known whether they
+// lie behind damage or were only just appended.
+func (k *scan) extract(s *logdir.Snapshot, res *recovery.Result, rep *Report) error {
 	ro := recovery.Options{From: max(res.Tail.LSN, 1)}
 	if k.o.Context != nil {
 		ro.Stop = k.o.Context.Err
@@ -262,7 +274,7 @@ func (k *look) extract(s *sight, res *recovery.Result, rep *Report) error {
 		}
 		return err
 	}
-	_, err := s.recover(ro)
+	_, err := s.Recover(ro)
 	var handed *handError
 	if errors.As(err, &handed) {
 		return handed.err
@@ -290,7 +302,7 @@ func (rep *Report) addExtracted(lsn LSN, sure Sure) {
 }
 
 // warn adds a warning to the report.
-func (k *look) warn(format string, args ...any) {
+func (k *scan) warn(format string, args ...any) {
 	k.warnings = append(k.warnings, fmt.Sprintf(format, args...))
 }
 
@@ -306,8 +318,8 @@ func (o *VerifyOptions) progress(total int64) func(int64) {
 	}
 }
 
-// ignoreLiveTail takes back what a writer at work explains: a record in the
-// making behind the tail. published is what readers could read before.
+// ignoreLiveTail takes back what a writer at work explains: a record in progress
+// behind the tail. published is what readers could read before.
 func ignoreLiveTail(r *recovery.Result, published LSN) {
 	if r.Verdict == recovery.Clean || r.Tail.LSN < published {
 		return
@@ -321,4 +333,19 @@ func ignoreLiveTail(r *recovery.Result, published LSN) {
 	}
 	r.Verdict, r.Damage, r.TornBytes, r.Behind = recovery.Clean, nil, 0, nil
 	r.Watermark = min(r.Watermark, r.Tail.LSN)
+}
+
+// exceeds reports whether the block that was read before says that the log
+// begins, or ends, behind where it was found to.
+func exceeds(c *frame.Control, r *recovery.Result, device bool) bool {
+	return r.Front < c.Front || r.Tail.LSN < published(c, device)
+}
+
+// published returns the last record that must be found: the device need not
+// have more than what was synced.
+func published(c *frame.Control, device bool) LSN {
+	if device {
+		return c.Durable
+	}
+	return c.Appended
 }

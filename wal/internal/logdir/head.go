@@ -36,3 +36,12 @@ func (k *KeptHead) Bytes() []byte {
 	}
 	return head
 }
+
+// SegmentSpan returns how many bytes of a file are the segment's, by its header.
+// Where that is lost they are no more than a segment may have.
+func SegmentSpan(head []byte, size int64) int64 {
+	if h, err := frame.DecodeHeader(head); err == nil {
+		return min(size, h.SegmentBytes)
+	}
+	return min(size, frame.MaxSegmentBytes)
+}

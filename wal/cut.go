@@ -1,0 +1,120 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/recovery"
+)
+
+// cutBehind cuts what lies behind the place of a claim, in the segment that the log
+// ends in from then on. All before the place is durable, and the claim has the next
+// epoch and the cut that begins it (beginEpoch). remove removes the later segments,
+// the newest first, and syncs the directory; zero zeroes what the segment holds behind
+// the place, and syncs that. At every step a crash leaves the old tail or the new one:
+//
+//  1. Before this is called, Open has saved what is intact behind the tail beside the
+//     log (saveBehind), and TruncateBack has told readers, before any byte behind the
+//     cut changes.
+//  2. A slot names the next epoch and where it begins, durably. From here on
+//     frames and segments behind that place with a smaller epoch are remains:
+//     whatever of the following steps is lost, they are neither records nor
+//     damage, and their watermarks accuse nobody.
+//  3. Later segments are removed, the newest first, and the directory synced.
+//  4. Everything behind the tail becomes zero, in the page cache and on the
+//     device, and is synced: nothing that lay there can be chained to what is
+//     appended next.
+//  5. The other slot repeats the first, so that the cut outlives the loss of
+//     either, and no older claim is left in any.
+func (l *Log) cutBehind(s *writableSegment, c claim, remove, zero func() error) error {
+	if err := l.writeSlot(s, c); err != nil {
+		return err
+	}
+	if err := remove(); err != nil {
+		return err
+	}
+	if err := zero(); err != nil {
+		return err
+	}
+	return l.writeSlot(s, c)
+}
+
+// beginEpoch makes the log go on in the next epoch at a place of a segment. The caller
+// holds mu, or is Open.
+func (l *Log) beginEpoch(epoch uint32, ordinal uint64, at frame.Place) {
+	l.epoch = epoch
+	l.cut = frame.Cut{Ordinal: ordinal, Offset: uint64(at.Off), LSN: at.LSN}
+}
+
+// zeroing zeroes the blocks behind a cut that are not zero.
+type zeroing struct {
+	mem      *durability.Mapping
+	from, to int64 // what a sync has to cover; to is 0 where nothing was zeroed
+}
+
+// blocks zeroes what is not zero of the mapping's bytes from off on, which are those
+// of p.
+func (z *zeroing) blocks(off int64, p []byte) error {
+	for len(p) > 0 {
+		n := min(frame.BlockBytes-off%frame.BlockBytes, int64(len(p)))
+		used := false
+		err := durability.Guard(func() error {
+			used = recovery.LastNonzero(p[:n]) > 0
+			return nil
+		})
+		if err == nil && used {
+			err = z.mem.Zero(off, n)
+		}
+		if err != nil {
+			return err
+		}
+		if used && z.to == 0 {
+			z.from = off
+		}
+		if used {
+			z.to = off + n
+		}
+		off, p = off+n, p[n:]
+	}
+	return nil
+}
+
+// sync makes what was zeroed durable.
+func (z *zeroing) sync() error {
+	if z.to == 0 {
+		return nil
+	}
+	return z.mem.Sync(z.from, z.to-z.from)
+}
+
+// removeFile removes a segment's file. That another process did it is no error.
+func (l *Log) removeFile(name string) error {
+	err := l.dir.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// nextCut returns the epoch of the next cut.
+func (l *Log) nextCut() (uint32, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return nextEpoch(l.epoch)
+}
+
+// nextCut returns the epoch of a cut that Open makes.
+func (op *opening) nextCut() (uint32, error) {
+	return nextEpoch(max(op.res.Epoch, op.known.Newest.Epoch))
+}
+
+// nextEpoch returns the epoch behind another.
+func nextEpoch(epoch uint32) (uint32, error) {
+	if epoch+1 == 0 {
+		return 0, fmt.Errorf("%w: epochs; copy the records into a new log", ErrExhausted)
+	}
+	return epoch + 1, nil
+}

@@ -1,0 +1,149 @@
+package wal
+
+import (
+	"errors"
+
+	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/segment"
+)
+
+// checkPlace checks whether the place behind the record that was returned last
+// is still one of the log. The bytes of its link say so: nothing else is ever
+// stored there without another salt, or other links.
+func (o *LogReader) checkPlace(r *Reader) error {
+	b := &r.outside
+	if b.checked {
+		return nil
+	}
+	if r.last != 0 {
+		first, last := b.state.bounds(b.seen, false)
+		if r.last > last {
+			return cutAway(r.last)
+		}
+		switch {
+		case b.state.holds(&b.in):
+			got, err := o.linkAt(&b.in, b.linkOff)
+			if err != nil {
+				return err
+			}
+			if got != b.anchor.Link {
+				return cutAway(r.last)
+			}
+		case r.next < first:
+			return truncated(r.next, first)
+		case b.seen.Epoch != r.epoch:
+			// Its segment went, and there was a cut at the back: which came first
+			// cannot be told any more.
+			return cutAway(r.last)
+		}
+	}
+	b.checked, r.epoch = true, b.seen.Epoch
+	r.cur.leave()
+	return nil
+}
+
+// linkAt loads a link of a segment.
+func (o *LogReader) linkAt(h *segmentHead, off int64) (frame.Link, error) {
+	o.mu.Lock()
+	if o.closed.Load() {
+		o.mu.Unlock()
+		return 0, ErrClosed
+	}
+	s, err := o.acquire(h)
+	o.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	var got uint32
+	if err = s.mem.PopulateRead(off, 4); err == nil {
+		got, err = s.mem.LoadUint32(off)
+	}
+	o.mu.Lock()
+	o.release(s)
+	o.mu.Unlock()
+	return frame.Link(got), err
+}
+
+// position brings the cursor to a place before the record that is next.
+func (o *LogReader) position(r *Reader) error {
+	b := &r.outside
+	h := b.state.find(r.next)
+	if h == nil {
+		return segment.ErrNoFrame // its segment is missing
+	}
+	if b.seg == nil || !b.seg.is(h) {
+		if err := o.carry(r, h); err != nil {
+			return err
+		}
+		if err := o.enter(r, h); err != nil {
+			return err
+		}
+	}
+	v := b.seg.view()
+	if r.cur.holds(v, r.next) {
+		return nil
+	}
+	at := v.start
+	if p, ok := b.seg.before(r.epoch, r.next); ok {
+		at = p
+	}
+	if r.last == r.next-1 && r.last != 0 && b.in.is(h) {
+		at = b.anchor
+	}
+	r.cur.enter(v, at)
+	return nil
+}
+
+// carry follows the chain from the record that was returned last to the end of
+// its segment, and through segments without a record, and returns segment.ErrNoFrame
+// where the next one does not go on from there. Where that segment was removed,
+// there is nothing to follow.
+func (o *LogReader) carry(r *Reader, h *segmentHead) error {
+	b := &r.outside
+	if r.last == 0 || r.last != r.next-1 || b.in.is(h) || !b.state.holds(&b.in) {
+		return nil
+	}
+	for in, at := &b.in, b.anchor; ; {
+		if b.seg == nil || !b.seg.is(in) {
+			if err := o.enter(r, in); err != nil {
+				return err
+			}
+		}
+		if v := b.seg.view(); !r.cur.holds(v, r.next) {
+			r.cur.enter(v, at)
+		}
+		err := r.cur.Seek(r.next)
+		if err == nil { // it has the record itself: it is not the one before
+			return segment.ErrNoFrame
+		}
+		if !errors.Is(err, segment.ErrNoFrame) {
+			return err
+		}
+		if in = b.state.behind(in); in == nil || !in.follows(r.cur.Place) {
+			return segment.ErrNoFrame
+		}
+		if in.is(h) {
+			return nil
+		}
+		at = in.Start()
+	}
+}
+
+// enter makes a segment the one that the reader is in.
+func (o *LogReader) enter(r *Reader, h *segmentHead) error {
+	b := &r.outside
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed.Load() {
+		return ErrClosed
+	}
+	s, err := o.acquire(h)
+	if err != nil {
+		return err
+	}
+	o.release(b.seg)
+	b.seg = s
+	r.cur.leave()
+	r.cur.Passed = func(p frame.Place) { s.note(r.epoch, p) }
+	return nil
+}
