@@ -125,7 +125,7 @@ func (r *killReport) print(p *process) error {
 func (t *table) survivors(s *kill.Survival) {
 	t.add("acked", plural(uint64(s.Acked), "record"))
 	made := false
-	for _, class := range s.Making {
+	for _, class := range s.InProgress {
 		made = made || class.Count > 0
 	}
 	if s.Unacked > 0 {
@@ -136,7 +136,7 @@ func (t *table) survivors(s *kill.Survival) {
 		return
 	}
 	t.add("making", "bytes of the record in the making that were in the file:")
-	t.histogram(s.Making)
+	t.histogram(s.InProgress)
 }
 
 // classText lists classes.

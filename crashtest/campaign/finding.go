@@ -58,8 +58,8 @@ func AsBroken(err error, kind Kind) *Broken {
 	return &Broken{Kind: kind, What: err.Error()}
 }
 
-// Judge asks both oracles.
-func Judge(f Found, k Known, killed bool) *Broken {
+// Check asks both oracles.
+func Check(f Found, k Known, killed bool) *Broken {
 	if err := f.Present(k, killed); err != nil {
 		return AsBroken(err, Lost)
 	}

@@ -143,11 +143,11 @@ func (r *evictRow) readBack(f *durability.File, want []byte) error {
 	return nil
 }
 
-// judge implements measurement. That a dirty page is dropped before the device has
+// check implements measurement. That a dirty page is dropped before the device has
 // it is wrong at any time. A page that another processor works on is not dropped,
 // and the kernel takes pages when memory is short: a few are left to it. Whoever
 // calls sync(2) cleans what should be dirty.
-func (m *evictMeasured) judge() complaints {
+func (m *evictMeasured) check() complaints {
 	var c complaints
 	for _, r := range m.Rows {
 		few := fewOf(r.Pages)

@@ -23,9 +23,9 @@ type Experiment struct {
 // measurement is what an experiment found out. It is marshalled into the JSON
 // result as it is.
 type measurement interface {
-	// judge says in what the measurement contradicts the hypothesis, in one
+	// check says in what the measurement contradicts the hypothesis, in one
 	// sentence each. It looks at nothing else than the measurement.
-	judge() complaints
+	check() complaints
 	table() Table
 }
 
@@ -115,7 +115,7 @@ func verdictOn(m measurement) (Verdict, []string) {
 	if len(m.table().Rows) == 0 {
 		return Differs, []string{"nothing was measured"}
 	}
-	c := m.judge()
+	c := m.check()
 	return c.verdict()
 }
 

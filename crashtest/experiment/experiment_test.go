@@ -90,7 +90,7 @@ func TestRun(t *testing.T) {
 			}
 			measured, err := json.Marshal(r.Measured)
 			must(t, err)
-			v, why, err := experiment.Judge(e.Name, measured)
+			v, why, err := experiment.CheckMeasurement(e.Name, measured)
 			if v != r.Verdict || err != nil || !slices.Equal(why, r.Why) {
 				t.Errorf("judged by its JSON it is %s %q, %v instead of %s %q", v, why, err, r.Verdict, r.Why)
 			}

@@ -155,11 +155,11 @@ func freeBlocks(n int64) int64 {
 	return sum
 }
 
-// judge implements measurement. Where memory is in pieces the kernel takes smaller
+// check implements measurement. Where memory is in pieces the kernel takes smaller
 // folios, and whoever calls sync(2) between a store and the count cleans it: a
 // single store that dirties as much as it should shows that it can, and no store
 // dirties more.
-func (m *folioMeasured) judge() complaints {
+func (m *folioMeasured) check() complaints {
 	var c complaints
 	for _, r := range m.Rows {
 		text := fmt.Sprintf("filled by writes of %s, a store of %d bytes dirties", bytesText(r.FillBytes), folioRecord)

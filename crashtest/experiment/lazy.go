@@ -90,11 +90,11 @@ func lazyLoad(l *lab, f *durability.File, advice durability.Advice) (s lazyStep,
 	return s, m.Unmap()
 }
 
-// judge implements measurement. Nobody else knows of the file. Should somebody
+// check implements measurement. Nobody else knows of the file. Should somebody
 // read it all the same (an indexer, a backup), or should the kernel take the page
 // away at once, there is less to see, never more: the load's own read, which the
 // kernel counts for the thread, may be missing, or its page.
-func (m *lazyMeasured) judge() complaints {
+func (m *lazyMeasured) check() complaints {
 	var c complaints
 	window := m.FileBytes - 1
 	if m.ReadaheadBytes > 0 {

@@ -276,12 +276,12 @@ func (w *thrasher) addHot(name string, loads int64, u Usage) {
 	w.rows = append(w.rows, thrashRow{Work: name, Loads: loads, Asked: loads * thrashLoad, Usage: u})
 }
 
-// judge implements measurement. The file is larger than the group's limit, which
+// check implements measurement. The file is larger than the group's limit, which
 // no other work can raise: less memory makes reads more. Half of what must miss at
 // random is left to a kernel that keeps what it needs again. Beside the scan the
 // hot loads may read a part of it, in readahead, and a page that is being moved or
 // written is a major fault that reads nothing.
-func (m *thrashMeasured) judge() complaints {
+func (m *thrashMeasured) check() complaints {
 	var c complaints
 	missing := m.FileBytes - m.LimitBytes
 	beside := int64(0)

@@ -251,12 +251,12 @@ func (s tornState) contradicts() bool {
 	return false
 }
 
-// judge implements measurement. A state that was made once can be made. One that
+// check implements measurement. A state that was made once can be made. One that
 // never was says nothing where the guards were written back in half of the tries:
 // so were the batch's pages, which nobody here wrote, or were just being written.
 // That a page which was written back is not on the device nobody else can bring
 // about.
-func (m *tornMeasured) judge() complaints {
+func (m *tornMeasured) check() complaints {
 	var c complaints
 	made := make(map[string]bool)
 	for _, s := range m.States {

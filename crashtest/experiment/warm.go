@@ -102,10 +102,10 @@ func touch(m *durability.Mapping, offsets []int64) error {
 	})
 }
 
-// judge implements measurement. What the passes have to do cannot get less by what
+// check implements measurement. What the passes have to do cannot get less by what
 // others do: the file was cold, and the counters are the thread's. It gets more
 // where the kernel takes pages away, or moves them.
-func (w *warmMeasured) judge() complaints {
+func (w *warmMeasured) check() complaints {
 	var c complaints
 	few := fewOf(w.Pages)
 	for _, p := range w.Passes {

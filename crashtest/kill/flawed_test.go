@@ -20,9 +20,9 @@ func (s misjudging) Recover(dir string) (campaign.Found, error) {
 	return s.wrap(s.Log.Recover(dir))
 }
 
-// Look implements kill.Looker.
-func (s misjudging) Look(dir string) (campaign.Found, error) {
-	return s.wrap(s.Log.Look(dir))
+// Inspect implements kill.Inspector.
+func (s misjudging) Inspect(dir string) (campaign.Found, error) {
+	return s.wrap(s.Log.Inspect(dir))
 }
 
 func (s misjudging) wrap(f campaign.Found, err error) (campaign.Found, error) {

@@ -22,7 +22,7 @@ type Options struct {
 	campaign.Limits
 
 	// Subject is what is killed. Its Tracer in campaigns is a Stage, its Known either
-	// campaign.Acks or what it is a Codec for. It may be a Counter, Looker, Settler,
+	// campaign.Acks or what it is a Codec for. It may be a Counter, Inspector, Settler,
 	// Placer, Bounded and Thorough too.
 	Subject campaign.Subject
 

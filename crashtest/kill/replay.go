@@ -124,7 +124,7 @@ func (l *lab) reliveOnce(ctx context.Context, lives []Plan, chains []*chain, var
 			return false, err
 		}
 		for i, c := range chains {
-			broken, err := l.judge(c, deaths[i])
+			broken, err := l.verify(c, deaths[i])
 			if err != nil || broken != nil {
 				return broken != nil, err
 			}

@@ -216,15 +216,15 @@ func (l *lab) round(ctx context.Context, chains []*chain, place Place, again boo
 		}
 	}
 	for i, c := range chains {
-		if _, err = l.judge(c, deaths[i]); err != nil {
+		if _, err = l.verify(c, deaths[i]); err != nil {
 			return hit, err
 		}
 	}
 	return hit && chains[0].met == place, nil
 }
 
-// judge verifies one death, counts it, and reports what is found.
-func (l *lab) judge(c *chain, d death) (*campaign.Broken, error) {
+// verify verifies one death, counts it, and reports what is found.
+func (l *lab) verify(c *chain, d death) (*campaign.Broken, error) {
 	l.run.Live()
 	left := ""
 	if l.keepAs != "" {

@@ -99,7 +99,7 @@ func (c *chain) verify(o *Options, d death) (verdict, error) {
 		v.broken = campaign.AsBroken(err, campaign.Misjudged)
 		return v, nil
 	}
-	v.broken = campaign.Judge(found, d.known, true)
+	v.broken = campaign.Check(found, d.known, true)
 	if f, ok := found.(*programFound); ok && f.err != nil {
 		return v, fmt.Errorf("kill: the check could not be run: %w", f.err)
 	}
@@ -109,7 +109,7 @@ func (c *chain) verify(o *Options, d death) (verdict, error) {
 	}
 	if f, ok := found.(Survivor); ok {
 		v.kill.Recovered = f.Recovered()
-		v.kill.Found, v.kill.Of = f.Making(d.known)
+		v.kill.Found, v.kill.Of = f.InProgress(d.known)
 	}
 	v.kill.placeByBytes()
 	v.counted = d.state == stateAtWork || d.place == Recovery && d.state == stateNone && v.kill.Appended > 0
@@ -136,8 +136,8 @@ func (k *Kill) placeByBytes() {
 
 // recover has the subject find what is there.
 func (c *chain) recover(s campaign.Subject, plan Plan) (campaign.Found, error) {
-	if looker, ok := s.(Looker); ok && plan.Look {
-		return looker.Look(c.subjectDir())
+	if inspector, ok := s.(Inspector); ok && plan.Inspect {
+		return inspector.Inspect(c.subjectDir())
 	}
 	return s.Recover(c.subjectDir())
 }

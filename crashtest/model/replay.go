@@ -130,7 +130,7 @@ func (p *player) crash(st *step, b begin, last bool) (*state, *campaign.Finding,
 	if len(r.events) < st.At || shape(r.events[:st.At]) != st.Shape {
 		return nil, nil, errors.Join(ErrDiverged, r.discard())
 	}
-	e := &explorer{r: r, judge: newJudge(p.subject, p.scratch, 0, nil), at: st.At}
+	e := &explorer{r: r, checker: newChecker(p.subject, p.scratch, 0, nil), at: st.At}
 	e.known, e.mark = r.known(st.At)
 	s := &state{e: e, killed: st.Killed, torn: st.Torn}
 	if st.Killed {
@@ -147,9 +147,9 @@ func (p *player) crash(st *step, b begin, last bool) (*state, *campaign.Finding,
 	if !last {
 		return s, nil, nil
 	}
-	broken := e.judge.again(s.content(), e.known, s.killed, false)
+	broken := e.checker.recheck(s.content(), e.known, s.killed, false)
 	if broken == nil {
-		broken = e.judge.again(s.content(), e.known, s.killed, true)
+		broken = e.checker.recheck(s.content(), e.known, s.killed, true)
 	}
 	if broken == nil {
 		return s, nil, ErrNotFound

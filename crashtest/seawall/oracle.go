@@ -74,24 +74,24 @@ func (h *Held) same(o *Held) bool {
 func (h *Held) Present(k campaign.Known, killed bool) error {
 	m := markOf(k)
 	err := h.present(m, killed)
-	if err == nil || m.or == nil {
+	if err == nil || m.alt == nil {
 		return err
 	}
-	return neither(err, h.present(m.or, killed))
+	return neither(err, h.present(m.alt, killed))
 }
 
 // Legal implements campaign.Found. While a cut is under way, the log is wholly
 // what it was or what it is to be.
 func (h *Held) Legal(k campaign.Known, killed bool) error {
 	m := markOf(k)
-	if m.or == nil {
+	if m.alt == nil {
 		return h.legal(m)
 	}
 	was := errors.Join(h.present(m, killed), h.legal(m))
 	if was == nil {
 		return nil
 	}
-	return neither(was, errors.Join(h.present(m.or, killed), h.legal(m.or)))
+	return neither(was, errors.Join(h.present(m.alt, killed), h.legal(m.alt)))
 }
 
 // neither tells of a log that is broken by what it was before a cut that is under

@@ -82,10 +82,10 @@ func TestOracles(t *testing.T) {
 		{[]change{{"reset", v(5)}}, "", ""},
 		{[]change{{"begun", v(11)}, {"appended", v(11)}, {"reset", v(5)}}, campaign.Lost, "neither the old log"},
 	} {
-		b, err := seawall.JudgeLog(dir, known(seawall.NewKnown(3, 10, tag), c.changes))
+		b, err := seawall.CheckLog(dir, known(seawall.NewKnown(3, 10, tag), c.changes))
 		mustSay(t, c.changes, b, err, c.kind, c.says)
 	}
-	b, err := seawall.JudgeLog(newLog(t, 1), known(seawall.NewKnown(1, 9, tag), []change{{"reset", v(1)}}))
+	b, err := seawall.CheckLog(newLog(t, 1), known(seawall.NewKnown(1, 9, tag), []change{{"reset", v(1)}}))
 	mustSay(t, "an empty log, reset", b, err, "", "")
 }
 
@@ -113,7 +113,7 @@ func TestOraclesOfWriters(t *testing.T) {
 		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"writer", v(3, 2)}, {"writer", v(1, 1)}}, campaign.Lost, "of writer 1, 0 records are there, 1 were appended"},
 	} {
 		k := seawall.NewKnown(c.front, 3, tag)
-		b, err := seawall.JudgeLog(newLog(t, c.front, c.records...), known(k, append([]change{{"many", nil}}, c.changes...)))
+		b, err := seawall.CheckLog(newLog(t, c.front, c.records...), known(k, append([]change{{"many", nil}}, c.changes...)))
 		mustSay(t, c.changes, b, err, c.kind, c.says)
 	}
 }

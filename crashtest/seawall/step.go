@@ -27,7 +27,7 @@ var steps = []step{
 	{name: "batch", weight: 8, kills: 15, place: kill.Append, do: (*work).batch},
 	{name: "sync", weight: 13, kills: 4, aimed: 30, place: kill.Sync, do: func(w *work) error { return w.sync(w.log.Sync(), "sync") }},
 	{name: "commit", weight: 4, kills: 2, aimed: 15, place: kill.Sync, do: (*work).commit},
-	{name: "append beside a sync", weight: 3, wild: true, do: (*work).beside},
+	{name: "append during a sync", weight: 3, wild: true, do: (*work).appendWhileSyncing},
 	{name: "checkpoint", weight: 4, kills: 2, aimed: 15, place: kill.Sync, do: func(w *work) error { return w.sync(w.log.Checkpoint(), "checkpoint") }},
 	{name: "truncate the front", weight: 3, kills: 3, aimed: 40, place: kill.Cut, cuts: true, do: (*work).truncateFront},
 	{name: "truncate the back", weight: 3, kills: 3, aimed: 40, place: kill.Cut, cuts: true, do: (*work).truncateBack},

@@ -136,9 +136,9 @@ func (t *watch) onNamed(fn func()) {
 	}
 }
 
-// room returns how many bytes at least there are behind the log's end in its newest
+// spaceLeft returns how many bytes at least there are behind the log's end in its newest
 // segment.
-func (t *watch) room(segmentBytes int64) int64 {
+func (t *watch) spaceLeft(segmentBytes int64) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.tail == "" {

@@ -175,25 +175,25 @@ func TestJudge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		judge := func(change string, verdict experiment.Verdict, word string) {
+		check := func(change string, verdict experiment.Verdict, word string) {
 			t.Helper()
-			v, why, err := experiment.Judge(e.Name, changed(t, data, change))
+			v, why, err := experiment.CheckMeasurement(e.Name, changed(t, data, change))
 			if v != verdict || err != nil || !strings.Contains(strings.Join(why, "\n"), word) {
 				t.Errorf("%s with %q: %s, %q, %v; want %s: %q", e.Name, change, v, why, err, verdict, word)
 			}
 		}
-		judge("", experiment.AsExpected, "")
+		check("", experiment.AsExpected, "")
 		if len(contradictions[e.Name]) == 0 {
 			t.Errorf("%s: no measurement contradicts it", e.Name)
 		}
 		for _, c := range contradictions[e.Name] {
-			judge(c[0], experiment.Differs, c[1])
+			check(c[0], experiment.Differs, c[1])
 		}
 		for _, c := range disturbances[e.Name] {
-			judge(c[0], experiment.TooNoisy, c[1])
+			check(c[0], experiment.TooNoisy, c[1])
 		}
 		for _, change := range tolerances[e.Name] {
-			judge(change, experiment.AsExpected, "")
+			check(change, experiment.AsExpected, "")
 		}
 	}
 }
