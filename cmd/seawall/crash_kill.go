@@ -107,7 +107,7 @@ func (r *killReport) print(p *process) error {
 	}
 	if len(rows) > 0 {
 		t.add("last", "the last record that was acked, appended, recovered:")
-		for _, line := range columns([]string{"place", "acked", "appended", "recovered", "in the making"}, rows) {
+		for _, line := range columns([]string{"place", "acked", "appended", "recovered", "in progress"}, rows) {
 			t.lines = append(t.lines, "  "+line)
 		}
 	}
@@ -135,7 +135,7 @@ func (t *table) survivors(s *kill.Survival) {
 	if !made {
 		return
 	}
-	t.add("making", "bytes of the record in the making that were in the file:")
+	t.add("making", "bytes of the record in progress that were in the file:")
 	t.histogram(s.InProgress)
 }
 

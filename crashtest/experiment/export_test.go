@@ -51,7 +51,7 @@ func Scripted(found string) Experiment {
 		case 'c':
 			return nil, cannot("no such thing")
 		case 'N':
-			return nil, &noisyError{"no room"}
+			return nil, &noisyError{"no space"}
 		}
 		return scriptedMeasured(letter), nil
 	}}

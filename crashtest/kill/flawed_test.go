@@ -10,7 +10,7 @@ import (
 	"github.com/seawall-wal/seawall/wal"
 )
 
-// Logs that are wrong in one way each, or judged so.
+// Logs that are wrong in one way each, or wrongly reported so.
 
 // misjudging is a log in which no record may be there that was not synced.
 type misjudging struct{ *seawall.Log }

@@ -36,7 +36,7 @@ type Options struct {
 	// Blind leaves exact kills out.
 	Blind bool
 
-	// Args are the arguments with which this binary, started anew, comes to Run or
+	// Args are the arguments with which this binary, started again, comes to Run or
 	// BeChild; none is what most programs need.
 	Args []string
 

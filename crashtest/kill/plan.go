@@ -75,7 +75,7 @@ type Plan struct {
 	// Acks is how many acknowledgements of a program come before Wait begins.
 	Acks int `json:"acks,omitempty"`
 
-	// Inspect leaves what the death left to the next life: it is judged read-only,
+	// Inspect leaves what the death left to the next life: it is checked read-only,
 	// so that the next life's recovery has something to do.
 	Inspect bool `json:"look,omitempty"`
 }

@@ -21,8 +21,8 @@ type Kill struct {
 	Counts
 	Recovered uint64 `json:"recovered"`
 
-	// Found is how many bytes of the records in the making were in the file, of so
-	// many. Of is 0 where nothing was in the making, or where what was has become
+	// Found is how many bytes of the records in progress were in the file, of so
+	// many. Of is 0 where no record was in progress, or where what was has become
 	// whole.
 	Found int64 `json:"found"`
 	Of    int64 `json:"of"`
@@ -39,7 +39,7 @@ type Survival struct {
 	Survived int64 `json:"survived"` // of these, there after the kill
 	CutAway  int64 `json:"cut_away"` // appended, and taken by a cut that was under way
 
-	// InProgress is the histogram of the records in the making: by which share of their
+	// InProgress is the histogram of the records in progress: by which share of their
 	// bytes was in the file.
 	InProgress []campaign.Class `json:"making"`
 
@@ -125,7 +125,7 @@ func (t *tally) place(p Place, exact bool) {
 }
 
 // progress returns the class of Survival.InProgress that a kill belongs to, or -1 where
-// nothing was in the making.
+// no record was in progress.
 func (k *Kill) progress() int {
 	switch {
 	case k.Begun > k.Appended && k.Recovered > k.Appended:

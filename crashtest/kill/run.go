@@ -24,7 +24,7 @@ const campaignName = "kill"
 // is a third of a verified kill's cost, and its death meets them in all places.
 const crewLives = 4
 
-// lab is a campaign on its way.
+// lab is a campaign in progress.
 type lab struct {
 	o     Options
 	run   *campaign.Run
@@ -140,7 +140,7 @@ const crewRounds = 10
 const mostTries = 2
 
 // crew lives the crew with that number. What it does follows from the campaign's
-// seed and the number, whoever else is at work: two of three of its processes are
+// seed and the number, whatever other crews do: two of three of its processes are
 // aimed, at one place after the other, and each crew begins with other places, so
 // that the first few processes of a campaign come to all. A place that was missed
 // has its turn again at once, at one of its first steps.

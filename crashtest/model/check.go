@@ -11,7 +11,7 @@ import (
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 )
 
-// judge recovers states, each content once, and asks the oracles for every pair
+// checker recovers states, each content once, and asks the oracles for every pair
 // of content and knowledge.
 type checker struct {
 	subject campaign.Subject
@@ -19,7 +19,7 @@ type checker struct {
 	scratch string
 	every   int64 // one distinct state in so many is recovered on real files, too
 	seen    map[durabilitytest.Key]campaign.Found
-	pairs   map[pair]struct{} // that were judged, where pure is nil
+	pairs   map[pair]struct{} // that were checked, where pure is nil
 	count   int64
 	journal *journal // nil in a replay
 	found   func(*state, *campaign.Broken) error
@@ -32,7 +32,7 @@ type pair struct {
 	killed bool
 }
 
-// newChecker returns a judge for one life.
+// newChecker returns a checker for one life.
 func newChecker(s campaign.Subject, scratch string, every int64, to *journal) *checker {
 	c := &checker{
 		subject: s, scratch: scratch, every: every, journal: to,
@@ -42,7 +42,7 @@ func newChecker(s campaign.Subject, scratch string, every int64, to *journal) *c
 	return c
 }
 
-// check judges a state, and reports whether its content is new in the life.
+// check checks a state, and reports whether its content is new in the life.
 func (c *checker) check(s *state, key durabilitytest.Key) (fresh bool, err error) {
 	f, known := c.seen[key]
 	if c.pure == nil {
@@ -79,7 +79,7 @@ func (refused) Present(campaign.Known, bool) error { return nil }
 // Legal implements campaign.Found.
 func (refused) Legal(campaign.Known, bool) error { return nil }
 
-// checkPair judges a state of a subject that needs a directory. What it finds
+// checkPair checks a state of a subject that needs a directory. What it finds
 // there may be gone when it has looked, so each pair is recovered by itself.
 func (c *checker) checkPair(s *state, key durabilitytest.Key, known bool) (bool, error) {
 	p := pair{key, s.e.mark, s.killed}
@@ -142,7 +142,7 @@ func placeless(b *campaign.Broken, dir string) *campaign.Broken {
 	return &plain
 }
 
-// again judges a content anew, and with nothing remembered.
+// recheck recovers and checks a content again, ignoring what is remembered of it.
 func (c *checker) recheck(files durabilitytest.Files, known campaign.Known, killed, really bool) *campaign.Broken {
 	if c.pure == nil || really {
 		return c.checkOnDisk(files, known, killed)

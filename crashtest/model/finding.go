@@ -159,7 +159,7 @@ func (e *explorer) shrink(b *campaign.Broken) (*campaign.Broken, []string) {
 	return b, joinWords(lost)
 }
 
-// renewAll makes the newest state again, whoever changed it.
+// renewAll makes the newest state again, including what Set changed directly.
 func (e *explorer) renewAll() {
 	for i := range e.m.Pieces() {
 		e.m.Set(i, e.m.Pieces()[i].Options-1)

@@ -42,7 +42,7 @@ const (
 // ones have few states.
 const MinOperations = 500
 
-// lab is a campaign on its way.
+// lab is a campaign in progress.
 type lab struct {
 	run      *campaign.Run
 	subjects []campaign.Subject

@@ -35,7 +35,7 @@ var situations = []string{
 	namesLate - 1:        "appends ahead of the names",
 }
 
-// busySteps are what busy lives do beside the steps of all: appends, some of which
+// busySteps are what busy lives do besides the steps of all lives: appends, some of which
 // rotate, come between the syncs of other calls and run ahead of the names that
 // segments get. A call of a quiet life ends before the next one begins.
 var busySteps = []step{
@@ -52,7 +52,7 @@ var busySteps = []step{
 }
 
 // busyOptions changes options for busy lives: an append that is synced waits for
-// the call that it comes beside.
+// the call during which it comes.
 func busyOptions(o *wal.Options, n int) {
 	if o.Sync == wal.SyncEach {
 		o.Sync = wal.SyncManual
@@ -83,14 +83,14 @@ func (w *work) fill() error {
 	return nil
 }
 
-// burst is how appends come beside a call.
+// burst is the appends that come during a call.
 type burst struct {
 	situation int
 	sizes     []int
 	err       error
 }
 
-// plan chooses the appends that come beside a call: so many as surely find room in
+// plan chooses the appends that come during a call: so many as surely fit into
 // the segments that are ready, since they must not wait for the call.
 func (w *work) plan(situation int) *burst {
 	b := &burst{situation: situation}
@@ -166,7 +166,7 @@ func (w *work) appendDuringFront(all bool) error {
 }
 
 // appendDuringReset empties the log while appends come, which it takes too. It lets none
-// enter a segment, so that these must find room in the newest one.
+// enter a segment, so that these must fit into the newest one.
 func (w *work) appendDuringReset() error {
 	b := &burst{situation: duringReset}
 	if err := w.sync(w.log.Sync(), "sync"); err != nil {
@@ -210,7 +210,7 @@ func (w *work) appendDuringAck(situation int, what string, call func() error) er
 	return nil
 }
 
-// appendDuringClose closes the log while somebody tries to append, and opens it again.
+// appendDuringClose closes the log while another goroutine tries to append, and opens it again.
 func (w *work) appendDuringClose() error {
 	if err := w.appendOne(w.size()); err != nil {
 		return err

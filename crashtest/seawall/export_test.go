@@ -66,7 +66,7 @@ func Steps() (names []string) {
 	return names
 }
 
-// BusySteps returns the names of what busy lives do beside that.
+// BusySteps returns the names of what busy lives do besides that.
 func BusySteps() (names []string) {
 	for _, s := range busySteps {
 		names = append(names, s.name)
@@ -132,7 +132,7 @@ func RecordOf(tag uint64, writer int, n uint64) []byte {
 // ErrorOf returns what a life makes of an error of the log.
 var ErrorOf = broken
 
-// CheckLog looks at a log below a directory and judges it, after a kill, by what
+// CheckLog checks a log below a directory, after a kill, by what
 // comes from another process.
 func CheckLog(dir string, m Mark) (*campaign.Broken, error) {
 	s := &Log{}

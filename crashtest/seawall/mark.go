@@ -27,8 +27,9 @@ type Mark struct {
 	batches []batch  // of which the log holds all records or none
 	writers []writer // at work on the last run; none where it is one alone
 
-	// or is what the log may be instead, while a cut is under way. It has beside set
-	// where what is appended meanwhile follows that, too.
+	// alt is what the log may be instead, while a cut is in progress; nil otherwise.
+	// It has altGrows set where records that are appended during the cut follow it,
+	// too.
 	alt      *Mark
 	altGrows bool
 

@@ -15,7 +15,7 @@ import (
 
 // Held is what recovery found in one state.
 type Held struct {
-	// First and Last are the log's; From is where its judgement began.
+	// First and Last are the log's; From is where recovery began.
 	First, Last, From wal.LSN
 
 	records []heldRecord // from From to Last
@@ -53,13 +53,13 @@ func (h *Held) add(lsn wal.LSN, p []byte) error {
 	return nil
 }
 
-// finish completes what was read with the range that the judgement names.
+// finish completes what was read with the range that recovery names.
 func (h *Held) finish(first, last wal.LSN) error {
 	switch {
 	case h.From == 0:
 		h.First, h.Last, h.From = first, last, last+1
 	case h.Last != last:
-		return illegal("records up to %d were read, the judgement says %d", h.Last, last)
+		return illegal("records up to %d were read, recovery says %d", h.Last, last)
 	}
 	h.First = first
 	return nil

@@ -44,7 +44,7 @@ func known(k seawall.Mark, changes []change) seawall.Mark {
 	return k
 }
 
-// TestOracles: a log with the records 3 to 10 is judged against what may be known.
+// TestOracles: a log with the records 3 to 10 is checked against what may be known.
 func TestOracles(t *testing.T) {
 	t.Parallel()
 	const tag = 0x1234_5679 // small records
@@ -89,7 +89,7 @@ func TestOracles(t *testing.T) {
 	mustSay(t, "an empty log, reset", b, err, "", "")
 }
 
-// TestOraclesOfWriters: what several writers appended is judged writer by writer.
+// TestOraclesOfWriters: what several writers appended is checked writer by writer.
 func TestOraclesOfWriters(t *testing.T) {
 	t.Parallel()
 	const tag = 0x1234_5679
@@ -151,13 +151,13 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// mustSay fails the test unless a judgement is of that kind, in such words.
+// mustSay fails the test unless a check finds that kind, in such words.
 func mustSay(t *testing.T, what any, b *campaign.Broken, err error, kind campaign.Kind, says string) {
 	t.Helper()
 	must(t, err)
 	switch {
 	case b == nil && kind == "":
 	case b == nil || b.Kind != kind || !strings.Contains(b.What, says):
-		t.Errorf("%v: judged %v, want %q: %s", what, b, kind, says)
+		t.Errorf("%v: found %v, want %q: %s", what, b, kind, says)
 	}
 }

@@ -20,7 +20,7 @@ type step struct {
 	do    func(*work) error
 }
 
-// steps are all of them. Appends beside a sync are in two places at once, so that no
+// steps are all of them. Appends during a sync are in two places at once, so that no
 // kill could be aimed, and several writers come in an order that cannot be replayed.
 var steps = []step{
 	{name: "append", weight: 60, kills: 120, place: kill.Append, do: func(w *work) error { return w.append(w.size()) }},

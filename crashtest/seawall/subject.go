@@ -86,7 +86,7 @@ func (s *Log) work(l *campaign.Life) *work {
 	}
 }
 
-// misjudged tells of a log that is refused, or judged damaged, unless the error says
+// misjudged tells of a log that is refused, or reported as damaged, unless the error says
 // already what is broken.
 func misjudged(what string, err error) error {
 	b := campaign.AsBroken(err, campaign.Misjudged)
@@ -96,7 +96,7 @@ func misjudged(what string, err error) error {
 	return b
 }
 
-// RecoverFiles implements campaign.Pure by the judgement that Open makes.
+// RecoverFiles implements campaign.Pure by the recovery that Open runs.
 func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 	log := make(map[string][]byte, len(files))
 	for name, content := range files {
@@ -117,7 +117,7 @@ func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 	return h, h.finish(r.First, r.Last)
 }
 
-// Recover implements campaign.Subject: the log is judged, read, opened, read
+// Recover implements campaign.Subject: the log is verified, read, opened, read
 // again, and goes on; all that has to tell the same.
 func (s *Log) Recover(dir string) (campaign.Found, error) {
 	dir = filepath.Join(dir, logName)

@@ -146,7 +146,7 @@ func (w *work) commit() error {
 	return nil
 }
 
-// appendWhileSyncing appends while a sync is on its way, which covers what was appended
+// appendWhileSyncing appends while a sync is in progress, which covers what was appended
 // before.
 func (w *work) appendWhileSyncing() error {
 	before := w.mark().appended
