@@ -48,7 +48,7 @@ that are proved to be.
 
 With --follow it ends with SIGINT or SIGTERM, or when nobody reads its
 output any more, which is exit code 0. Where records before the next one
-are truncated at the same time, or some that were written are cut away again,
+are truncated as it reads, or some that were written are cut away again,
 stderr says so, and it goes on with what there is.`
 
 // tail runs `seawall tail`.
