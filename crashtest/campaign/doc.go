@@ -23,7 +23,8 @@
 // the workload, from an empty directory or from what a crash left. A campaign
 // ends with its budget, its number of states, its first finding or its context,
 // and always reports what it did. Whatever it found has a token, one line from
-// which the finding can be reproduced.//
+// which the finding can be reproduced.
+//
 // # Concurrency
 //
 // A Subject and a Run are used by several goroutines at once; a Found and a Life
