@@ -107,7 +107,7 @@ func (r *killReport) print(p *process) error {
 	}
 	if len(rows) > 0 {
 		t.add("last", "the last record that was acked, appended, recovered:")
-		for _, line := range columns([]string{"place", "acked", "appended", "recovered", "in the making"}, rows) {
+		for _, line := range columns([]string{"place", "acked", "appended", "recovered", "in progress"}, rows) {
 			t.lines = append(t.lines, "  "+line)
 		}
 	}
@@ -125,7 +125,7 @@ func (r *killReport) print(p *process) error {
 func (t *table) survivors(s *kill.Survival) {
 	t.add("acked", plural(uint64(s.Acked), "record"))
 	made := false
-	for _, class := range s.Making {
+	for _, class := range s.InProgress {
 		made = made || class.Count > 0
 	}
 	if s.Unacked > 0 {
@@ -135,8 +135,8 @@ func (t *table) survivors(s *kill.Survival) {
 	if !made {
 		return
 	}
-	t.add("making", "bytes of the record in the making that were in the file:")
-	t.histogram(s.Making)
+	t.add("making", "bytes of the record in progress that were in the file:")
+	t.histogram(s.InProgress)
 }
 
 // classText lists classes.

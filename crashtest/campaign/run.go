@@ -40,10 +40,10 @@ type Progress struct {
 	Findings int
 }
 
-// MaxFindings is how many findings a campaign reports; it ends with the last.
-const MaxFindings = 100
+// maxFindings is how many findings a campaign reports; it ends with the last.
+const maxFindings = 100
 
-// Run is a campaign on its way: its counts, and whether it is over. All methods
+// Run is a campaign in progress: its counts, and whether it is over. All methods
 // may be called at once from several goroutines.
 type Run struct {
 	limits Limits
@@ -71,7 +71,7 @@ func Begin(ctx context.Context, l Limits) *Run {
 // Cores returns how many lives are to be lived at once.
 func (r *Run) Cores() int { return r.cores }
 
-// Context returns the campaign's context: of whoever started it, without its
+// Context returns the campaign's context: the one that it was started with, without its
 // budget.
 func (r *Run) Context() context.Context { return r.ctx }
 
@@ -154,7 +154,7 @@ func (r *Run) Found(f Finding) {
 	}
 	f.States = r.distinct.Load()
 	r.findings = append(r.findings, f)
-	if !r.limits.All || len(r.findings) >= MaxFindings {
+	if !r.limits.All || len(r.findings) >= maxFindings {
 		r.stop("finding")
 	}
 }

@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/kill"
@@ -21,21 +19,6 @@ import (
 
 // logName is the log's directory below a life's, so that its birth is seen.
 const logName = "log"
-
-// options chooses a set of options: each sync mode, each alignment, few or many
-// segments ahead.
-func options(rng *rand.Rand) wal.Options {
-	o := wal.Options{SegmentBytes: wal.MinSegmentBytes, Logger: slog.New(slog.DiscardHandler)}
-	switch rng.IntN(4) {
-	case 0:
-		o.Sync = wal.SyncEach
-	case 1:
-		o.Sync = wal.SyncEvery(time.Duration(1+rng.IntN(5)) * time.Millisecond)
-	}
-	o.Align = wal.Align(rng.IntN(3))
-	o.SegmentsAhead = 1 + rng.IntN(3)
-	return o
-}
 
 // steps of a life that begins in an empty directory, or more until it has
 // rotated, and of one that goes on.
@@ -126,31 +109,6 @@ func (w *work) live() error {
 	return w.end()
 }
 
-// setOptions chooses the options of the life.
-func (w *work) setOptions() {
-	w.opts = options(w.rng)
-	if w.life.Exact && w.opts.Sync != wal.SyncEach && w.opts.Sync != wal.SyncManual {
-		w.opts.Sync = wal.SyncEvery(time.Hour) // no clock moves
-	}
-	if w.calm = w.rng.IntN(4) > 0; w.calm || w.life.Exact {
-		// By itself the log chooses by the syncs that it has seen when it happens to
-		// prepare a segment.
-		w.opts.FillBytes = []int{4 << 10, 16 << 10, 64 << 10}[w.rng.IntN(3)]
-	}
-	w.opts.Tracer = w.life.Tracer
-	if w.busy {
-		busyOptions(&w.opts, w.rng.IntN(4))
-		w.watch = &watch{to: w.life.Tracer}
-		w.opts.Tracer = w.watch
-	}
-	w.opts.OnDurable = func(lsn wal.LSN) {
-		w.set(func(m *Mark) { m.durable = max(m.durable, lsn) })
-	}
-	if w.stage != nil {
-		w.killOptions()
-	}
-}
-
 // pause lets what goes on in the background come to its next operation.
 func (w *work) pause() {
 	if w.life.Pause != nil {
@@ -188,9 +146,9 @@ func (w *work) commit() error {
 	return nil
 }
 
-// beside appends while a sync is on its way, which covers what was appended
+// appendWhileSyncing appends while a sync is in progress, which covers what was appended
 // before.
-func (w *work) beside() error {
+func (w *work) appendWhileSyncing() error {
 	before := w.mark().appended
 	synced := make(chan error, 1)
 	go func() {
@@ -209,17 +167,6 @@ func (w *work) beside() error {
 		err = errors.Join(err, broken("sync", serr))
 	}
 	return err
-}
-
-// closeAndReopen closes the log, and opens it under the same options.
-func (w *work) closeAndReopen() error {
-	leave := w.enter(kill.Sync)
-	err := w.sync(w.log.Close(), "close")
-	leave()
-	if err != nil {
-		return err
-	}
-	return w.reopen()
 }
 
 // size chooses a record's size: mostly small, some empty, a few that fill a good
@@ -276,44 +223,6 @@ func broken(what string, err error) error {
 	return b
 }
 
-// reopen opens the log, and holds what it finds against what is known.
-func (w *work) reopen() error {
-	before := w.mark()
-	leave := w.enter(kill.Recovery)
-	l, err := w.open(w.dir(), w.opts)
-	leave()
-	if err != nil {
-		return misjudged("open", err)
-	}
-	if w.log, w.to = l, l; w.before != nil {
-		w.to = w.before(l)
-	}
-	held, err := readOpen(l)
-	if err == nil {
-		if b := campaign.Judge(held, before, w.life.Killed); b != nil && w.life.Known != nil && before == w.life.Known {
-			err = b
-		} else if b := campaign.Judge(held, before, true); b != nil && before != w.life.Known {
-			err = b
-		}
-	}
-	if err == nil {
-		err = durable(l)
-	}
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	w.set(func(m *Mark) {
-		if m.or != nil && held.legal(m) != nil {
-			*m = *m.or
-		} else if m.or != nil && held.present(m, w.life.Killed) != nil {
-			*m = *m.or
-		}
-		m.or, m.beside, m.writers, m.situation = nil, false, nil, 0
-		m.end(l.LastLSN())
-	})
-	return nil
-}
-
 // append appends a record, or several as a batch.
 func (w *work) append(sizes ...int) error {
 	var ps [][]byte
@@ -352,91 +261,5 @@ func (w *work) sync(err error, what string) error {
 		return broken(what, err)
 	}
 	w.set(func(m *Mark) { m.durable = max(m.durable, m.appended) })
-	return nil
-}
-
-// cut does one of the log's cuts: until it returns the log may be what it was or
-// what it is to be, and from then on only that.
-func (w *work) cut(what string, do func() error, becomes func(*Mark)) error {
-	w.set(func(m *Mark) {
-		next := *m
-		becomes(&next)
-		m.or = &next
-	})
-	if err := do(); err != nil {
-		return broken(what, err)
-	}
-	w.set(func(m *Mark) {
-		*m = *m.or
-		m.beside = false
-	})
-	return nil
-}
-
-// truncateFront cuts some of the first records away, now and then all.
-func (w *work) truncateFront() error {
-	first, last := w.mark().front, w.mark().appended
-	lsn := first + wal.LSN(w.rng.Uint64N(uint64(last-first+2)))
-	if lsn <= first {
-		return nil
-	}
-	err := w.cut(fmt.Sprintf("truncate the front to %d", lsn), func() error { return w.log.TruncateFront(lsn) },
-		func(m *Mark) {
-			m.front = lsn
-			m.durable = max(m.durable, lsn-1)
-		})
-	if err == nil {
-		w.set(func(m *Mark) { m.durable = max(m.durable, m.appended) })
-	}
-	return err
-}
-
-// truncateBack cuts a few of the last records away, now and then all.
-func (w *work) truncateBack() error {
-	first, last := w.mark().front, w.mark().appended
-	n := uint64(last - first + 1)
-	if w.rng.IntN(4) > 0 {
-		n = min(n, 6)
-	}
-	lsn := last - wal.LSN(w.rng.Uint64N(n+1))
-	err := w.cut(fmt.Sprintf("truncate the back to %d", lsn), func() error { return w.log.TruncateBack(lsn) },
-		func(m *Mark) { m.end(lsn) })
-	w.turn(false)
-	return err
-}
-
-// reset empties the log. In campaigns of package kill it may go on with LSNs that it
-// has had.
-func (w *work) reset() error {
-	last := w.mark().appended
-	next := last + 1
-	if w.stage != nil {
-		next = max(1, next+wal.LSN(w.rng.IntN(60))-min(last, 30))
-	} else {
-		next += wal.LSN(w.rng.IntN(3) * w.rng.IntN(1000))
-	}
-	err := w.cut(fmt.Sprintf("reset to %d", next), func() error { return w.log.Reset(next) },
-		func(m *Mark) { *m = emptyMark(next) })
-	w.turn(false)
-	return err
-}
-
-// end closes the log, and reads it once more.
-func (w *work) end() error {
-	if err := w.sync(w.log.Close(), "close"); err != nil {
-		return err
-	}
-	held, err := look(w.dir(), true)
-	if err != nil {
-		return err
-	}
-	m := w.mark()
-	if b := campaign.Judge(held, m, true); b != nil {
-		b.Kind = campaign.Stuck
-		return b
-	}
-	if held.Last != m.begun {
-		return broken("close", fmt.Errorf("the log holds records up to %d of %d", held.Last, m.begun))
-	}
 	return nil
 }

@@ -1,0 +1,80 @@
+//go:build linux
+
+package seawall
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/kill"
+)
+
+// closeAndReopen closes the log, and opens it under the same options.
+func (w *work) closeAndReopen() error {
+	leave := w.enter(kill.Sync)
+	err := w.sync(w.log.Close(), "close")
+	leave()
+	if err != nil {
+		return err
+	}
+	return w.reopen()
+}
+
+// reopen opens the log, and holds what it finds against what is known.
+func (w *work) reopen() error {
+	before := w.mark()
+	leave := w.enter(kill.Recovery)
+	l, err := w.open(w.dir(), w.opts)
+	leave()
+	if err != nil {
+		return misjudged("open", err)
+	}
+	if w.log, w.to = l, l; w.before != nil {
+		w.to = w.before(l)
+	}
+	held, err := readOpen(l)
+	if err == nil {
+		if b := campaign.Check(held, before, w.life.Killed); b != nil && w.life.Known != nil && before == w.life.Known {
+			err = b
+		} else if b := campaign.Check(held, before, true); b != nil && before != w.life.Known {
+			err = b
+		}
+	}
+	if err == nil {
+		err = durable(l)
+	}
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	w.set(func(m *Mark) {
+		if m.alt != nil && held.legal(m) != nil {
+			*m = *m.alt
+		} else if m.alt != nil && held.present(m, w.life.Killed) != nil {
+			*m = *m.alt
+		}
+		m.alt, m.altGrows, m.writers, m.situation = nil, false, nil, 0
+		m.end(l.LastLSN())
+	})
+	return nil
+}
+
+// end closes the log, and reads it once more.
+func (w *work) end() error {
+	if err := w.sync(w.log.Close(), "close"); err != nil {
+		return err
+	}
+	held, err := verifyAndDump(w.dir(), true)
+	if err != nil {
+		return err
+	}
+	m := w.mark()
+	if b := campaign.Check(held, m, true); b != nil {
+		b.Kind = campaign.Stuck
+		return b
+	}
+	if held.Last != m.begun {
+		return broken("close", fmt.Errorf("the log holds records up to %d of %d", held.Last, m.begun))
+	}
+	return nil
+}
