@@ -14,11 +14,13 @@ import (
 )
 
 // The scripts append numbered lines to a file, in one way each, and go on with
-// what is there. A shell's echo is a write(2).
+// what is there. A shell's printf is a write(2). The kernel copies that page by
+// page, and SIGKILL may end it between two; so lines take 16 bytes, and none lies
+// in two pages.
 const (
 	scriptBegin  = `n=$(wc -l < {dir}/lines 2>/dev/null || echo 0); `
-	scriptGood   = scriptBegin + `while :; do echo "$n $n" >> {dir}/lines; echo "ack $n"; n=$((n+1)); done`
-	scriptEarly  = scriptBegin + `while :; do echo "ack $n"; sleep 0.001; echo "$n $n" >> {dir}/lines; n=$((n+1)); done`
+	scriptGood   = scriptBegin + `while :; do printf '%7d %7d\n' $n $n >> {dir}/lines; echo "ack $n"; n=$((n+1)); done`
+	scriptEarly  = scriptBegin + `while :; do echo "ack $n"; sleep 0.001; printf '%7d %7d\n' $n $n >> {dir}/lines; n=$((n+1)); done`
 	scriptHalves = scriptBegin + `while :; do printf '%s ' $n >> {dir}/lines; sleep 0.001; echo $n >> {dir}/lines; echo "ack $n"; n=$((n+1)); done`
 	scriptCheck  = `touch {dir}/lines; awk '$1 != NR-1 || $2 != NR-1 {print "line " NR " is " $0; exit 1}' "{dir}/lines" && ` +
 		`awk 'FILENAME == ARGV[1] {have[$1] = 1; next} !($1 in have) {print $1 " is missing"; exit 1}' {dir}/lines "{acks}"`
