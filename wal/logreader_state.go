@@ -194,6 +194,15 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 		o.release(p.tail)
 		return nil, err
 	}
+	// A block that has changed since it was read is that of a living writer. What
+	// recovery found behind its segment may then be what the writer went on to.
+	n, err := segment.LoadControl(p.tail.mem)
+	if err != nil || n != p.control {
+		o.trusted = o.trusted || err == nil
+		o.release(p.tail)
+		o.release(j.tail)
+		return nil, errors.Join(err, errInconsistent)
+	}
 	if j.tail == nil || !j.tail.is(&p.tail.segmentHead) {
 		// The writer is still opening it, and will go on where it finds that the
 		// log ends; it is there that it will say so. Or it is about to cut it, and
