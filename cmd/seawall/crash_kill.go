@@ -21,6 +21,8 @@ func crashKillCommand(p *process) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "workload", DefaultText: "the log's own", Usage: "kill this `COMMAND` of the shell"},
 			&cli.StringFlag{Name: "check", DefaultText: "the log's own", Usage: "and look by this `COMMAND` at what it left"},
+			&cli.StringFlag{Name: "legal", DefaultText: "none", Usage: "and ask this `COMMAND` whether it may be so"},
+			&cli.DurationFlag{Name: "timeout", DefaultText: "30s", Usage: "wait a `TIME` for the first ack, and for a check"},
 			&cli.BoolFlag{Name: "blind", DisableDefaultText: true, Usage: "kill at instants only, not at single steps"},
 			&cli.BoolFlag{Name: "keep", DisableDefaultText: true, Usage: "keep the directories of what is found"},
 		}, limitFlags()...),
@@ -48,23 +50,15 @@ func (p *process) crashKill(c *cli.Context) (reporter, error) {
 		return nil, err
 	}
 	defer done()
-	for _, name := range []string{"workload", "check"} {
-		if c.IsSet(name) && c.String(name) == "" {
-			return nil, usage("--%s: the command is empty", name)
-		}
-	}
-	if c.IsSet("workload") != c.IsSet("check") {
-		return nil, usage("crash kill: --workload and --check belong together")
-	}
-	ctx, stop := untilSignal()
-	defer stop()
-	o := kill.Options{
-		Limits: limits, Blind: c.Bool("blind"), Keep: c.Bool("keep"),
-		Program: kill.Program{Workload: c.String("workload"), Check: c.String("check")},
+	o := kill.Options{Limits: limits, Blind: c.Bool("blind"), Keep: c.Bool("keep")}
+	if o.Program, err = programOf(c); err != nil {
+		return nil, err
 	}
 	if o.Program.Workload == "" {
 		o.Subject = &seawall.Log{}
 	}
+	ctx, stop := untilSignal()
+	defer stop()
 	r, err := kill.Run(ctx, o)
 	done()
 	if r == nil {
@@ -78,6 +72,25 @@ func (p *process) crashKill(c *cli.Context) (reporter, error) {
 		return report, ended(ctx, ctx.Err())
 	}
 	return report, crashCode(r.Result)
+}
+
+// programOf reads the flags for a program.
+func programOf(c *cli.Context) (kill.Program, error) {
+	p := kill.Program{Workload: c.String("workload"), Check: c.String("check"), Legal: c.String("legal"), Timeout: c.Duration("timeout")}
+	for _, name := range []string{"workload", "check", "legal"} {
+		if c.IsSet(name) && c.String(name) == "" {
+			return p, usage("--%s: the command is empty", name)
+		}
+	}
+	switch {
+	case (p.Workload == "") != (p.Check == ""):
+		return p, usage("crash kill: --workload and --check belong together")
+	case p.Workload == "" && (c.IsSet("legal") || c.IsSet("timeout")):
+		return p, usage("crash kill: --legal and --timeout are about a program: --workload says which")
+	case c.IsSet("timeout") && p.Timeout <= 0:
+		return p, usage("--timeout %s: it must be above zero", p.Timeout)
+	}
+	return p, nil
 }
 
 // killReport is what `crash kill` says.
@@ -95,27 +108,44 @@ func (r *killReport) print(p *process) error {
 		r.Seed, seconds(r.Seconds), r.Filesystem, count(int64(r.Rate)), plural(uint64(r.Cores), "core")))
 	t.add("", fmt.Sprintf("%s blind, %s at a step; %s not counted: without a record, or with the work done",
 		count(s.Blind), count(s.Exact), plural(uint64(s.Uncounted), "death")))
-	t.add("places", classText(r.Classes))
+	if len(r.Classes) > 0 {
+		t.add("places", classText(r.Classes))
+	}
 	t.survivors(&s)
-	var rows [][]string
-	for _, k := range s.Kills[max(0, len(s.Kills)-8):] {
-		making := ""
-		if k.Of > 0 {
-			making = fmt.Sprintf("%d of %d B", k.Found, k.Of)
-		}
-		rows = append(rows, []string{string(k.Place), fmt.Sprint(k.Acked), fmt.Sprint(k.Appended), fmt.Sprint(k.Recovered), making})
-	}
-	if len(rows) > 0 {
-		t.add("last", "the last record that was acked, appended, recovered:")
-		for _, line := range columns([]string{"place", "acked", "appended", "recovered", "in the making"}, rows) {
-			t.lines = append(t.lines, "  "+line)
-		}
-	}
+	t.lastKills(s.Kills[max(0, len(s.Kills)-8):])
 	for _, note := range r.Notes {
 		t.add("note", note)
 	}
 	t.findings(r.Result.Result)
 	return t.print(p.out)
+}
+
+// lastKills adds what was known at the last kills. Of a program it is what was acked:
+// nobody has measured how much it had written, and how much of that was there.
+func (t *table) lastKills(kills []kill.Kill) {
+	if len(kills) == 0 {
+		return
+	}
+	if kills[0].Recovered == nil {
+		var acked []string
+		for _, k := range kills {
+			acked = append(acked, count(k.Acked))
+		}
+		t.add("last", "records acked before the last kills: "+strings.Join(acked, " "))
+		return
+	}
+	var rows [][]string
+	for _, k := range kills {
+		making := ""
+		if k.Of > 0 {
+			making = fmt.Sprintf("%d of %d B", k.Found, k.Of)
+		}
+		rows = append(rows, []string{string(k.Place), fmt.Sprint(k.Acked), fmt.Sprint(k.Appended), fmt.Sprint(*k.Recovered), making})
+	}
+	t.add("last", "the last record that was acked, appended, recovered:")
+	for _, line := range columns([]string{"place", "acked", "appended", "recovered", "in the making"}, rows) {
+		t.lines = append(t.lines, "  "+line)
+	}
 }
 
 // survivors adds which writes survived. A program says only what it acknowledges.
