@@ -13,6 +13,40 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/seawall"
 )
 
+// programContract is what a program and its checks have to do, and may rely on, for
+// --help and the man page. The documentation of package kill says it for Go.
+const programContract = "With --workload and --check it kills any program:\n\n" +
+	"seawall crash kill --workload './go {dir}' --check './see {dir} {acks}'\n\n" +
+	"All are commands for /bin/sh, run in this directory, without input. In\n" +
+	"each, {dir} and {acks} are replaced by a path, quoted if it has to be.\n\n" +
+	"workload  It works in {dir} until it is killed, with its process group.\n" +
+	"          For each thing that it holds durable it prints a line\n" +
+	"          `ack TOKEN` (`acked TOKEN`, as of `seawall append --ack`, will\n" +
+	"          do), and flushes it at once: what is in a buffer at the kill\n" +
+	"          was never said. TOKEN is the rest of the line. Other lines\n" +
+	"          mean nothing.\n" +
+	"lives     {dir} is empty at first. The next life goes on in it with what\n" +
+	"          the kill and the checks left, up to twelve in a row. One that\n" +
+	"          ends by itself with 0 does not count; with another code it\n" +
+	"          ends all.\n" +
+	"{acks}    The tokens of all lives in {dir}, one a line, oldest first.\n" +
+	"          What was written and not acked before a kill may be there, and\n" +
+	"          is not acked later: compare with the last token, not with\n" +
+	"          their number.\n" +
+	"check     After each kill, if anything was ever acked in {dir}. It exits\n" +
+	"          with 0 if all in {acks} is there. It may change {dir}.\n" +
+	"legal     After each kill, also with {dir} and {acks} empty. It exits\n" +
+	"          with 0 if nothing is there that may not be.\n" +
+	"codes     0 accepts. 126, 127 and the death by a signal that others send\n" +
+	"          (KILL, TERM, INT, HUP, QUIT, PIPE, XCPU; 128 and more in a\n" +
+	"          shell) say that it could not be run: exit code 3. All others,\n" +
+	"          SEGV and ABRT too, are a finding, with the last line of its\n" +
+	"          output.\n" +
+	"timeout   What a life may take to its first ack, and a check to its end.\n\n" +
+	"Before the campaign all are tried: the workload is ended by SIGTERM\n" +
+	"after two acks, and each check has to accept what is there then; or an\n" +
+	"empty {dir} with an empty {acks}; or the former with fewer acks."
+
 // crashKillCommand returns `seawall crash kill`.
 func crashKillCommand(p *process) *cli.Command {
 	return &cli.Command{
@@ -29,13 +63,7 @@ func crashKillCommand(p *process) *cli.Command {
 		Description: "Without commands it kills Seawall's own log, under options and workloads\n" +
 			"that the seed chooses: at instants, between the steps of a sync, a\n" +
 			"rotation, a cut and a recovery, and within the copy of a record.\n\n" +
-			"With them it kills any program. {dir} is replaced by a directory,\n" +
-			"{acks} by a file with the tokens that were acknowledged, one a line.\n" +
-			"The workload prints a line `ack TOKEN` when it holds something durable\n" +
-			"(the lines of `seawall append --ack` will do), and writes each out at\n" +
-			"once. The check exits with 0 unless one is missing or something is\n" +
-			"there that may not be:\n\n" +
-			"seawall crash kill --workload './go {dir}' --check './see {dir} {acks}'\n\n" +
+			programContract + "\n\n" +
 			"A kill counts if a record was appended and the process was at work.\n\n" +
 			"With a seed the lives and the steps they are aimed at are the same each\n" +
 			"time. The instants of blind kills are not, nor what they meet.",
