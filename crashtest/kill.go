@@ -13,9 +13,9 @@ import (
 // Kill kills processes with SIGKILL while they live lives of the subject, by
 // package kill; a nil subject is the log. It fails the test for each finding, and
 // where nothing could be killed at work. It returns what was done, or nil after a
-// replay: whoever wants kills in every place looks at Classes.
+// replay: for kills in every place see Classes.
 //
-// The processes are this test's binary, started anew, which run this test alone
+// The processes are this test's binary, started again, which run this test alone
 // and come to this call. There they live, and do not return; where the test has
 // several calls, those before it return nil. What the test does before has to be
 // what such a process may do, too.

@@ -20,7 +20,7 @@ const defaultBudget = 5 * time.Second
 
 // Model checks crash states of the subject, by package model. It fails the test
 // for each finding, and where nothing could be checked. It returns what was done,
-// or nil after a replay: whoever wants states of every class looks at Missing.
+// or nil after a replay: for states of every class see Missing.
 func Model(t testing.TB, s campaign.Subject, o model.Options) *campaign.Result {
 	t.Helper()
 	if token, mine := replayOf(t, "model"); token != "" {

@@ -102,7 +102,7 @@ func (f *File) leaveCopyOnWrite() {
 // FillHoles writes real zeros wherever the file has a hole or blocks that were
 // reserved and never written, and changes nothing else: afterwards stores
 // through a mapping find blocks. It returns the number of bytes that it wrote.
-// Nobody may store into the holes meanwhile, or the stores may be overwritten.
+// No other goroutine or process may store into the holes during the call, or the stores may be overwritten.
 // A filesystem that cannot tell holes from data (lseek(2), SEEK_HOLE) has none
 // for it.
 func (f *File) FillHoles(o AllocateOptions) (filled int64, err error) {

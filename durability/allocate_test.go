@@ -201,7 +201,7 @@ func TestAllocateWithoutFallocate(t *testing.T) {
 	}
 }
 
-// TestAllocateNoSpaceForZeros says so when the zeros find no room after all.
+// TestAllocateNoSpaceForZeros says so when the zeros find no space after all.
 func TestAllocateNoSpaceForZeros(t *testing.T) {
 	t.Parallel()
 	d := newDir(t, nil)

@@ -16,7 +16,7 @@ import (
 // WriteFile makes data the content of the file path, atomically and durably:
 // after a crash at any moment the file has its old content, or none if it did
 // not exist, or all of the new; when WriteFile has returned nil, the new. A
-// crash may leave a temporary file beside it, whose name begins with a dot and
+// crash may leave a temporary file next to it, whose name begins with a dot and
 // the file's name. Permissions are perm without the umask, also where the file
 // existed. A symbolic link under the name is replaced, not followed.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
@@ -27,7 +27,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 // durably: after a crash at any moment the file is complete or absent; when
 // CreateFile has returned nil, it is complete. A file that exists is left alone,
 // and is an error that matches fs.ErrExist. A crash may leave a temporary file
-// beside it, whose name begins with a dot and the file's name.
+// next to it, whose name begins with a dot and the file's name.
 func CreateFile(path string, data []byte, perm fs.FileMode) error {
 	return inDirOf(path, func(d *Dir, name string) error { return d.CreateFile(name, data, perm) })
 }

@@ -160,7 +160,7 @@ func (d *Dir) openat(name string, mode int, perm fs.FileMode) (*File, error) {
 // Rename moves a file to another name in the directory, atomically replacing
 // what was there. It is not durable before Sync; after a crash the file is under
 // its old or its new name. f, if it is not nil, is the open file that is moved:
-// it learns its new name, safely beside calls of File.Check.
+// it learns its new name, safely concurrently with calls of File.Check.
 func (d *Dir) Rename(oldName, newName string, f *File) error {
 	if err := errors.Join(checkName("rename", d.path, oldName), checkName("rename", d.path, newName)); err != nil {
 		return err

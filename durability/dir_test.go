@@ -236,7 +236,7 @@ func TestMkdirAll(t *testing.T) {
 }
 
 // TestMkdirAllFails fails each step, also the sync of a directory that is there
-// already: whoever made it may have died before that.
+// already: the process that made it may have died before that.
 func TestMkdirAllFails(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

@@ -48,7 +48,7 @@ const (
 // direct is the second descriptor of a File, with O_DIRECT, opened at the first
 // ReadDirect and kept until EndDirect or Close. A descriptor of its own is needed: the flag
 // belongs to the open file description, and would hold for all that is read and
-// written through it meanwhile.
+// written through it at the same time.
 type direct struct {
 	mu     sync.Mutex
 	tried  bool
@@ -148,8 +148,8 @@ func (d *direct) read(f *File, fd int, p []byte, off int64) (int, ReadMode, erro
 
 // open opens the descriptor, or leaves a reason why the filesystem has no direct
 // reads. Any other failure is an error, and no reason to take the page cache for
-// the device: it is gone as soon as somebody closes a file, and what was read
-// meanwhile is believed for good.
+// the device: it is gone as soon as any process closes a file, and what was read
+// until then is believed for good.
 func (d *direct) open(f *File, fd int) error {
 	var st unix.Statx_t
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN|unix.STATX_INO, &st); err != nil {

@@ -3,7 +3,7 @@
 // kernel until their bytes survive the death of the process, a power loss, a
 // full disk, and a file that is truncated under the writer.
 //
-// It stands alone: whoever writes through a mapping in Go, and now dies of
+// It stands alone: a program that writes through a mapping in Go, and now dies of
 // SIGBUS, can use it without the log that it was made for. The smallest use of it
 // is Guard around code of one's own.
 //
@@ -67,7 +67,7 @@
 // The methods of Dir, File and Mapping may be called from several goroutines at
 // once, with three exceptions: stores and loads whose bytes overlap are ordered
 // by the caller (StoreUint64 and LoadUint64 are atomic), Mapping.Unmap runs
-// alone, and FillHoles beside no store into the holes. Close waits for the calls
+// alone, and FillHoles not while any store goes into the holes. Close waits for the calls
 // that are under way.
 //
 // # Tests

@@ -242,7 +242,7 @@ func useUnprivileged(dir string) error {
 	return lookUnprivileged(d)
 }
 
-// lookUnprivileged looks at a file of somebody else.
+// lookUnprivileged looks at a file of another user.
 func lookUnprivileged(d *durability.Dir) error {
 	f, err := d.Open("root", false)
 	if err != nil {

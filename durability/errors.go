@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	// ErrNoSpace says that the filesystem has no room, or the user no quota, for
+	// ErrNoSpace says that the filesystem has no space, or the user no quota, for
 	// what was asked. The error wraps the kernel's (ENOSPC or EDQUOT) too. Free
 	// some space, then try again: nothing else is wrong.
 	ErrNoSpace = errors.New("durability: no space left for it: free some, then try again")
@@ -82,7 +82,7 @@ func (e *SyncError) Error() string {
 // Unwrap returns the cause.
 func (e *SyncError) Unwrap() error { return e.Err }
 
-// ChangedError says that somebody else changed the file: what was stored may be
+// ChangedError says that another process changed the file: what was stored may be
 // lost although every store and every sync of it succeeded (truncated pages
 // take stores without a signal, and msync returns 0). Acknowledge nothing.
 type ChangedError struct {

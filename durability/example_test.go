@@ -10,7 +10,7 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 )
 
-// A mapping that is written, made durable, and then truncated by somebody else:
+// A mapping that is written, made durable, and then truncated by another process:
 // the store that would kill the process returns an error.
 func ExampleMapping() {
 	path, err := os.MkdirTemp("", "example")
@@ -50,7 +50,7 @@ func ExampleMapping() {
 		err = m.Sync(0, 8) // survives power loss
 	}
 	if err == nil {
-		err = f.Check(expected) // nobody took it away meanwhile
+		err = f.Check(expected) // no process took it away since
 	}
 	fmt.Println("acknowledged:", err == nil)
 

@@ -178,7 +178,7 @@ func TestCheckBesideRename(t *testing.T) {
 	f := newFile(t, d, "a", page)
 	e, err := f.Expect()
 	must(t, err)
-	// Each Check is held between its two calls until a rename is on its way.
+	// Each Check is held between its two calls until a rename is in progress.
 	between := make(chan struct{})
 	durabilitytest.Inject(t, d.Path(), func(c *durabilitytest.Call) error {
 		if c.Op == durabilitytest.OpStatx && c.Phase == durability.After {

@@ -147,7 +147,7 @@ func unmapped(t *testing.T) []byte {
 		const flags = unix.MAP_ANON | unix.MAP_PRIVATE | unix.MAP_FIXED_NOREPLACE
 		kept, err := unix.MmapPtr(-1, 0, at, uintptr(page), unix.PROT_NONE, flags)
 		if errors.Is(err, unix.EEXIST) {
-			continue // somebody was quicker
+			continue // another goroutine was quicker
 		}
 		must(t, err)
 		t.Cleanup(func() { must(t, unix.MunmapPtr(kept, uintptr(page))) })

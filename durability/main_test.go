@@ -101,7 +101,7 @@ func copyBinary(t *testing.T) string {
 }
 
 // writeBinary writes a file that is to be run. A child that another test forks
-// meanwhile would hold it open for writing for a moment, and it could not be run
+// at that moment would hold it open for writing for a moment, and it could not be run
 // (ETXTBSY).
 func writeBinary(t *testing.T, path string, data []byte) {
 	t.Helper()

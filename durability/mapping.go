@@ -99,7 +99,7 @@ func (m *Mapping) File() *File { return m.file }
 // with the file's size: msync(2) with MS_SYNC, which is an fdatasync of the
 // range (mm/msync.c calls vfs_fsync_range with datasync set), rounded outwards to
 // pages. It says nothing about the file's name (Dir.Sync), and nothing about a
-// file that was truncated meanwhile, for which msync returns 0: see File.Check.
+// file that was truncated since, for which msync returns 0: see File.Check.
 //
 // One sync at a time runs on the File and all of its mappings. The first
 // failure, a *SyncError, is final: see ErrFailed. An empty range asks nothing of

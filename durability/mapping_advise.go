@@ -110,7 +110,7 @@ func (m *Mapping) touch(off, n int64) (err error) {
 }
 
 // touchWrite adds zero to a word of every page of the range, atomically, so that
-// a store by somebody else is not undone.
+// a store by another process is not undone.
 func (m *Mapping) touchWrite(off, n int64) (err error) {
 	defer caught(debug.SetPanicOnFault(true), "store", &err)
 	for at := off; at < off+n; at = pageCeil(at + 1) {

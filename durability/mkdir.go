@@ -36,7 +36,7 @@ func MkdirAll(path string, perm fs.FileMode, tracer Tracer) error {
 	}
 	err = d.mkdir(filepath.Base(path), perm)
 	if errors.Is(err, fs.ErrExist) {
-		// Somebody was faster, and may not have synced the name yet.
+		// Another process was faster, and may not have synced the name yet.
 		if there, err = isDir(path); err == nil && !there {
 			err = fmt.Errorf("a name without a directory: %w", unix.ENOTDIR)
 		}

@@ -15,7 +15,7 @@ const (
 	Unknown Knowledge = iota
 	// Known: the numbers are the kernel's.
 	Known
-	// Unsupported: the kernel or the filesystem has no answer for anybody.
+	// Unsupported: the kernel or the filesystem has no answer for any user.
 	Unsupported
 )
 
@@ -42,7 +42,7 @@ type PageCache struct {
 }
 
 // PageCache asks cachestat(2), Linux 6.5, about n bytes at off; n 0 means up to
-// the end. The kernel answers the file's owner and whoever may write it. That
+// the end. The kernel answers the file's owner and processes that may write it. That
 // there is no answer is not an error.
 func (f *File) PageCache(off, n int64) (PageCache, error) {
 	var st unix.Cachestat_t

@@ -20,7 +20,7 @@ type Tracer interface {
 // Op says what an Event reports. Zero is not an operation.
 type Op uint8
 
-// The operations. For each: the fields that are set beside Op, Phase, ID, File,
+// The operations. For each: the fields that are set besides Op, Phase, ID, File,
 // Dir and Name, and what a crash model may conclude. Every operation but
 // OpStore is reported twice, Before and After; the fields are those of the
 // Before event and are repeated in the After event unless said otherwise.
@@ -60,7 +60,7 @@ const (
 	// OpSyncDir is an fsync(2) of the directory Dir; Name is empty, and File is
 	// the directory's identity. After, without Err: every directory operation
 	// in Dir whose After event came before this Before event is durable. Those
-	// that were under way meanwhile may or may not be.
+	// that were in progress at that time may or may not be.
 	OpSyncDir
 
 	// OpCreate is a file that did not exist before, empty, under Name in Dir. An

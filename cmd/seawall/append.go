@@ -138,9 +138,9 @@ func newAppending(c *cli.Context) (*appending, error) {
 	case c.IsSet("file") && a.file == "":
 		return nil, usage("--file: the file's name is empty")
 	case a.file != "" && c.IsSet("split"):
-		return nil, usage("--file makes one record of the file: --split has no place beside it")
+		return nil, usage("--file makes one record of the file: --split cannot be combined with it")
 	case a.file != "" && c.IsSet("batch"):
-		return nil, usage("--file makes one record of the file: --batch has no place beside it")
+		return nil, usage("--file makes one record of the file: --batch cannot be combined with it")
 	}
 	return a, nil
 }

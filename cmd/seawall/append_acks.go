@@ -39,7 +39,7 @@ func (e *ackError) Unwrap() error { return e.err }
 
 // acks writes a line `acked LSN` once all records up to that one are durable.
 //
-// The log tells it from within a sync, which must not wait for whoever reads
+// The log tells it from within a sync, which must not wait for the process that reads
 // the lines: note only notes, and a goroutine writes. Two numbers are all that
 // lies between, so that a reader who stops reading holds up nothing and costs
 // no memory.

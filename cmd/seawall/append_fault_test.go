@@ -84,7 +84,7 @@ func hurried(t *testing.T, summary string) {
 	}
 }
 
-// waits for. Here it is somebody who reads the acks.
+// waits for. Here it is a reader of the acks.
 func TestAppendSecondSignal(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	r := start(t, "append", dir, "--ack", "--sync", "each", small)

@@ -18,7 +18,7 @@ const (
 	// inputChunk is how much one read asks for: enough that reads are few
 	// beside the records, small enough for the processor's cache.
 	inputChunk = 256 << 10
-	// stopPatience is how long a read that is on its way at a signal is waited
+	// stopPatience is how long a read that is in progress at a signal is waited
 	// for. A read begins when there is something to read, so that only a hung
 	// filesystem, or a second reader of the same pipe, makes it last.
 	stopPatience = time.Second

@@ -10,7 +10,7 @@ import (
 
 // keeper truncates the front of a log behind an append, so that the newest
 // segments of some size stay. A truncation waits for syncs: it runs in a
-// goroutine of its own, beside the appends. A nil keeper keeps everything.
+// goroutine of its own, concurrently with the appends. A nil keeper keeps everything.
 type keeper struct {
 	log     *wal.Log
 	size    int64 // of what stays, at least

@@ -164,14 +164,14 @@ func (t *table) lastKills(kills []kill.Kill) {
 	}
 	var rows [][]string
 	for _, k := range kills {
-		making := ""
+		progress := ""
 		if k.Of > 0 {
-			making = fmt.Sprintf("%d of %d B", k.Found, k.Of)
+			progress = fmt.Sprintf("%d of %d B", k.Found, k.Of)
 		}
-		rows = append(rows, []string{string(k.Place), fmt.Sprint(k.Acked), fmt.Sprint(k.Appended), fmt.Sprint(*k.Recovered), making})
+		rows = append(rows, []string{string(k.Place), fmt.Sprint(k.Acked), fmt.Sprint(k.Appended), fmt.Sprint(*k.Recovered), progress})
 	}
 	t.add("last", "the last record that was acked, appended, recovered:")
-	for _, line := range columns([]string{"place", "acked", "appended", "recovered", "in the making"}, rows) {
+	for _, line := range columns([]string{"place", "acked", "appended", "recovered", "in progress"}, rows) {
 		t.lines = append(t.lines, "  "+line)
 	}
 }
@@ -180,7 +180,7 @@ func (t *table) lastKills(kills []kill.Kill) {
 func (t *table) survivors(s *kill.Survival) {
 	t.add("acked", plural(uint64(s.Acked), "record"))
 	made := false
-	for _, class := range s.Making {
+	for _, class := range s.InProgress {
 		made = made || class.Count > 0
 	}
 	if s.Unacked > 0 {
@@ -190,8 +190,8 @@ func (t *table) survivors(s *kill.Survival) {
 	if !made {
 		return
 	}
-	t.add("making", "bytes of the record in the making that were in the file:")
-	t.histogram(s.Making)
+	t.add("making", "bytes of the record in progress that were in the file:")
+	t.histogram(s.InProgress)
 }
 
 // classText lists classes.

@@ -26,7 +26,7 @@ func crashModelCommand(p *process) *cli.Command {
 			"moment of a life it makes states that a power loss or a kill could have\n" +
 			"left: sectors, pages, stores, words, sizes and directory operations that\n" +
 			"were not synced are missing, one by one and in subsets. Each is recovered\n" +
-			"and judged; some are lived on from, and crash again during recovery.\n\n" +
+			"and checked; some are lived on from, and crash again during recovery.\n\n" +
 			"At moments anywhere in a life the process dies and another one goes on,\n" +
 			"before the power fails during its recovery or later: what the dead one\n" +
 			"had not synced is lost then, or not. Up to three die in a row.\n\n" +
@@ -104,7 +104,7 @@ func (r *modelReport) printSituations(t *table) {
 	if len(r.Situations) == 0 {
 		return
 	}
-	t.add("meanwhile", "what went on before the crash in some of these states:")
+	t.add("during", "what went on before the crash in some of these states:")
 	var rows [][]string
 	for _, s := range r.Situations {
 		rows = append(rows, []string{s.Name, count(s.States), count(s.Count)})
@@ -120,7 +120,7 @@ func (r *modelReport) print(p *process) error {
 	t.add("model", fmt.Sprintf("%s of %s that were made, with seed %d in %s: %s a second on %s",
 		plural(uint64(r.Distinct), "distinct state"), count(r.States), r.Seed, seconds(r.Seconds), count(int64(r.Rate)), plural(uint64(r.Cores), "core")))
 	k := r.Checks
-	t.add("checked", fmt.Sprintf("%s by the judgement of Open in memory, %s by Open itself on real files, on %s",
+	t.add("checked", fmt.Sprintf("%s by the recovery of Open in memory, %s by Open itself on real files, on %s",
 		count(k.Pure), count(k.Real), r.Filesystem))
 	t.add("lives", fmt.Sprintf("%s, with crashes of recoveries; the shortest that began with nothing had %s; %s, of %s every state was checked",
 		count(r.Lives), plural(uint64(k.Shortest), "event"), plural(uint64(k.Moments), "moment"), count(k.Whole)))

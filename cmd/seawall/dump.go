@@ -67,14 +67,14 @@ const dumpText = `--format  raw: the inverse of append with the same --split. le
 
 Records come in the order of their LSNs. A torn log gives all of its
 records, and exit code 1; a damaged one those before the damage, and
-exit code 4. With --to, what lies behind that record is not looked at. A
+exit code 4. With --to, what lies behind that record is not read. A
 reader that has enough, as head has, ends the command quietly, with exit
 code 0.
 
 A log that is being written may be dumped too: what comes is a prefix as
 of some moment. What is truncated at the front before its turn is left
 out, and said on stderr; where records that were written are replaced by
-others meanwhile, the exit code is 3.`
+others at the same time, the exit code is 3.`
 
 // errEnough ends a dump whose last record is written.
 var errEnough = errors.New("the last record is written")
@@ -126,7 +126,7 @@ func (p *process) dump(c *cli.Context) error {
 	if rep == nil {
 		return nil
 	}
-	return d.judge(p, rep)
+	return d.outcome(p, rep)
 }
 
 // ambiguousText says that records hold the byte that ends them.
@@ -287,9 +287,9 @@ func sureWords(s wal.Sure) string {
 	return "chain intact"
 }
 
-// judge says what the records that were written are not, and returns the exit
+// outcome says what the records that were written are not, and returns the exit
 // code.
-func (d *dumping) judge(p *process, rep *wal.Report) error {
+func (d *dumping) outcome(p *process, rep *wal.Report) error {
 	if d.from != 0 && d.from < rep.FirstLSN && rep.LastLSN >= rep.FirstLSN {
 		p.say("the log begins with LSN %d", rep.FirstLSN)
 	}
@@ -310,7 +310,7 @@ func (d *dumping) judge(p *process, rep *wal.Report) error {
 		for _, place := range rep.Damage {
 			p.say("%s at offset %d: %s", place.File, place.Offset, place.Reason)
 		}
-		p.say("`seawall verify` tells more")
+		p.say("`seawall verify` shows more")
 	case wal.Torn:
 		p.say("%s\n%s", verdictWords(rep.Verdict), written)
 	case wal.Clean:

@@ -157,7 +157,7 @@ func hintFor(err error) string {
 	case errors.Is(err, wal.ErrVersion):
 		return "use a newer seawall"
 	case errors.Is(err, syscall.EIO) && !errors.As(err, new(*elsewhereError)) && !errors.As(err, new(*ackError)):
-		return "the device failed: `seawall verify` tells what of the log it cannot read"
+		return "the device failed: `seawall verify` shows what of the log it cannot read"
 	case errors.Is(err, syscall.EMFILE) && !strings.Contains(err.Error(), "ulimit -n"): // not the log's
 		return "raise the limit of the process (ulimit -n)"
 	}

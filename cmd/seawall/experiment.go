@@ -36,7 +36,7 @@ func experimentCommand(p *process) *cli.Command {
 		Description: "Each experiment has a hypothesis, measures, shows a table and gives a\n" +
 			"verdict: as expected, differs, cannot run here, or, where others spoilt\n" +
 			"each of three measurements, too noisy to tell, with the reason. It is\n" +
-			"judged on counts of faults, bytes and signals; times are shown only. The\n" +
+			"decided on counts of faults, bytes and signals; times are shown only. The\n" +
 			"exit code is 1 where something differs, and 0 with the other verdicts.\n\n" +
 			experimentNames(),
 		Action: p.reporting(p.experiment),

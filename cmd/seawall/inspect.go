@@ -31,7 +31,7 @@ the kernel says. "unknown" is what the kernel does not tell this user:
 it tells who owns the files or may write them.
 
 Reads the first blocks of each file and what is in memory already, and
-neither writes nor judges: that is for verify. The log may be open for
+neither writes nor verifies: that is for verify. The log may be open for
 appending.`
 
 // inspect runs `seawall inspect`.

@@ -145,7 +145,7 @@ func TestErrors(t *testing.T) {
 		{fmt.Errorf("%w: d/f: of another", wal.ErrForeign), 3, "segment of another log: d/f: of another; move that file"},
 		{wal.ErrVersion, 3, "use a newer seawall"},
 		{wal.ErrMissing, 3, "`seawall append` creates a log"},
-		{fmt.Errorf("wal: read d/f: %w", syscall.EIO), 3, "read d/f: input/output error; the device failed: `seawall verify` tells"},
+		{fmt.Errorf("wal: read d/f: %w", syscall.EIO), 3, "read d/f: input/output error; the device failed: `seawall verify` shows"},
 		{errors.Join(errors.New("a"), errors.New("b")), 3, "a; b"},
 	} {
 		if got := seawall.ExitCode(c.err); got != c.code {

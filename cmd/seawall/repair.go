@@ -26,13 +26,13 @@ func repairCommand(p *process) *cli.Command {
 			jsonFlag(),
 		}, cutFlags()...),
 		Description: "A clean log is left alone. What is removed is saved first, in\n" +
-			"DIR/lost or, where that has no room, in the PLACE that --save-to\n" +
+			"DIR/lost or, where that has no space, in the PLACE that --save-to\n" +
 			"names; where it cannot be saved, nothing is changed. The records that\n" +
-			"are lost are told as ranges of LSNs. Exit code 0: the log is clean\n" +
+			"are lost are reported as ranges of LSNs. Exit code 0: the log is clean\n" +
 			"now. 4: it is damaged, and nothing was changed. At a terminal --force\n" +
 			"says what will be lost, and asks. --dry-run exits as the repair would.\n\n" +
 			"With --force a short file that stays is filled up with zeros, and so is\n" +
-			"a block that cannot be read. Where nothing tells how many records are\n" +
+			"a block that cannot be read. Where it is unknown how many records are\n" +
 			"lost, it says an unknown number; in --json \"lost_unknown\":true.",
 		Action: p.reporting(p.repair),
 	}

@@ -43,7 +43,7 @@ func (t *table) damage(places []wal.Damage) {
 	}
 }
 
-// unknownNumber is what is lost where nothing tells how much there was.
+// unknownNumber stands for losses of unknown size.
 const unknownNumber = "an unknown number of records"
 
 // behind adds what lies behind the last record.

@@ -48,7 +48,7 @@ that are proved to be.
 
 With --follow it ends with SIGINT or SIGTERM, or when nobody reads its
 output any more, which is exit code 0. Where records before the next one
-are truncated meanwhile, or some that were written are cut away again,
+are truncated as it reads, or some that were written are cut away again,
 stderr says so, and it goes on with what there is.`
 
 // tail runs `seawall tail`.
@@ -97,7 +97,7 @@ type tailing struct {
 	durable bool
 	follows bool
 	last    wal.LSN       // where it ends that does not follow
-	writes  atomic.Uint64 // to stdout; odd while one is on its way
+	writes  atomic.Uint64 // to stdout; odd while one is in progress
 }
 
 // errNobodyReads is why a context ends whose output nobody reads any more.
@@ -118,7 +118,7 @@ func (t *tailing) newest(n uint64) (from, last wal.LSN) {
 
 // run writes the last n records, and further ones as long as it follows. Where it
 // does not, it ends with the one that was the last when it began, whatever a
-// writer appends meanwhile; it begins anew where that writer had truncated all of
+// writer appends at the same time; it begins again where that writer had truncated all of
 // them before one was written.
 func (t *tailing) run(ctx context.Context, n uint64) error {
 	from, last := t.newest(n)
@@ -135,7 +135,7 @@ func (t *tailing) run(ctx context.Context, n uint64) error {
 		case errors.Is(err, errNobodyReads), isClosedPipe(err):
 			return nil
 		case isInterruption(err):
-			// Nothing went wrong, and whoever sent the signal knows of it.
+			// Nothing went wrong, and the sender of the signal knows of it.
 			return &codeError{code: exitCode(err)}
 		}
 		return err

@@ -82,7 +82,7 @@ func (p *process) planTruncate(c *cli.Context, dir string) (_ reporter, err erro
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
 	if o.Verdict() == wal.Damaged {
-		return nil, &codeError{exitDamaged, errors.New("the log is damaged, and would not be truncated: `seawall verify` tells more")}
+		return nil, &codeError{exitDamaged, errors.New("the log is damaged, and would not be truncated: `seawall verify` shows more")}
 	}
 	first, last := o.FirstLSN(), o.LastLSN()
 	if front := wal.LSN(numberOf(c, "front")); c.IsSet("front") && front > last+1 {

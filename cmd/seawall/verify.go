@@ -19,19 +19,19 @@ import (
 func verifyCommand(p *process) *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
-		Usage:     "read all of a log and judge it",
+		Usage:     "read all of a log and verify it",
 		ArgsUsage: "DIR",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "device", DisableDefaultText: true, Usage: "read what the device holds, around the page cache"},
 			jsonFlag(),
 		},
-		Description: "Checks every checksum, link and witness, and writes nothing. The exit\n" +
+		Description: "Checks every checksum, link and checkpoint, and writes nothing. The exit\n" +
 			"code is the verdict. A log that is being written may be verified too: a\n" +
-			"record in the making is not torn, and a segment that is truncated\n" +
-			"meanwhile is not missing.\n\n" +
+			"record that is being written is not torn, and a segment that is truncated\n" +
+			"at the same time is not missing.\n\n" +
 			"A short file is read up to its end, and all around a block that cannot\n" +
-			"be read. What was lost there is told as LSNs; \"unknown\":true in a\n" +
-			"\"damage\" of --json says that nothing tells how many more there were.\n\n" +
+			"be read. What was lost there is reported as LSNs; \"unknown\":true in a\n" +
+			"\"damage\" of --json says that the number of further ones is unknown.\n\n" +
 			"What is read is what readers are served, from the page cache. After a\n" +
 			"failed write the device may hold less: --device tells. Records that\n" +
 			"were appended and never synced need not be on the device; a log that\n" +
@@ -114,7 +114,7 @@ func (r *verifyReport) print(p *process) error {
 		t.add("durable", durableText(r.DurableLSN, r.FirstLSN, r.LastLSN))
 	}
 	if r.Live {
-		t.add("writer", "a process has the log open and may append meanwhile")
+		t.add("writer", "a process has the log open and may append")
 	}
 	t.add("segments", segmentsText(r.Segments))
 	t.behind(r.Verdict, r.TornBytes, r.Behind)
@@ -173,7 +173,7 @@ func damagedWords(last, durable wal.LSN, damage []wal.Damage) string {
 	case durable > last || slices.ContainsFunc(damage, func(d wal.Damage) bool { return d.FirstLSN != 0 }):
 		return verdictWords(wal.Damaged)
 	case slices.ContainsFunc(damage, func(d wal.Damage) bool { return d.Unknown }):
-		return "damaged: records may be lost, and nothing tells how many"
+		return "damaged: records may be lost, and it is unknown how many"
 	}
 	return "damaged: no record is known to be lost"
 }

@@ -165,10 +165,10 @@ func TestChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b := campaign.Judge(f, campaign.Acks{"a"}, false); b != nil {
+	if b := campaign.Check(f, campaign.Acks{"a"}, false); b != nil {
 		t.Error(b)
 	}
-	if b := campaign.Judge(f, campaign.Acks{"a", "lost"}, false); b == nil || b.Kind != campaign.Lost {
+	if b := campaign.Check(f, campaign.Acks{"a", "lost"}, false); b == nil || b.Kind != campaign.Lost {
 		t.Error(b)
 	}
 }

@@ -1,12 +1,12 @@
 //go:build linux
 
 // Package campaign is the vocabulary of every crash test: what is under test (a
-// Subject or a Program), what it acknowledged, the two oracles that judge what a
+// Subject or a Program), what it acknowledged, the two oracles that check what a
 // crash left of it, and what a campaign reports.
 //
 // # Two oracles
 //
-// What a crash leaves is judged twice, and the two judgements are kept apart:
+// What a crash leaves is checked twice, and the two results are kept apart:
 //
 //   - Present: whatever was acknowledged before the crash is there;
 //   - Legal: whatever is there is a state that the program may be in.
@@ -24,4 +24,9 @@
 // ends with its budget, its number of states, its first finding or its context,
 // and always reports what it did. Whatever it found has a token, one line from
 // which the finding can be reproduced.
+//
+// # Concurrency
+//
+// A Subject and a Run are used by several goroutines at once; a Found and a Life
+// belong to one life.
 package campaign

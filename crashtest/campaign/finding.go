@@ -17,7 +17,7 @@ const (
 	// Illegal: what is there was never written so: a phantom, a splice, half a
 	// batch.
 	Illegal Kind = "illegal"
-	// Misjudged: a state that a crash may leave is refused, or judged damaged.
+	// Misjudged: a state that a crash may leave is refused, or reported as damaged.
 	Misjudged Kind = "misjudged"
 	// Stuck: what was recovered does not go on: it cannot be written to, or does
 	// not hold what was written since.
@@ -58,8 +58,8 @@ func AsBroken(err error, kind Kind) *Broken {
 	return &Broken{Kind: kind, What: err.Error()}
 }
 
-// Judge asks both oracles.
-func Judge(f Found, k Known, killed bool) *Broken {
+// Check asks both oracles.
+func Check(f Found, k Known, killed bool) *Broken {
 	if err := f.Present(k, killed); err != nil {
 		return AsBroken(err, Lost)
 	}

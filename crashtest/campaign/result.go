@@ -29,7 +29,7 @@ type Result struct {
 
 	// Classes counts the distinct states of each class, by name, in the order
 	// that the campaign has them. One that has to have members and has none is in
-	// Missing: the campaign has not shown what it is for. Where states are judged
+	// Missing: the campaign has not shown what it is for. Where states are checked
 	// that are not new by their content, that is a member, too.
 	Classes []Class  `json:"classes,omitempty"`
 	Missing []string `json:"missing,omitempty"`
@@ -62,7 +62,7 @@ type Class struct {
 	Name  string `json:"name"`
 	Count int64  `json:"count"`
 
-	// States are all that were judged, where they are more than the distinct ones.
+	// States are all that were checked, where they are more than the distinct ones.
 	States int64 `json:"states,omitempty"`
 }
 

@@ -43,7 +43,7 @@ type Progress struct {
 // MaxFindings is how many findings a campaign reports; it ends with the last.
 const MaxFindings = 100
 
-// Run is a campaign on its way: its counts, and whether it is over. All methods
+// Run is a campaign in progress: its counts, and whether it is over. All methods
 // may be called at once from several goroutines.
 type Run struct {
 	limits Limits
@@ -71,7 +71,7 @@ func Begin(ctx context.Context, l Limits) *Run {
 // Cores returns how many lives are to be lived at once.
 func (r *Run) Cores() int { return r.cores }
 
-// Context returns the campaign's context: of whoever started it, without its
+// Context returns the campaign's context: the one that it was started with, without its
 // budget.
 func (r *Run) Context() context.Context { return r.ctx }
 

@@ -108,7 +108,7 @@ func After(k Known, killed bool) Known {
 }
 
 // Found is what recovery made of one crash state. Equal states are recovered
-// once, so that a Found is judged against many Knowns.
+// once, so that a Found is checked against many Knowns.
 type Found interface {
 	// Present returns an error unless all that was acknowledged is there: after
 	// the death of the process what needs no sync to survive it, too.

@@ -118,7 +118,7 @@ func (r *rawFile) page(off int64) ([]byte, error) {
 // close closes the device.
 func (r *rawFile) close() error { return errors.Join(unix.Munmap(r.buffer), unix.Close(r.fd)) }
 
-// fiemap is struct fiemap with room for a few extents (Documentation/filesystems/fiemap.rst).
+// fiemap is struct fiemap with space for a few extents (Documentation/filesystems/fiemap.rst).
 type fiemap struct {
 	start, length uint64
 	flags         uint32

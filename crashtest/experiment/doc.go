@@ -1,7 +1,7 @@
 // Package experiment asks the kernel, on the user's own directory, about the
 // behaviour that the log's promises rest on. Each Experiment states a hypothesis
 // in one sentence, measures, and gives a verdict on what it counted: faults,
-// bytes, pages, signals. Times are shown and never judged, because no machine is
+// bytes, pages, signals. Times are shown and never checked, because no machine is
 // quiet.
 //
 // # Processes
@@ -14,7 +14,7 @@
 //
 // # Layout
 //
-// One file holds one experiment: the description, what it measures, and a judge
-// that is a function of the measurement alone. So a test can hand each judge a
+// One file holds one experiment: the description, what it measures, and a check
+// that is a function of the measurement alone. So a test can hand each check a
 // measurement that contradicts the hypothesis.
 package experiment

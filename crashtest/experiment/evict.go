@@ -41,7 +41,7 @@ type evictRow struct {
 	WrongPages int64  `json:"wrong_pages"`
 	ReadBack   string `json:"read_back"` // direct, buffered
 
-	// ReclaimedPages is what the kernel reclaimed and moved meanwhile, for all.
+	// ReclaimedPages is what the kernel reclaimed and moved during the measurement, for all.
 	ReclaimedPages int64 `json:"reclaimed_pages"`
 }
 
@@ -105,8 +105,8 @@ func evictOne(l *lab, r *evictRow) error {
 	return r.readBack(f, want)
 }
 
-// evictTries is how often pages are dirtied. Whoever calls sync(2) on the same
-// filesystem meanwhile has them written.
+// evictTries is how often pages are dirtied. A process that calls sync(2) on the same
+// filesystem at that time has them written.
 const evictTries = 10
 
 // dirty dirties the pages where the row says so, and counts what is dirty.
@@ -143,11 +143,11 @@ func (r *evictRow) readBack(f *durability.File, want []byte) error {
 	return nil
 }
 
-// judge implements measurement. That a dirty page is dropped before the device has
+// check implements measurement. That a dirty page is dropped before the device has
 // it is wrong at any time. A page that another processor works on is not dropped,
-// and the kernel takes pages when memory is short: a few are left to it. Whoever
+// and the kernel takes pages when memory is short: a few are left to it. A process that
 // calls sync(2) cleans what should be dirty.
-func (m *evictMeasured) judge() complaints {
+func (m *evictMeasured) check() complaints {
 	var c complaints
 	for _, r := range m.Rows {
 		few := fewOf(r.Pages)
@@ -158,7 +158,7 @@ func (m *evictMeasured) judge() complaints {
 			c.unlessReclaimed(r.ReclaimedPages, r.CachedAfter <= few, "of %d pages (%s) %d stayed", r.Pages, r.State, r.CachedAfter)
 		}
 		if r.Dirty {
-			c.quiet(r.DirtyBefore >= r.Pages-few, "somebody has them written: in %d tries only %d of %d written pages (%s) were dirty",
+			c.quiet(r.DirtyBefore >= r.Pages-few, "another process has them written: in %d tries only %d of %d written pages (%s) were dirty",
 				evictTries, r.DirtyBefore, r.Pages, r.State)
 		} else {
 			c.unless(r.DirtyBefore+r.DirtyAfter+r.Writeback == 0, "clean pages (%s) were to be written", r.State)

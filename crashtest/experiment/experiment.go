@@ -23,9 +23,9 @@ type Experiment struct {
 // measurement is what an experiment found out. It is marshalled into the JSON
 // result as it is.
 type measurement interface {
-	// judge says in what the measurement contradicts the hypothesis, in one
+	// check says in what the measurement contradicts the hypothesis, in one
 	// sentence each. It looks at nothing else than the measurement.
-	judge() complaints
+	check() complaints
 	table() Table
 }
 
@@ -55,11 +55,11 @@ func Find(name string) (Experiment, bool) {
 }
 
 // maxTries is how often an experiment measures. A measurement whose own controls
-// say that somebody else has spoilt it is made again, in fresh files; one that
+// say that another process has disturbed it is made again, in fresh files; one that
 // contradicts the hypothesis, or that bears it out, is the last.
 const maxTries = 3
 
-// Run makes the measurement and judges it. What this machine or this user cannot
+// Run makes the measurement and checks it. What this machine or this user cannot
 // do is a verdict, CannotRun, and so is a machine that is too busy, TooNoisy;
 // neither is an error. An error means that the experiment
 // could not be carried out, for want of space for example, or that the context
@@ -81,7 +81,7 @@ func (e Experiment) Run(ctx context.Context, env Env) (r *Result, err error) {
 	return r, nil
 }
 
-// try makes one measurement and judges it.
+// try makes one measurement and checks it.
 func (e Experiment) try(ctx context.Context, env Env) (r *Result, err error) {
 	dir, err := os.MkdirTemp(env.Dir, "seawall-"+e.Name+"-")
 	if err != nil {
@@ -110,12 +110,12 @@ func (e Experiment) try(ctx context.Context, env Env) (r *Result, err error) {
 	return r, nil
 }
 
-// verdictOn judges a measurement.
+// verdictOn checks a measurement.
 func verdictOn(m measurement) (Verdict, []string) {
 	if len(m.table().Rows) == 0 {
 		return Differs, []string{"nothing was measured"}
 	}
-	c := m.judge()
+	c := m.check()
 	return c.verdict()
 }
 

@@ -51,7 +51,7 @@ func newScratch(t *testing.T) string {
 	return dir
 }
 
-// TestRun runs every experiment, and has the judge judge what the result's JSON
+// TestRun runs every experiment, and has the check applied to what the result's JSON
 // says. Folios depend on the kernel and the filesystem; ext4 has large ones from
 // Linux 6.16 on.
 func TestRun(t *testing.T) {
@@ -77,7 +77,7 @@ func TestRun(t *testing.T) {
 			switch {
 			case r.Verdict == experiment.TooNoisy:
 				// An honest answer, whatever else runs here. TestJudge holds what the
-				// judges are to say of which numbers.
+				// checks are to say of which numbers.
 				t.Logf("%s after %d tries: %q", r.Verdict, r.Tries, r.Why)
 			case r.Verdict != experiment.AsExpected && e.Name != "folio":
 				t.Errorf("%s: %q", r.Verdict, r.Why)
@@ -90,9 +90,9 @@ func TestRun(t *testing.T) {
 			}
 			measured, err := json.Marshal(r.Measured)
 			must(t, err)
-			v, why, err := experiment.Judge(e.Name, measured)
+			v, why, err := experiment.CheckMeasurement(e.Name, measured)
 			if v != r.Verdict || err != nil || !slices.Equal(why, r.Why) {
-				t.Errorf("judged by its JSON it is %s %q, %v instead of %s %q", v, why, err, r.Verdict, r.Why)
+				t.Errorf("checked by its JSON it is %s %q, %v instead of %s %q", v, why, err, r.Verdict, r.Why)
 			}
 			for _, row := range r.Table.Rows {
 				if len(row) != len(r.Table.Columns) {
@@ -386,7 +386,7 @@ func TestUnprivileged(t *testing.T) {
 }
 
 // writeBinary writes a file that is to be run. A child that another test forks
-// meanwhile would hold it open for writing for a moment, and it could not be run
+// at that moment would hold it open for writing for a moment, and it could not be run
 // (ETXTBSY).
 func writeBinary(t *testing.T, path string, data []byte) {
 	t.Helper()

@@ -13,8 +13,8 @@ import (
 
 // The seams for the tests of package experiment_test.
 
-// Judge judges a measurement that is given as a Result's JSON has it.
-func Judge(name string, measured []byte) (Verdict, []string, error) {
+// CheckMeasurement checks a measurement that is given as a Result's JSON has it.
+func CheckMeasurement(name string, measured []byte) (Verdict, []string, error) {
 	m := map[string]measurement{
 		"sigkill": &sigkillMeasured{}, "sigbus": &sigbusMeasured{}, "folio": &folioMeasured{},
 		"torn": &tornMeasured{}, "lazy": &lazyMeasured{}, "warm": &warmMeasured{},
@@ -31,7 +31,7 @@ func Judge(name string, measured []byte) (Verdict, []string, error) {
 // expected, d differs, n too noisy.
 type scriptedMeasured byte
 
-func (m scriptedMeasured) judge() complaints {
+func (m scriptedMeasured) check() complaints {
 	var c complaints
 	c.unless(m != 'd', "a contradiction")
 	c.quiet(m != 'n', "a disturbance")
@@ -51,7 +51,7 @@ func Scripted(found string) Experiment {
 		case 'c':
 			return nil, cannot("no such thing")
 		case 'N':
-			return nil, &noisyError{"no room"}
+			return nil, &noisyError{"no space"}
 		}
 		return scriptedMeasured(letter), nil
 	}}

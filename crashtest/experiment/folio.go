@@ -40,8 +40,8 @@ type folioRow struct {
 	DirtiedBytes int64 `json:"dirtied_bytes"` // by one store, median
 	Most         int64 `json:"most_dirtied_bytes"`
 	Least        int64 `json:"least_dirtied_bytes"`
-	// DeviceBytes is what the whole device wrote meanwhile, for each sync. Others
-	// write too: it is shown, not judged. -1 where the device is not known.
+	// DeviceBytes is what the whole device wrote during each sync. Others
+	// write too: it is shown, not checked. -1 where the device is not known.
 	DeviceBytes int64 `json:"device_bytes"`
 	// FreeBlocks is how many pieces of memory as large as the fill were free before
 	// it, -1 where the kernel does not tell: without them no folio can be so large.
@@ -125,7 +125,7 @@ func folioOne(m *folioMeasured, f *durability.File, mm *durability.Mapping, off 
 	if err != nil {
 		return 0, 0, err
 	}
-	dirtied = (pc.Dirty + pc.Writeback) * pageBytes // the file was clean: whoever syncs writes the same
+	dirtied = (pc.Dirty + pc.Writeback) * pageBytes // the file was clean: any sync writes the same
 	if pc.Known != durability.Known {
 		m.Method = "bytes dirtied by the thread, by /proc/thread-self/io"
 		dirtied = stored.DirtiedBytes
@@ -155,11 +155,11 @@ func freeBlocks(n int64) int64 {
 	return sum
 }
 
-// judge implements measurement. Where memory is in pieces the kernel takes smaller
-// folios, and whoever calls sync(2) between a store and the count cleans it: a
+// check implements measurement. Where memory is in pieces the kernel takes smaller
+// folios, and a process that calls sync(2) between a store and the count cleans it: a
 // single store that dirties as much as it should shows that it can, and no store
 // dirties more.
-func (m *folioMeasured) judge() complaints {
+func (m *folioMeasured) check() complaints {
 	var c complaints
 	for _, r := range m.Rows {
 		text := fmt.Sprintf("filled by writes of %s, a store of %d bytes dirties", bytesText(r.FillBytes), folioRecord)
@@ -170,7 +170,7 @@ func (m *folioMeasured) judge() complaints {
 		case r.Most != r.FillBytes:
 			c.unless(false, "%s up to %s", text, bytesText(r.Most))
 		default:
-			c.quiet(r.DirtiedBytes == r.FillBytes, "%s %s most of the times, and once %s: somebody else syncs, or memory is in pieces",
+			c.quiet(r.DirtiedBytes == r.FillBytes, "%s %s most of the times, and once %s: another process syncs, or memory is in pieces",
 				text, bytesText(r.DirtiedBytes), bytesText(r.Most))
 		}
 	}

@@ -149,11 +149,11 @@ func (r *hintsRow) wait(l *lab, m *durability.Mapping) error {
 	return nil
 }
 
-// judge implements measurement. The faults are the thread's, and nobody else reads
+// check implements measurement. The faults are the thread's, and nobody else reads
 // the file: pages can only be missing, where the kernel took them back. A fault
 // whose wait is cut short is counted as a minor one when it is taken again, so that
 // of the major ones half will do where all faults are there.
-func (h *hintsMeasured) judge() complaints {
+func (h *hintsMeasured) check() complaints {
 	var c complaints
 	for _, r := range h.Rows {
 		few, took := fewOf(r.Touched), r.ReclaimedPages

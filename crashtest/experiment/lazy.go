@@ -33,7 +33,7 @@ type lazyMeasured struct {
 // lazyStep is what one way of mapping and loading brought into memory.
 type lazyStep struct {
 	Advice      string `json:"advice"`
-	ColdPages   int64  `json:"cold_pages"`   // in the cache before mapping: somebody else reads the file
+	ColdPages   int64  `json:"cold_pages"`   // in the cache before mapping: another process reads the file
 	MappedPages int64  `json:"mapped_pages"` // in the cache after mapping
 	CachedPages int64  `json:"cached_pages"` // in the cache after the load
 	Usage
@@ -90,11 +90,11 @@ func lazyLoad(l *lab, f *durability.File, advice durability.Advice) (s lazyStep,
 	return s, m.Unmap()
 }
 
-// judge implements measurement. Nobody else knows of the file. Should somebody
+// check implements measurement. Nobody else knows of the file. Should another process
 // read it all the same (an indexer, a backup), or should the kernel take the page
 // away at once, there is less to see, never more: the load's own read, which the
 // kernel counts for the thread, may be missing, or its page.
-func (m *lazyMeasured) judge() complaints {
+func (m *lazyMeasured) check() complaints {
 	var c complaints
 	window := m.FileBytes - 1
 	if m.ReadaheadBytes > 0 {
@@ -107,7 +107,7 @@ func (m *lazyMeasured) judge() complaints {
 		}
 		got := s.CachedPages * m.PageBytes
 		if s.ColdPages > 0 {
-			c.quiet(false, "somebody else reads the file: %d pages came before it was mapped", s.ColdPages)
+			c.quiet(false, "another process reads the file: %d pages came before it was mapped", s.ColdPages)
 			continue
 		}
 		c.unless(s.MappedPages == 0, "mapping alone brought %d pages into memory", s.MappedPages)
@@ -118,7 +118,7 @@ func (m *lazyMeasured) judge() complaints {
 			c.unlessReclaimed(s.ReclaimedPages, got > 0, "with advice %s the load read %s and left nothing in memory",
 				s.Advice, bytesText(s.ReadBytes))
 		case got > 0:
-			c.quiet(false, "with advice %s the load read nothing from the device: somebody else has", s.Advice)
+			c.quiet(false, "with advice %s the load read nothing from the device: another process has", s.Advice)
 		default:
 			c.unless(false, "with advice %s the load read nothing, neither from the device nor from memory", s.Advice)
 		}

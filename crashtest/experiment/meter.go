@@ -22,7 +22,7 @@ type Usage struct {
 	DirtiedBytes int64   `json:"dirtied_bytes"` // of the page cache: what the device will have to take
 	Seconds      float64 `json:"seconds"`
 
-	// ReclaimedPages is what the kernel reclaimed and moved meanwhile, of all
+	// ReclaimedPages is what the kernel reclaimed and moved during the measurement, of all
 	// processes: where it is not 0, pages of the experiment may be among it.
 	ReclaimedPages int64 `json:"reclaimed_pages"`
 }
@@ -43,7 +43,7 @@ func (u Usage) plus(v Usage) Usage {
 // so that neither the runtime nor other goroutines are in them. The work is done
 // in the calling goroutine.
 //
-// The thread takes no signals meanwhile, neither SIGURG, which the runtime sends
+// The thread takes no signals during that, neither SIGURG, which the runtime sends
 // to preempt a goroutine, nor those for the process, such as SIGCHLD: a signal ends
 // the wait of a major fault, and the page is then found by a second, minor one.
 func metered(work func() error) (u Usage, err error) {
@@ -84,7 +84,7 @@ func metered(work func() error) (u Usage, err error) {
 }
 
 // reclaimedPages returns how many pages the kernel has reclaimed, read again
-// because it had reclaimed them, moved, or dropped because somebody told it to, for
+// because it had reclaimed them, moved, or dropped because a process told it to, for
 // everybody since it started; 0 where it does not tell.
 func reclaimedPages() int64 {
 	text, err := os.ReadFile("/proc/vmstat")

@@ -58,7 +58,7 @@ type complaints struct {
 	noise   []string // each with what else than the kernel's rules may explain it
 }
 
-// unless adds a complaint where what must hold does not, whoever else is at work.
+// unless adds a complaint where what must hold does not, whatever other crews do.
 func (c *complaints) unless(holds bool, format string, args ...any) {
 	if !holds {
 		c.differs = append(c.differs, fmt.Sprintf(format, args...))
@@ -73,10 +73,10 @@ func (c *complaints) quiet(holds bool, format string, args ...any) {
 }
 
 // unlessReclaimed adds a complaint where what must hold does not. It is noise
-// where the kernel took memory back meanwhile, which may have hit these pages.
+// where the kernel took memory back in the meantime, which may have hit these pages.
 func (c *complaints) unlessReclaimed(reclaimed int64, holds bool, format string, args ...any) {
 	if reclaimed > 0 {
-		c.quiet(holds, "%s; meanwhile the kernel reclaimed or moved %d pages of this machine", fmt.Sprintf(format, args...), reclaimed)
+		c.quiet(holds, "%s; in the meantime the kernel reclaimed or moved %d pages of this machine", fmt.Sprintf(format, args...), reclaimed)
 		return
 	}
 	c.unless(holds, format, args...)

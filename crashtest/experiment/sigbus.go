@@ -149,8 +149,8 @@ func (c *sigbusCell) expect() (guarded, unguarded string, lost bool) {
 	return kindFault, kindSIGBUS, false
 }
 
-// judge implements measurement.
-func (m *sigbusMeasured) judge() complaints {
+// check implements measurement.
+func (m *sigbusMeasured) check() complaints {
 	var c complaints
 	for _, cell := range m.Cells {
 		where := fmt.Sprintf("%s, %s, %s", cell.Cause, cell.Place, cell.Access)

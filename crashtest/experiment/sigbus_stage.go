@@ -23,7 +23,7 @@ import (
 type sigbusStage struct {
 	Cause   string
 	Dir     string // where the mapped file lies
-	SinkDir string // where there is room to write
+	SinkDir string // where there is space to write
 	Image   string // below the filesystem whose device fails
 	Start   int    // index of the child's first field
 }
@@ -302,7 +302,7 @@ func mountFailing(s *sigbusStage) error {
 	if _, err = f.WriteAt(bytes.Repeat([]byte("s"), int(sigbusFile())), 0); err != nil {
 		return err
 	}
-	// Nor is anything dirty by then that somebody's sync(2) would write.
+	// Nor is anything dirty by then that another process's sync(2) would write.
 	if err = errors.Join(f.Sync(), unix.Syncfs(f.Fd())); err != nil {
 		return err
 	}
@@ -315,7 +315,7 @@ func mountFailing(s *sigbusStage) error {
 }
 
 // attachLoop attaches a file to a free loop device, which lets go of it when the
-// last user does. Somebody else may be quicker: then another one is asked for.
+// last user does. another process may be quicker: then another one is asked for.
 func attachLoop(image *os.File) (*os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {

@@ -213,8 +213,8 @@ func sigkillChild(encoded []byte) error {
 	return errors.New("nobody killed it")
 }
 
-// judge implements measurement.
-func (m *sigkillMeasured) judge() complaints {
+// check implements measurement.
+func (m *sigkillMeasured) check() complaints {
 	var c complaints
 	c.unless(m.Kills > 0, "nothing was killed")
 	for i, w := range m.Ways {

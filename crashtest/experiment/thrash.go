@@ -55,14 +55,14 @@ type thrashRow struct {
 
 // The kinds of work.
 const (
-	workScan      = "scan in order"
-	workAgain     = "scan again"
-	workMatch     = "regexp match"
-	workRandom    = "random 8 bytes"
-	workNoAhead   = "random, MADV_RANDOM"
-	workHot       = "hot 4 MiB, alone"
-	workHotBeside = "hot 4 MiB, beside a scan"
-	workScanning  = "that scan"
+	workScan       = "scan in order"
+	workAgain      = "scan again"
+	workMatch      = "regexp match"
+	workRandom     = "random 8 bytes"
+	workNoAhead    = "random, MADV_RANDOM"
+	workHot        = "hot 4 MiB, alone"
+	workHotScanned = "hot 4 MiB, during a scan"
+	workScanning   = "that scan"
 )
 
 // thrashArgs are the child's.
@@ -103,7 +103,7 @@ func measureThrash(ctx context.Context, l *lab) (measurement, error) {
 	})
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && ctx.Err() == nil && killed(exit) {
-		return nil, &noisyError{fmt.Sprintf("the kernel killed the process: the memory cgroup of %s has no room for it", bytesText(thrashLimitBytes))}
+		return nil, &noisyError{fmt.Sprintf("the kernel killed the process: the memory cgroup of %s is too small for it", bytesText(thrashLimitBytes))}
 	}
 	return m, err
 }
@@ -138,7 +138,7 @@ func thrashChild(encoded []byte) error {
 		func() error { return w.add(workMatch, thrashFileBytes, w.match) },
 		func() error { return w.scattered(workRandom, durability.AdviceNormal, thrashReads) },
 		func() error { return w.scattered(workNoAhead, durability.AdviceRandom, thrashRandom) },
-		w.beside,
+		w.hotPart,
 	} {
 		if err := work(); err != nil {
 			return err
@@ -157,7 +157,7 @@ type thrasher struct {
 	rows   []thrashRow
 }
 
-// mapping maps the file anew, so that no page of it is mapped.
+// mapping maps the file again, so that no page of it is mapped.
 func (w *thrasher) mapping(use func(m *durability.Mapping) error) error {
 	m, err := w.f.Map(thrashFileBytes, false)
 	if err != nil {
@@ -224,9 +224,9 @@ func load(m *durability.Mapping, offsets []int64) error {
 	return nil
 }
 
-// beside loads from a small part of the file, at random, first alone and then
+// hotPart loads from a small part of the file, at random, first alone and then
 // while a scan of the whole file runs in another goroutine.
-func (w *thrasher) beside() error {
+func (w *thrasher) hotPart() error {
 	offsets := everyPage(0, thrashHotBytes)
 	w.random.Shuffle(len(offsets), func(i, j int) { offsets[i], offsets[j] = offsets[j], offsets[i] })
 	return w.mapping(func(hot *durability.Mapping) error {
@@ -265,7 +265,7 @@ func (w *thrasher) beside() error {
 			}
 		})
 		wait.Wait()
-		w.addHot(workHotBeside, rounds*int64(len(offsets)), busy)
+		w.addHot(workHotScanned, rounds*int64(len(offsets)), busy)
 		w.rows = append(w.rows, thrashRow{Work: workScanning, Loads: 1, Asked: thrashFileBytes, Usage: scanned})
 		return errors.Join(err, scanErr)
 	})
@@ -276,22 +276,22 @@ func (w *thrasher) addHot(name string, loads int64, u Usage) {
 	w.rows = append(w.rows, thrashRow{Work: name, Loads: loads, Asked: loads * thrashLoad, Usage: u})
 }
 
-// judge implements measurement. The file is larger than the group's limit, which
+// check implements measurement. The file is larger than the group's limit, which
 // no other work can raise: less memory makes reads more. Half of what must miss at
-// random is left to a kernel that keeps what it needs again. Beside the scan the
+// random is left to a kernel that keeps what it needs again. During the scan the
 // hot loads may read a part of it, in readahead, and a page that is being moved or
 // written is a major fault that reads nothing.
-func (m *thrashMeasured) judge() complaints {
+func (m *thrashMeasured) check() complaints {
 	var c complaints
 	missing := m.FileBytes - m.LimitBytes
-	beside := int64(0)
+	during := int64(0)
 	for _, r := range m.Rows {
 		switch r.Work {
-		case workHotBeside:
-			beside = r.ReadBytes
+		case workHotScanned:
+			during = r.ReadBytes
 		case workScan, workAgain, workMatch, workScanning:
 			if r.Work == workScanning {
-				r.ReadBytes += beside
+				r.ReadBytes += during
 			}
 			c.unless(r.ReadBytes >= missing, "%s: of %s only %s came from the device, with memory for %s",
 				r.Work, bytesText(m.FileBytes), bytesText(r.ReadBytes), bytesText(m.LimitBytes))

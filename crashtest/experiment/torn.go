@@ -23,8 +23,8 @@ const (
 	tornFirst = 2
 	tornFile  = tornFirst + tornPages + tornFirst
 
-	// tornTries is how often a state is made afresh. Whoever calls sync(2) on the
-	// same filesystem meanwhile writes all pages back, the guards with them.
+	// tornTries is how often a state is made afresh. A process that calls sync(2) on the
+	// same filesystem at that time writes all pages back, the guards with them.
 	tornTries = 30
 )
 
@@ -52,7 +52,7 @@ type tornState struct {
 	Device    string `json:"device"`
 	Dirty     int64  `json:"dirty_pages"`
 	Tries     int    `json:"tries"`
-	Disturbed int    `json:"disturbed"` // tries in which somebody else wrote a guard back
+	Disturbed int    `json:"disturbed"` // tries in which another process wrote a guard back
 }
 
 // tornLab is the file, its mapping, and the device below.
@@ -251,19 +251,19 @@ func (s tornState) contradicts() bool {
 	return false
 }
 
-// judge implements measurement. A state that was made once can be made. One that
+// check implements measurement. A state that was made once can be made. One that
 // never was says nothing where the guards were written back in half of the tries:
 // so were the batch's pages, which nobody here wrote, or were just being written.
 // That a page which was written back is not on the device nobody else can bring
 // about.
-func (m *tornMeasured) judge() complaints {
+func (m *tornMeasured) check() complaints {
 	var c complaints
 	made := make(map[string]bool)
 	for _, s := range m.States {
 		made[s.WrittenBack] = true
 		text := fmt.Sprintf("pages %s were written back, the device has %s, %d are dirty", s.WrittenBack, s.Device, s.Dirty)
 		if 2*s.Disturbed >= s.Tries && !s.contradicts() {
-			c.quiet(s.holds(), "%s: somebody else wrote the file in %d of %d tries", text, s.Disturbed, s.Tries)
+			c.quiet(s.holds(), "%s: another process wrote the file in %d of %d tries", text, s.Disturbed, s.Tries)
 			continue
 		}
 		c.unless(s.holds(), "%s", text)

@@ -29,7 +29,7 @@ type warmMeasured struct {
 
 // warmPass is one load from each page.
 type warmPass struct {
-	Name string `json:"name"` // cold, again, mapped anew, populated
+	Name string `json:"name"` // cold, again, mapped again, populated
 	Usage
 }
 
@@ -57,7 +57,7 @@ func measureWarm(_ context.Context, l *lab) (measurement, error) {
 	for _, p := range []struct {
 		name string
 		m    *durability.Mapping
-	}{{"cold", m}, {"again", m}, {"mapped anew", second}, {"populated", third}} {
+	}{{"cold", m}, {"again", m}, {"mapped again", second}, {"populated", third}} {
 		if p.m == third {
 			if err := third.PopulateRead(0, warmFileBytes); err != nil {
 				return nil, err
@@ -102,10 +102,10 @@ func touch(m *durability.Mapping, offsets []int64) error {
 	})
 }
 
-// judge implements measurement. What the passes have to do cannot get less by what
+// check implements measurement. What the passes have to do cannot get less by what
 // others do: the file was cold, and the counters are the thread's. It gets more
 // where the kernel takes pages away, or moves them.
-func (w *warmMeasured) judge() complaints {
+func (w *warmMeasured) check() complaints {
 	var c complaints
 	few := fewOf(w.Pages)
 	for _, p := range w.Passes {
@@ -115,14 +115,14 @@ func (w *warmMeasured) judge() complaints {
 			c.unless(p.ReadBytes >= (w.Pages-few)*pageBytes, "the cold pass read %s of %s",
 				bytesText(p.ReadBytes), bytesText(w.Pages*pageBytes))
 			continue
-		case "mapped anew":
+		case "mapped again":
 			c.unless(p.MinorFaults >= 1, "a new mapping of %d cached pages took no fault", w.Pages)
 			c.unlessReclaimed(p.ReclaimedPages, p.MinorFaults <= w.Pages+few,
 				"a new mapping of %d cached pages took %d minor faults", w.Pages, p.MinorFaults)
 		default:
 			c.unlessReclaimed(p.ReclaimedPages, p.MinorFaults <= few, "the pass called %q took %d minor faults", p.Name, p.MinorFaults)
 		}
-		// A single page that comes anew may bring a readahead window: only faults count.
+		// A single page that comes again may bring a readahead window: only faults count.
 		c.unlessReclaimed(p.ReclaimedPages, p.MajorFaults <= few/16, "the pass called %q took %d major faults and read %s",
 			p.Name, p.MajorFaults, bytesText(p.ReadBytes))
 	}

@@ -146,7 +146,7 @@ func awaitBlind(ctx context.Context, p *process, lives int, wait time.Duration) 
 	return nil
 }
 
-// read reads what a dead process left on its boards.
+// read reads what a dead process left in its shared memory.
 func (c *crew) read(bs *boards, died error) ([]death, error) {
 	codec := codecOf(c.o.Subject)
 	deaths := make([]death, 0, len(c.chains))

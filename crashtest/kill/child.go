@@ -22,7 +22,7 @@ import (
 // what it is to live, as JSON.
 const childEnv = "SEAWALL_KILL_CHILD"
 
-// The descriptors that a child is born with, beside the usual three.
+// The descriptors that a child is born with, besides the usual three.
 const (
 	childBoards = 3
 	childPipe   = 4
@@ -34,7 +34,7 @@ type childArgs struct {
 	Lives   []childLife `json:"lives"`
 }
 
-// childLife is one of its lives. What is known when it begins is on its board.
+// childLife is one of its lives. What is known when it begins is in its shared memory.
 type childLife struct {
 	Dir    string `json:"dir"`
 	Seed   uint64 `json:"seed"`

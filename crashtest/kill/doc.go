@@ -24,7 +24,7 @@
 //   - before or after the n-th operation of a kind (a store, msync, fsync,
 //     rename, unlink, allocation, fsync of a directory) in a place: in a sync, a
 //     rotation, a cut or a recovery. The process that is under test observes its
-//     own operations by durability.Tracer, which anybody may set, and sends
+//     own operations by durability.Tracer, which any program may set, and sends
 //     SIGKILL to itself: the kernel does not return to it.
 //   - at an instruction within the copy of one record. The thread waits right
 //     before its first store; the lab attaches to it by ptrace and lets it go on

@@ -10,7 +10,7 @@ import (
 	"github.com/seawall-wal/seawall/wal"
 )
 
-// Logs that are wrong in one way each, or judged so.
+// Logs that are wrong in one way each, or wrongly reported so.
 
 // misjudging is a log in which no record may be there that was not synced.
 type misjudging struct{ *seawall.Log }
@@ -20,9 +20,9 @@ func (s misjudging) Recover(dir string) (campaign.Found, error) {
 	return s.wrap(s.Log.Recover(dir))
 }
 
-// Look implements kill.Looker.
-func (s misjudging) Look(dir string) (campaign.Found, error) {
-	return s.wrap(s.Log.Look(dir))
+// Inspect implements kill.Inspector.
+func (s misjudging) Inspect(dir string) (campaign.Found, error) {
+	return s.wrap(s.Log.Inspect(dir))
 }
 
 func (s misjudging) wrap(f campaign.Found, err error) (campaign.Found, error) {

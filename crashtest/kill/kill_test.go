@@ -115,7 +115,7 @@ func TestLog(t *testing.T) {
 	if r.Survival.Exact == 0 || r.Survival.Blind == 0 || r.Survival.Survived == 0 || r.Survival.Survived > r.Survival.Unacked {
 		t.Errorf("survival %+v", r.Survival)
 	}
-	t.Logf("%d verified kills, %.0f a second: %v; making %v", r.Distinct, r.Rate, r.Classes, r.Survival.Making)
+	t.Logf("%d verified kills, %.0f a second: %v; making %v", r.Distinct, r.Rate, r.Classes, r.Survival.InProgress)
 }
 
 // TestExact aims: each place is met, a copy is met within.

@@ -101,7 +101,7 @@ func (s *stage) halt(e *durability.Event) {
 	s.b.at(wordHalt).Store(uint64(unix.Gettid()))
 	told := [1]byte{toldHalt}
 	// A lab that is gone has killed us. After a blocking system call the runtime
-	// might have to schedule this thread anew, which takes thousands of steps.
+	// might have to schedule this thread again, which takes thousands of steps.
 	_, _, _ = syscall.RawSyscall(unix.SYS_WRITE, childPipe, uintptr(unsafe.Pointer(&told[0])), 1)
 	for s.b.at(wordGo).Load() == 0 {
 		_, _, _ = syscall.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)

@@ -22,7 +22,7 @@ type Options struct {
 	campaign.Limits
 
 	// Subject is what is killed. Its Tracer in campaigns is a Stage, its Known either
-	// campaign.Acks or what it is a Codec for. It may be a Counter, Looker, Settler,
+	// campaign.Acks or what it is a Codec for. It may be a Counter, Inspector, Settler,
 	// Placer, Bounded and Thorough too.
 	Subject campaign.Subject
 
@@ -36,7 +36,7 @@ type Options struct {
 	// Blind leaves exact kills out.
 	Blind bool
 
-	// Args are the arguments with which this binary, started anew, comes to Run or
+	// Args are the arguments with which this binary, started again, comes to Run or
 	// BeChild; none is what most programs need.
 	Args []string
 

@@ -75,9 +75,9 @@ type Plan struct {
 	// Acks is how many acknowledgements of a program come before Wait begins.
 	Acks int `json:"acks,omitempty"`
 
-	// Look leaves what the death left to the next life: it is judged read-only,
+	// Inspect leaves what the death left to the next life: it is checked read-only,
 	// so that the next life's recovery has something to do.
-	Look bool `json:"look,omitempty"`
+	Inspect bool `json:"look,omitempty"`
 }
 
 // steps are the operations at which a life can be aimed, with the highest count
@@ -119,7 +119,7 @@ var steps = map[Place][]struct {
 // the life before has missed it. The first one of a chain is not aimed at recovery,
 // where there is nothing to recover: it is blind.
 func newPlan(rng *rand.Rand, place Place, anyOp, again, first bool) Plan {
-	p := Plan{Seed: rng.Uint64(), Look: rng.IntN(3) > 0}
+	p := Plan{Seed: rng.Uint64(), Inspect: rng.IntN(3) > 0}
 	if place == "" {
 		p.Wait = time.Duration(rng.Int64N(int64(2 * time.Millisecond)))
 		if rng.IntN(4) == 0 {
@@ -128,7 +128,7 @@ func newPlan(rng *rand.Rand, place Place, anyOp, again, first bool) Plan {
 		return p
 	}
 	if place == Recovery && first {
-		return Plan{Seed: p.Seed, Look: true, Wait: time.Millisecond}
+		return Plan{Seed: p.Seed, Inspect: true, Wait: time.Millisecond}
 	}
 	a := &Aim{Place: place, Phase: durability.Before}
 	step := steps[place][rng.IntN(len(steps[place]))]

@@ -277,7 +277,7 @@ func (h *hearing) awaitInstant(ctx context.Context, first, wait time.Duration) b
 }
 
 // drain waits until all that was said is heard: the pipe outlives the process.
-// Whoever left the program's process group may hold it open for ever; what that
+// A process that left the program's process group may hold it open for ever; what that
 // one says later is not the program's.
 func (h *hearing) drain(r *os.File) {
 	_ = r.SetReadDeadline(time.Now().Add(time.Second)) // a pipe has deadlines

@@ -39,7 +39,7 @@ func stepIntoCopy(p *process, b *board, share int) error {
 	defer reap(p, tid)
 	view, err := mapStore(p.cmd.Process.Pid, b)
 	if errors.Is(err, fs.ErrNotExist) {
-		b.at(wordHit).Store(0) // the file was renamed meanwhile: a blind kill
+		b.at(wordHit).Store(0) // the file was renamed since: a blind kill
 		return nil
 	}
 	if err != nil {
@@ -201,13 +201,13 @@ func mapStore(pid int, b *board) (*storeView, error) {
 	off, n := int64(b.at(wordStore).Load()), int64(b.at(wordBytes).Load())
 	file, err := os.Open(b.text())
 	if err != nil {
-		return nil, fmt.Errorf("kill: look at the store: %w", err)
+		return nil, fmt.Errorf("kill: find the store: %w", err)
 	}
 	page := int64(os.Getpagesize())
 	from := off &^ (page - 1)
 	all, err := unix.Mmap(int(file.Fd()), from, int(off+n-from), unix.PROT_READ, unix.MAP_SHARED)
 	if err = errors.Join(err, file.Close()); err != nil {
-		return nil, fmt.Errorf("kill: look at the store: %w", err)
+		return nil, fmt.Errorf("kill: find the store: %w", err)
 	}
 	v := &storeView{all: all, store: all[off-from : off-from+n]}
 	if v.address, err = addressOf(pid, b.text(), off); err != nil {
@@ -221,7 +221,7 @@ func mapStore(pid int, b *board) (*storeView, error) {
 func addressOf(pid int, name string, off int64) (uintptr, error) {
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
-		return 0, fmt.Errorf("kill: look at the store: %w", err)
+		return 0, fmt.Errorf("kill: find the store: %w", err)
 	}
 	for line := range strings.Lines(string(maps)) {
 		var from, to uintptr
@@ -233,5 +233,5 @@ func addressOf(pid int, name string, off int64) (uintptr, error) {
 			return from + uintptr(off), nil
 		}
 	}
-	return 0, fmt.Errorf("kill: look at the store: process %d has not mapped %s: %w", pid, name, fs.ErrNotExist)
+	return 0, fmt.Errorf("kill: find the store: process %d has not mapped %s: %w", pid, name, fs.ErrNotExist)
 }

@@ -55,7 +55,7 @@ func replay(ctx context.Context, token, keep string, o Options) (*Result, error)
 	return l.result(), unlessEnded(err)
 }
 
-// snapshot copies what a death has left, before anybody looks at it, to where it
+// snapshot copies what a death has left, before it is inspected, to where it
 // takes the place of the death's before.
 func (l *lab) snapshot(c *chain) (string, error) {
 	copied := filepath.Join(l.dir, "left")
@@ -120,7 +120,7 @@ func (l *lab) reliveOnce(ctx context.Context, lives []Plan, chains []*chain, var
 			return false, err
 		}
 		for i, c := range chains {
-			broken, err := l.judge(c, deaths[i])
+			broken, err := l.verify(c, deaths[i])
 			if err != nil || broken != nil {
 				return broken != nil, err
 			}

@@ -25,8 +25,8 @@ type Kill struct {
 	// Survivor; of a program it is not known.
 	Recovered *uint64 `json:"recovered,omitempty"`
 
-	// Found is how many bytes of the records in the making were in the file, of so
-	// many. Of is 0 where nothing was in the making, or where what was has become
+	// Found is how many bytes of the records in progress were in the file, of so
+	// many. Of is 0 where no record was in progress, or where what was has become
 	// whole.
 	Found int64 `json:"found"`
 	Of    int64 `json:"of"`
@@ -43,22 +43,22 @@ type Survival struct {
 	Survived int64 `json:"survived"` // of these, there after the kill
 	CutAway  int64 `json:"cut_away"` // appended, and taken by a cut that was under way
 
-	// Making is the histogram of the records in the making: by which share of their
+	// InProgress is the histogram of the records in progress: by which share of their
 	// bytes was in the file.
-	Making []campaign.Class `json:"making"`
+	InProgress []campaign.Class `json:"making"`
 
 	// Kills are the last ones.
 	Kills []Kill `json:"kills"`
 }
 
-// The classes of Survival.Making.
+// The classes of Survival.InProgress.
 const (
-	makingNone  = "no byte"
-	makingSome1 = "up to a quarter"
-	makingSome2 = "up to a half"
-	makingSome3 = "up to three quarters"
-	makingSome4 = "up to the last byte"
-	makingWhole = "whole, before its append returned"
+	progressNone  = "no byte"
+	progressSome1 = "up to a quarter"
+	progressSome2 = "up to a half"
+	progressSome3 = "up to three quarters"
+	progressSome4 = "up to the last byte"
+	progressWhole = "whole, before its append returned"
 )
 
 // lastKills is how many kills a result shows.
@@ -82,8 +82,8 @@ type tally struct {
 // newTally returns an empty tally.
 func newTally(o *Options) *tally {
 	t := &tally{byPlace: make(map[Place]int64), told: make(map[string]bool), onKill: o.OnKill}
-	for _, name := range []string{makingNone, makingSome1, makingSome2, makingSome3, makingSome4, makingWhole} {
-		t.s.Making = append(t.s.Making, campaign.Class{Name: name})
+	for _, name := range []string{progressNone, progressSome1, progressSome2, progressSome3, progressSome4, progressWhole} {
+		t.s.InProgress = append(t.s.InProgress, campaign.Class{Name: name})
 	}
 	if s, ok := o.Subject.(Thorough); ok {
 		t.required = s.Places()
@@ -108,8 +108,8 @@ func (t *tally) kill(k Kill, before Counts) {
 	kept := min(k.recovered(), k.Appended)
 	t.s.Survived += int64(kept - min(kept, k.Acked))
 	t.s.CutAway += int64(k.Appended - kept)
-	if i := k.making(); i >= 0 {
-		t.s.Making[i].Count++
+	if i := k.progress(); i >= 0 {
+		t.s.InProgress[i].Count++
 	}
 	t.s.Kills = append(t.s.Kills, k)
 	if n := len(t.s.Kills) - lastKills; n > 0 {
@@ -141,9 +141,9 @@ func (k *Kill) recovered() uint64 {
 	return k.Acked
 }
 
-// making returns the class of Survival.Making that a kill belongs to, or -1 where
-// nothing was in the making.
-func (k *Kill) making() int {
+// progress returns the class of Survival.InProgress that a kill belongs to, or -1 where
+// no record was in progress.
+func (k *Kill) progress() int {
 	switch {
 	case k.Begun > k.Appended && k.recovered() > k.Appended:
 		return 5

@@ -24,7 +24,7 @@ const campaignName = "kill"
 // is a third of a verified kill's cost, and its death meets them in all places.
 const crewLives = 4
 
-// lab is a campaign on its way.
+// lab is a campaign in progress.
 type lab struct {
 	o     Options
 	run   *campaign.Run
@@ -154,7 +154,7 @@ const crewRounds = 10
 const mostTries = 2
 
 // crew lives the crew with that number. What it does follows from the campaign's
-// seed and the number, whoever else is at work: two of three of its processes are
+// seed and the number, whatever other crews do: two of three of its processes are
 // aimed, at one place after the other, and each crew begins with other places, so
 // that the first few processes of a campaign come to all. A place that was missed
 // has its turn again at once, at one of its first steps.
@@ -230,15 +230,15 @@ func (l *lab) round(ctx context.Context, chains []*chain, place Place, again boo
 		}
 	}
 	for i, c := range chains {
-		if _, err = l.judge(c, deaths[i]); err != nil {
+		if _, err = l.verify(c, deaths[i]); err != nil {
 			return hit, err
 		}
 	}
 	return hit && chains[0].met == place, nil
 }
 
-// judge verifies one death, counts it, and reports what is found.
-func (l *lab) judge(c *chain, d death) (*campaign.Broken, error) {
+// verify verifies one death, counts it, and reports what is found.
+func (l *lab) verify(c *chain, d death) (*campaign.Broken, error) {
 	l.run.Live()
 	left := ""
 	if l.keepAs != "" {

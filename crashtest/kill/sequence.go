@@ -39,8 +39,8 @@ func (c *chain) subjectDir() string { return filepath.Join(c.dir, "life") }
 // next chooses the next life, aimed at a place if there is one, again after a
 // miss.
 func (c *chain) next(place Place, anyOp, again bool) error {
-	anew := c.rng.IntN(8) == 0 && place != Recovery
-	if c.enough || len(c.lives) == mostLives || anew {
+	fresh := c.rng.IntN(8) == 0 && place != Recovery
+	if c.enough || len(c.lives) == mostLives || fresh {
 		if err := c.begin(); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (c *chain) next(place Place, anyOp, again bool) error {
 	return nil
 }
 
-// begin begins the chain anew, with an empty directory.
+// begin begins the chain again, with an empty directory.
 func (c *chain) begin() error {
 	if err := os.RemoveAll(c.dir); err != nil {
 		return fmt.Errorf("kill: %w", err)
@@ -66,8 +66,8 @@ type death struct {
 	known  campaign.Known // at the kill
 	before campaign.Known // when the life began
 	place  Place
-	state  uint64 // of the board
-	text   string // of the board
+	state  uint64 // of the shared memory
+	text   string // of the shared memory
 	hit    bool   // it died at its aim
 	err    error  // a *deathError, or nil
 }
@@ -79,7 +79,7 @@ type verdict struct {
 	broken  *campaign.Broken
 }
 
-// verify judges what a death left, and settles what the next life begins with.
+// verify checks what a death left, and settles what the next life begins with.
 func (c *chain) verify(o *Options, d death) (verdict, error) {
 	s, plan := o.Subject, c.lives[len(c.lives)-1]
 	var v verdict
@@ -99,7 +99,7 @@ func (c *chain) verify(o *Options, d death) (verdict, error) {
 		v.broken = campaign.AsBroken(err, campaign.Misjudged)
 		return v, nil
 	}
-	v.broken = campaign.Judge(found, d.known, true)
+	v.broken = campaign.Check(found, d.known, true)
 	if f, ok := found.(*programFound); ok && f.err != nil {
 		return v, f.err
 	}
@@ -110,7 +110,7 @@ func (c *chain) verify(o *Options, d death) (verdict, error) {
 	if f, ok := found.(Survivor); ok {
 		last := f.Recovered()
 		v.kill.Recovered = &last
-		v.kill.Found, v.kill.Of = f.Making(d.known)
+		v.kill.Found, v.kill.Of = f.InProgress(d.known)
 	}
 	v.kill.placeByBytes()
 	v.counted = d.state == stateAtWork || d.place == Recovery && d.state == stateNone && v.kill.Appended > 0
@@ -137,8 +137,8 @@ func (k *Kill) placeByBytes() {
 
 // recover has the subject find what is there.
 func (c *chain) recover(s campaign.Subject, plan Plan) (campaign.Found, error) {
-	if looker, ok := s.(Looker); ok && plan.Look {
-		return looker.Look(c.subjectDir())
+	if inspector, ok := s.(Inspector); ok && plan.Inspect {
+		return inspector.Inspect(c.subjectDir())
 	}
 	return s.Recover(c.subjectDir())
 }

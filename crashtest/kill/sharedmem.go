@@ -58,7 +58,7 @@ func (b *board) at(w word) *atomic.Uint64 {
 }
 
 // note replaces what is known. A death at any instruction leaves the old or the
-// new. The caller lets nobody else note meanwhile.
+// new. The caller prevents other notes at the same time.
 func (b *board) note(known []byte) error {
 	if len(known) > boardSlot {
 		return fmt.Errorf("kill: %d bytes of knowledge, the limit is %d", len(known), boardSlot)

@@ -38,21 +38,21 @@ type Counter interface {
 type Survivor interface {
 	// Recovered returns the last record that is there, numbered as Counts does.
 	Recovered() uint64
-	// Making returns how many bytes there are of the record that was in the
-	// making, and how many it has.
-	Making(k campaign.Known) (found, of int64)
+	// InProgress returns how many bytes there are of the record that was in
+	// progress, and how many it has.
+	InProgress(k campaign.Known) (found, of int64)
 }
 
-// Settler is a subject that, once what a death left was judged, knows exactly
+// Settler is a subject that, once what a death left was checked, knows exactly
 // what is there: the next life begins with that knowledge.
 type Settler interface {
 	Settle(k campaign.Known, f campaign.Found) campaign.Known
 }
 
-// Looker is a subject that can judge what a death left without changing it, so
+// Inspector is a subject that can check what a death left without changing it, so
 // that a life begins with a recovery that has something to do.
-type Looker interface {
-	Look(dir string) (campaign.Found, error)
+type Inspector interface {
+	Inspect(dir string) (campaign.Found, error)
 }
 
 // Bounded is a subject that says when a directory has grown enough, so that a

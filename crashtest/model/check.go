@@ -11,15 +11,15 @@ import (
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 )
 
-// judge recovers states, each content once, and asks the oracles for every pair
+// checker recovers states, each content once, and asks the oracles for every pair
 // of content and knowledge.
-type judge struct {
+type checker struct {
 	subject campaign.Subject
 	pure    campaign.Pure // nil where recovery needs a directory
 	scratch string
 	every   int64 // one distinct state in so many is recovered on real files, too
 	seen    map[durabilitytest.Key]campaign.Found
-	pairs   map[pair]struct{} // that were judged, where pure is nil
+	pairs   map[pair]struct{} // that were checked, where pure is nil
 	count   int64
 	journal *journal // nil in a replay
 	found   func(*state, *campaign.Broken) error
@@ -32,39 +32,39 @@ type pair struct {
 	killed bool
 }
 
-// newJudge returns a judge for one life.
-func newJudge(s campaign.Subject, scratch string, every int64, to *journal) *judge {
-	j := &judge{
+// newChecker returns a checker for one life.
+func newChecker(s campaign.Subject, scratch string, every int64, to *journal) *checker {
+	c := &checker{
 		subject: s, scratch: scratch, every: every, journal: to,
 		seen: map[durabilitytest.Key]campaign.Found{}, pairs: map[pair]struct{}{},
 	}
-	j.pure, _ = s.(campaign.Pure)
-	return j
+	c.pure, _ = s.(campaign.Pure)
+	return c
 }
 
-// check judges a state, and reports whether its content is new in the life.
-func (j *judge) check(s *state, key durabilitytest.Key) (fresh bool, err error) {
-	f, known := j.seen[key]
-	if j.pure == nil {
-		return j.checkReal(s, key, known)
+// check checks a state, and reports whether its content is new in the life.
+func (c *checker) check(s *state, key durabilitytest.Key) (fresh bool, err error) {
+	f, known := c.seen[key]
+	if c.pure == nil {
+		return c.checkPair(s, key, known)
 	}
 	if !known {
 		var broken *campaign.Broken
-		if f, broken = j.recover(s.content()); broken != nil {
-			j.seen[key] = refused{broken}
-			return true, j.found(s, broken)
+		if f, broken = c.recover(s.content()); broken != nil {
+			c.seen[key] = refused{broken}
+			return true, c.found(s, broken)
 		}
-		j.seen[key] = f
-		j.count++
-		if err = j.journal.add(entry{kind: entryPure}); err != nil {
+		c.seen[key] = f
+		c.count++
+		if err = c.journal.add(entry{kind: entryPure}); err != nil {
 			return true, err
 		}
 	}
-	if b := campaign.Judge(f, s.e.known, s.killed); b != nil {
-		return !known, j.found(s, b)
+	if b := campaign.Check(f, s.e.known, s.killed); b != nil {
+		return !known, c.found(s, b)
 	}
-	if !known && j.every > 0 && j.count%j.every == 0 {
-		return true, j.compare(s)
+	if !known && c.every > 0 && c.count%c.every == 0 {
+		return true, c.compare(s)
 	}
 	return !known, nil
 }
@@ -79,56 +79,56 @@ func (refused) Present(campaign.Known, bool) error { return nil }
 // Legal implements campaign.Found.
 func (refused) Legal(campaign.Known, bool) error { return nil }
 
-// checkReal judges a state of a subject that needs a directory. What it finds
+// checkPair checks a state of a subject that needs a directory. What it finds
 // there may be gone when it has looked, so each pair is recovered by itself.
-func (j *judge) checkReal(s *state, key durabilitytest.Key, known bool) (bool, error) {
+func (c *checker) checkPair(s *state, key durabilitytest.Key, known bool) (bool, error) {
 	p := pair{key, s.e.mark, s.killed}
-	if _, again := j.pairs[p]; again {
+	if _, again := c.pairs[p]; again {
 		return false, nil
 	}
-	j.pairs[p] = struct{}{}
-	j.seen[key] = nil
-	if err := j.journal.add(entry{kind: entryReal}); err != nil {
+	c.pairs[p] = struct{}{}
+	c.seen[key] = nil
+	if err := c.journal.add(entry{kind: entryReal}); err != nil {
 		return !known, err
 	}
-	if b := j.judgeReal(s.content(), s.e.known, s.killed); b != nil {
-		return !known, j.found(s, b)
+	if b := c.checkOnDisk(s.content(), s.e.known, s.killed); b != nil {
+		return !known, c.found(s, b)
 	}
 	return !known, nil
 }
 
 // compare recovers a state on real files, too.
-func (j *judge) compare(s *state) error {
-	if err := j.journal.add(entry{kind: entryReal}); err != nil {
+func (c *checker) compare(s *state) error {
+	if err := c.journal.add(entry{kind: entryReal}); err != nil {
 		return err
 	}
-	if b := j.judgeReal(s.content(), s.e.known, s.killed); b != nil {
-		return j.found(s, b)
+	if b := c.checkOnDisk(s.content(), s.e.known, s.killed); b != nil {
+		return c.found(s, b)
 	}
 	return nil
 }
 
 // recover recovers a content in memory.
-func (j *judge) recover(files durabilitytest.Files) (campaign.Found, *campaign.Broken) {
-	f, err := j.pure.RecoverFiles(files)
+func (c *checker) recover(files durabilitytest.Files) (campaign.Found, *campaign.Broken) {
+	f, err := c.pure.RecoverFiles(files)
 	if err != nil {
 		return nil, campaign.AsBroken(err, campaign.Misjudged)
 	}
 	return f, nil
 }
 
-// judgeReal recovers a content in a directory, and asks the oracles.
-func (j *judge) judgeReal(files durabilitytest.Files, known campaign.Known, killed bool) *campaign.Broken {
-	dir := filepath.Join(j.scratch, "state")
+// checkOnDisk recovers a content in a directory, and asks the oracles.
+func (c *checker) checkOnDisk(files durabilitytest.Files, known campaign.Known, killed bool) *campaign.Broken {
+	dir := filepath.Join(c.scratch, "state")
 	defer remove(dir)
 	if err := files.WriteTo(dir); err != nil {
 		return &campaign.Broken{Kind: campaign.Stuck, What: fmt.Sprintf("the lab cannot make the state: %v", err)}
 	}
-	f, err := j.subject.Recover(dir)
+	f, err := c.subject.Recover(dir)
 	if err != nil {
 		return placeless(campaign.AsBroken(err, campaign.Misjudged), dir)
 	}
-	return placeless(campaign.Judge(f, known, killed), dir)
+	return placeless(campaign.Check(f, known, killed), dir)
 }
 
 // placeless returns what is broken without the name of the scratch directory,
@@ -137,21 +137,21 @@ func placeless(b *campaign.Broken, dir string) *campaign.Broken {
 	if b == nil || !strings.Contains(b.What, dir) {
 		return b
 	}
-	c := *b
-	c.What = strings.ReplaceAll(strings.ReplaceAll(b.What, dir+"/", ""), dir, ".")
-	return &c
+	plain := *b
+	plain.What = strings.ReplaceAll(strings.ReplaceAll(b.What, dir+"/", ""), dir, ".")
+	return &plain
 }
 
-// again judges a content anew, and with nothing remembered.
-func (j *judge) again(files durabilitytest.Files, known campaign.Known, killed, really bool) *campaign.Broken {
-	if j.pure == nil || really {
-		return j.judgeReal(files, known, killed)
+// recheck recovers and checks a content again, ignoring what is remembered of it.
+func (c *checker) recheck(files durabilitytest.Files, known campaign.Known, killed, really bool) *campaign.Broken {
+	if c.pure == nil || really {
+		return c.checkOnDisk(files, known, killed)
 	}
-	f, b := j.recover(files)
+	f, b := c.recover(files)
 	if b != nil {
 		return b
 	}
-	return campaign.Judge(f, known, killed)
+	return campaign.Check(f, known, killed)
 }
 
 // key returns the state's key.

@@ -44,7 +44,7 @@
 // # One seed, one campaign
 //
 // With a number of states and a seed a campaign is the same whenever it is run, on
-// any number of cores, beside whatever else: down to the last state. Its lives are
+// any number of cores, whatever else runs on it: down to the last state. Its lives are
 // exact ones (campaign.Life.Exact): one goroutine of a life makes turns at a time,
 // and the seed decides whose turn it is. With a budget alone every fourth life is
 // left to clocks and to chance.
@@ -55,7 +55,7 @@
 // again by it. Of a life that was left to chance it holds, too, which goroutine
 // made each turn: a replay has them take the same turns. What a goroutine chooses
 // there by the clock, or by what it happens to see, between two turns is in no
-// token; a replay begins anew until it turns out the same. Options.Keep leaves the
+// token; a replay begins again until it turns out the same. Options.Keep leaves the
 // files of a finding in any case.
 //
 // # What it cannot see

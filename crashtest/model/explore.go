@@ -28,10 +28,10 @@ var errOver = errors.New("model: the campaign is over")
 
 // explorer makes the states of one life, and has them checked.
 type explorer struct {
-	r     *recording
-	judge *judge
-	rng   *rand.Rand
-	nest  func(*state) error // lives on from a state; nil where it goes no deeper
+	r       *recording
+	checker *checker
+	rng     *rand.Rand
+	nest    func(*state) error // lives on from a state; nil where it goes no deeper
 
 	journal *journal
 
@@ -154,7 +154,7 @@ func (e *explorer) classOf(c class, killed bool) class {
 // take has a state checked, and lives on from some.
 func (e *explorer) take(s *state) error {
 	key := s.key()
-	fresh, err := e.judge.check(s, key)
+	fresh, err := e.checker.check(s, key)
 	made := entry{kind: entryKnown, class: s.class, where: e.where}
 	if fresh {
 		made.kind, made.n = entryFresh, key[0]

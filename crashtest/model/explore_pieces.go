@@ -97,7 +97,7 @@ func (e *explorer) one() error {
 	return errors.Join(try(oneSector, e.sectors), try(tornWords, e.words), try(oneName, e.names), try(sizes, e.other))
 }
 
-// some returns so many of a list, chosen anew each time; all, where they are no
+// some returns so many of a list, chosen again each time; all, where they are no
 // more.
 func (e *explorer) some(list []int, n int) []int {
 	if len(list) <= n {

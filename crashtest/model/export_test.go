@@ -39,7 +39,7 @@ func Lived(s campaign.Subject, seed uint64, scratch string) (sum string, err err
 }
 
 // SetDeadlock sets how long each goroutine of a life waits for another one until it is
-// given up, and returns what sets it back. No campaign may be on its way.
+// given up, and returns what sets it back. No campaign may be in progress.
 func SetDeadlock(d time.Duration) (back func()) {
 	was := deadlock
 	deadlock = d

@@ -126,13 +126,13 @@ func (e *explorer) shrink(b *campaign.Broken) (*campaign.Broken, []string) {
 	for _, c := range e.choices() {
 		items = append(items, item{c[0], c[1]})
 	}
-	really, asked := e.judge.pure == nil, 0
+	really, asked := e.checker.pure == nil, 0
 	choose := func(list []item) *campaign.Broken {
 		e.renewAll()
 		for _, it := range list {
 			e.m.Set(it.piece, it.option)
 		}
-		return e.judge.again(e.m.Files(), e.known, false, really)
+		return e.checker.recheck(e.m.Files(), e.known, false, really)
 	}
 	same := func(list []item) bool {
 		if asked++; asked > mostAsked || really && asked > mostAskedReal {
@@ -159,7 +159,7 @@ func (e *explorer) shrink(b *campaign.Broken) (*campaign.Broken, []string) {
 	return b, joinWords(lost)
 }
 
-// renewAll makes the newest state again, whoever changed it.
+// renewAll makes the newest state again, including what Set changed directly.
 func (e *explorer) renewAll() {
 	for i := range e.m.Pieces() {
 		e.m.Set(i, e.m.Pieces()[i].Options-1)

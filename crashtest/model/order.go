@@ -34,7 +34,7 @@ type order struct {
 	floor   int   // the actor that has it; -1 for none
 	left    int   // turns that it may make, if it is not the workload
 	held    []int // actors that wait for the floor
-	root    rest  // what the workload waits for beside
+	root    rest  // what the workload waits for besides
 	allowed int   // turns of the others while it pauses
 	lost    bool  // given up
 	members map[string]bool
@@ -142,7 +142,7 @@ func nap(d time.Duration) {
 	_ = unix.Nanosleep(&ts, nil)
 }
 
-// pass gives the floor to somebody. Every goroutine of the life waits, and the
+// pass gives the floor to an actor. Every goroutine of the life waits, and the
 // caller holds mu.
 func (o *order) pass() {
 	switch {
@@ -163,7 +163,7 @@ func (o *order) pass() {
 		}
 		o.floor = o.held[n]
 		o.held = slices.Delete(o.held, n, n+1)
-		o.left = 0 // beside this one
+		o.left = 0 // besides this one
 		if o.root != working {
 			o.left = o.rng.IntN(mostTurns)
 		}

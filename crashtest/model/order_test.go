@@ -46,8 +46,8 @@ var conditions = []struct {
 }{
 	{"on two processors", 2, 0},
 	{"on one", 1, 0},
-	{"beside another process", 2, 1},
-	{"on four, beside another process", 4, 1},
+	{"next to another process", 2, 1},
+	{"on four, next to another process", 4, 1},
 }
 
 // under calls fn under a condition, which is the process's.

@@ -122,7 +122,7 @@ func (e *explorer) nested() error {
 }
 
 // withNames puts moments of a recovery, up to so many, in the place of the first ones
-// of a list: those beside operations on names, which are few, and cannot be taken
+// of a list: those next to operations on names, which are few, and cannot be taken
 // back once a later one is durable.
 func (e *explorer) withNames(list []int, recovered, n int) []int {
 	var names []int

@@ -19,10 +19,10 @@ import (
 var ErrDiverged = errors.New("model: the life took other turns than it did")
 
 // ErrNotFound reports a token whose finding did not show again: the fault was
-// mended, or the subject is not what it was.
+// repaired, or the subject is not what it was.
 var ErrNotFound = errors.New("model: the finding does not show: nothing is broken in that state")
 
-// A replay is begun anew when a life takes other turns, for replayTime. A life
+// A replay is begun again when a life takes other turns, for replayTime. A life
 // that can follow its turns, and does something else, so many times in a row, is
 // another one.
 const (
@@ -34,7 +34,7 @@ const (
 // waited for another one.
 var errLost = fmt.Errorf("%w: a goroutine waits", ErrDiverged)
 
-// Replay lives a token's lives again, crash by crash, and judges the last state.
+// Replay lives a token's lives again, crash by crash, and checks the last state.
 // It returns the finding, ErrNotFound, or why that state could not be reached.
 // find returns the subject of a name, or nil.
 func Replay(ctx context.Context, token, dir string, find func(name string) campaign.Subject) (*campaign.Finding, error) {
@@ -120,7 +120,7 @@ func (p *player) play() (*campaign.Finding, error) {
 	return &f, terr
 }
 
-// crash lives one life up to its crash, and judges that state if it is the last.
+// crash lives one life up to its crash, and checks that state if it is the last.
 func (p *player) crash(st *step, b begin, last bool) (*state, *campaign.Finding, error) {
 	b.script = st.Script
 	r, err := live(p.subject, st.Seed, p.scratch, b)
@@ -130,7 +130,7 @@ func (p *player) crash(st *step, b begin, last bool) (*state, *campaign.Finding,
 	if len(r.events) < st.At || shape(r.events[:st.At]) != st.Shape {
 		return nil, nil, errors.Join(ErrDiverged, r.discard())
 	}
-	e := &explorer{r: r, judge: newJudge(p.subject, p.scratch, 0, nil), at: st.At}
+	e := &explorer{r: r, checker: newChecker(p.subject, p.scratch, 0, nil), at: st.At}
 	e.known, e.mark = r.known(st.At)
 	s := &state{e: e, killed: st.Killed, torn: st.Torn}
 	if st.Killed {
@@ -147,9 +147,9 @@ func (p *player) crash(st *step, b begin, last bool) (*state, *campaign.Finding,
 	if !last {
 		return s, nil, nil
 	}
-	broken := e.judge.again(s.content(), e.known, s.killed, false)
+	broken := e.checker.recheck(s.content(), e.known, s.killed, false)
 	if broken == nil {
-		broken = e.judge.again(s.content(), e.known, s.killed, true)
+		broken = e.checker.recheck(s.content(), e.known, s.killed, true)
 	}
 	if broken == nil {
 		return s, nil, ErrNotFound

@@ -42,7 +42,7 @@ const (
 // ones have few states.
 const MinOperations = 500
 
-// lab is a campaign on its way.
+// lab is a campaign in progress.
 type lab struct {
 	run      *campaign.Run
 	subjects []campaign.Subject
@@ -125,22 +125,22 @@ func (l *lab) life(j *journal, s campaign.Subject, seed uint64, b begin) error {
 		f, terr := tellLife(r, placeless(campaign.AsBroken(err, campaign.Stuck), r.root))
 		return l.broken(j, f, terr, func(to string) error { return os.CopyFS(to, os.DirFS(r.root)) })
 	}
-	scratch, err := os.MkdirTemp(l.scratch, "judge-")
+	scratch, err := os.MkdirTemp(l.scratch, "check-")
 	if err != nil {
 		return err
 	}
 	defer remove(scratch)
 	rng := rand.New(rand.NewPCG(seed, 0xe3))
-	jg := newJudge(s, scratch, l.opts.Real, j)
-	jg.count = rng.Int64N(l.opts.Real)
-	jg.found = func(s *state, b *campaign.Broken) error {
+	ck := newChecker(s, scratch, l.opts.Real, j)
+	ck.count = rng.Int64N(l.opts.Real)
+	ck.found = func(s *state, b *campaign.Broken) error {
 		f, terr := tell(s, b)
 		if terr = l.broken(j, f, terr, func(to string) error { return s.content().WriteTo(to) }); terr != nil {
 			return terr
 		}
 		return errNextLife
 	}
-	e := &explorer{r: r, judge: jg, rng: rng, journal: j, nestIn: -1}
+	e := &explorer{r: r, checker: ck, rng: rng, journal: j, nestIn: -1}
 	if r.depth+1 < l.opts.Depth {
 		e.nest = func(st *state) error { return l.nest(j, st, seed) }
 	}

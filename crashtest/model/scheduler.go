@@ -36,7 +36,7 @@ type director struct {
 	order   *order  // in which turns are made; nil for none
 	script  *script // to follow; nil for none
 	lost    bool    // it could not be followed
-	guarded bool    // somebody looks whether it can be
+	guarded bool    // a goroutine checks whether it can be
 }
 
 // script is who made each turn up to a crash.
@@ -45,7 +45,7 @@ type script struct {
 	Runs  []int    `json:"r"` // actor, turns, actor, turns, ...
 }
 
-// A replay waits for a turn that does not come for patience where somebody is
+// A replay waits for a turn that does not come for patience where a goroutine is
 // still at work, and else for so many looks at all of the life's goroutines: the
 // one whose turn it is waits for one that waits for its own. A subject may have
 // timers; they are shorter.
@@ -222,7 +222,7 @@ func (d *director) settle() {
 		d.order.rest(settling)
 		return
 	}
-	const enough = 200 // looks; somebody sleeps, or has much to do
+	const enough = 200 // checks; a goroutine sleeps, or has much to do
 	for range enough {
 		if d.othersWait() {
 			return

@@ -128,7 +128,7 @@ func (d *director) waiting() (where string, all bool) {
 var shared = []string{"durability.identify(", "durability.(*identity).", "durability.(*registry)."}
 
 // foreign reports whether the mutex that the goroutine with this stack waits for
-// may be held by anybody in the process, since it is one of those that lives share,
+// may be held by any goroutine of the process, since it is one of those that lives share,
 // or is a package's of the standard library or of golang.org/x: such as that of all
 // mappings, which unix.Munmap holds during the system call.
 func foreign(stack string) bool {

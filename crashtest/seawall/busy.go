@@ -13,46 +13,46 @@ import (
 
 // The situations of busy lives, as a campaign counts them. Zero is none.
 const (
-	besideFront = iota + 1
-	besideAll
-	besideReset
-	besideSync
-	besideCheckpoint
-	besideClose
-	besideBack
+	duringFront = iota + 1
+	duringAll
+	duringReset
+	duringSync
+	duringCheckpoint
+	duringClose
+	duringBack
 	namesLate
 )
 
 // situations are what reports call them.
 var situations = []string{
-	besideFront - 1:      "appends beside a front cut",
-	besideAll - 1:        "appends beside a cut of all",
-	besideReset - 1:      "appends beside a reset",
-	besideSync - 1:       "appends beside a sync",
-	besideCheckpoint - 1: "appends beside a checkpoint",
-	besideClose - 1:      "appends refused by a close",
-	besideBack - 1:       "appends that wait for a back cut",
+	duringFront - 1:      "appends during a front cut",
+	duringAll - 1:        "appends during a cut of all",
+	duringReset - 1:      "appends during a reset",
+	duringSync - 1:       "appends during a sync",
+	duringCheckpoint - 1: "appends during a checkpoint",
+	duringClose - 1:      "appends refused by a close",
+	duringBack - 1:       "appends that wait for a back cut",
 	namesLate - 1:        "appends ahead of the names",
 }
 
-// busySteps are what busy lives do beside the steps of all: appends, some of which
+// busySteps are what busy lives do besides the steps of all lives: appends, some of which
 // rotate, come between the syncs of other calls and run ahead of the names that
 // segments get. A call of a quiet life ends before the next one begins.
 var busySteps = []step{
-	{name: "append beside a front cut", weight: 10, do: func(w *work) error { return w.frontBeside(false) }},
-	{name: "append beside a cut of all", weight: 6, do: func(w *work) error { return w.frontBeside(true) }},
-	{name: "append beside a reset", weight: 3, do: (*work).resetBeside},
-	{name: "append beside a calm sync", weight: 5, do: (*work).syncBeside},
-	{name: "append beside a checkpoint", weight: 6, do: (*work).checkpointBeside},
-	{name: "append beside a close", weight: 4, do: (*work).closeBeside},
-	{name: "append beside a back cut", weight: 4, do: (*work).backBeside},
+	{name: "append during a front cut", weight: 10, do: func(w *work) error { return w.appendDuringFront(false) }},
+	{name: "append during a cut of all", weight: 6, do: func(w *work) error { return w.appendDuringFront(true) }},
+	{name: "append during a reset", weight: 3, do: (*work).appendDuringReset},
+	{name: "append during a calm sync", weight: 5, do: (*work).appendDuringSync},
+	{name: "append during a checkpoint", weight: 6, do: (*work).appendDuringCheckpoint},
+	{name: "append during a close", weight: 4, do: (*work).appendDuringClose},
+	{name: "append during a back cut", weight: 4, do: (*work).appendDuringBack},
 	{name: "append ahead of the names", weight: 10, do: (*work).runAhead},
 	{name: "truncate the front", weight: 3, cuts: true, do: (*work).truncateFront},
 	{name: "truncate the back", weight: 3, cuts: true, do: (*work).truncateBack},
 }
 
 // busyOptions changes options for busy lives: an append that is synced waits for
-// the call that it comes beside.
+// the call during which it comes.
 func busyOptions(o *wal.Options, n int) {
 	if o.Sync == wal.SyncEach {
 		o.Sync = wal.SyncManual
@@ -67,7 +67,7 @@ const (
 )
 
 // fill appends a few large records and, mostly, lets the segments that are to be
-// ready get ready: appends beside a call may enter them.
+// ready get ready: appends during a call may enter them.
 func (w *work) fill() error {
 	for n := w.rng.IntN(7); n > 0; n-- {
 		if err := w.appendOne(large); err != nil {
@@ -83,14 +83,14 @@ func (w *work) fill() error {
 	return nil
 }
 
-// burst is how appends come beside a call.
+// burst is the appends that come during a call.
 type burst struct {
 	situation int
 	sizes     []int
 	err       error
 }
 
-// plan chooses the appends that come beside a call: so many as surely find room in
+// plan chooses the appends that come during a call: so many as surely fit into
 // the segments that are ready, since they must not wait for the call.
 func (w *work) plan(situation int) *burst {
 	b := &burst{situation: situation}
@@ -105,8 +105,8 @@ func (w *work) plan(situation int) *burst {
 	return b
 }
 
-// beside does call, and has the burst come at one of the first syncs in it.
-func (w *work) besideCall(b *burst, within int, call func() error) error {
+// duringCall does call, and has the burst come at one of the first syncs in it.
+func (w *work) duringCall(b *burst, within int, call func() error) error {
 	if len(b.sizes) > 0 {
 		w.watch.arm(1+w.rng.IntN(within), func() { b.err = w.burst(b) })
 	}
@@ -139,23 +139,23 @@ func (w *work) situate(situation int) {
 	w.set(func(m *Mark) { m.situation = situation })
 }
 
-// frontBeside cuts the front away, or all, while appends come.
-func (w *work) frontBeside(all bool) error {
+// appendDuringFront cuts the front away, or all, while appends come.
+func (w *work) appendDuringFront(all bool) error {
 	if err := w.fill(); err != nil {
 		return err
 	}
 	first, last := w.log.FirstLSN(), w.log.LastLSN()
-	situation, lsn := besideFront, first+wal.LSN(w.rng.Uint64N(uint64(last-first+2)))
+	situation, lsn := duringFront, first+wal.LSN(w.rng.Uint64N(uint64(last-first+2)))
 	if all {
-		situation, lsn = besideAll, last+1
+		situation, lsn = duringAll, last+1
 	}
 	if lsn <= first {
 		return nil
 	}
-	err := w.besideCall(w.plan(situation), 8, func() error {
+	err := w.duringCall(w.plan(situation), 8, func() error {
 		return w.cut(fmt.Sprintf("truncate the front to %d", lsn), func() error { return w.log.TruncateFront(lsn) },
 			func(m *Mark) {
-				m.front, m.beside = lsn, true
+				m.front, m.altGrows = lsn, true
 				m.durable = max(m.durable, lsn-1)
 			})
 	})
@@ -165,10 +165,10 @@ func (w *work) frontBeside(all bool) error {
 	return err
 }
 
-// resetBeside empties the log while appends come, which it takes too. It lets none
-// enter a segment, so that these must find room in the newest one.
-func (w *work) resetBeside() error {
-	b := &burst{situation: besideReset}
+// appendDuringReset empties the log while appends come, which it takes too. It lets none
+// enter a segment, so that these must fit into the newest one.
+func (w *work) appendDuringReset() error {
+	b := &burst{situation: duringReset}
 	if err := w.sync(w.log.Sync(), "sync"); err != nil {
 		return err
 	}
@@ -180,22 +180,22 @@ func (w *work) resetBeside() error {
 	// end of a folio.
 	still := w.opts.Align != wal.AlignFolio && (w.life.Exact || w.opts.Sync == wal.SyncManual)
 	const n, size, frames = 2, 100, 2048 // with their headers, and a mark
-	if m := w.mark(); still && m.appended > m.durable && w.watch.room(w.opts.SegmentBytes) > frames {
+	if m := w.mark(); still && m.appended > m.durable && w.watch.spaceLeft(w.opts.SegmentBytes) > frames {
 		b.sizes = slices.Repeat([]int{size}, n)
 	}
-	return w.besideCall(b, 1, w.reset)
+	return w.duringCall(b, 1, w.reset)
 }
 
-// syncBeside syncs while appends come, which the sync does not cover.
-func (w *work) syncBeside() error { return w.ackBeside(besideSync, "sync", w.log.Sync) }
+// appendDuringSync syncs while appends come, which the sync does not cover.
+func (w *work) appendDuringSync() error { return w.appendDuringAck(duringSync, "sync", w.log.Sync) }
 
-// checkpointBeside does the same with a checkpoint.
-func (w *work) checkpointBeside() error {
-	return w.ackBeside(besideCheckpoint, "checkpoint", w.log.Checkpoint)
+// appendDuringCheckpoint does the same with a checkpoint.
+func (w *work) appendDuringCheckpoint() error {
+	return w.appendDuringAck(duringCheckpoint, "checkpoint", w.log.Checkpoint)
 }
 
-// ackBeside calls what acknowledges all that was appended before.
-func (w *work) ackBeside(situation int, what string, call func() error) error {
+// appendDuringAck calls what acknowledges all that was appended before.
+func (w *work) appendDuringAck(situation int, what string, call func() error) error {
 	if err := w.fill(); err != nil {
 		return err
 	}
@@ -203,21 +203,21 @@ func (w *work) ackBeside(situation int, what string, call func() error) error {
 		return err
 	}
 	before := w.log.LastLSN()
-	if err := w.besideCall(w.plan(situation), 6, call); err != nil {
+	if err := w.duringCall(w.plan(situation), 6, call); err != nil {
 		return broken(what, err)
 	}
 	w.set(func(m *Mark) { m.durable, m.situation = max(m.durable, before), 0 })
 	return nil
 }
 
-// closeBeside closes the log while somebody tries to append, and opens it again.
-func (w *work) closeBeside() error {
+// appendDuringClose closes the log while another goroutine tries to append, and opens it again.
+func (w *work) appendDuringClose() error {
 	if err := w.appendOne(w.size()); err != nil {
 		return err
 	}
 	var refused error
 	w.watch.arm(1+w.rng.IntN(6), func() {
-		w.situate(besideClose)
+		w.situate(duringClose)
 		if _, refused = w.log.Append(make([]byte, large)); errors.Is(refused, wal.ErrClosed) {
 			refused = nil
 		} else {
@@ -232,17 +232,17 @@ func (w *work) closeBeside() error {
 	return w.reopen()
 }
 
-// backBeside cuts a few records away at the back. Nothing that is appended comes
+// appendDuringBack cuts a few records away at the back. Nothing that is appended comes
 // between the syncs of that: an append waits for its end, and comes at once then.
-func (w *work) backBeside() error {
+func (w *work) appendDuringBack() error {
 	if err := w.fill(); err != nil {
 		return err
 	}
 	if err := w.truncateBack(); err != nil {
 		return err
 	}
-	w.situate(besideBack)
-	b := w.plan(besideBack)
+	w.situate(duringBack)
+	b := w.plan(duringBack)
 	b.sizes = append(b.sizes, w.size())
 	err := w.burst(b)
 	w.situate(0)

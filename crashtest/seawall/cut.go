@@ -14,14 +14,14 @@ func (w *work) cut(what string, do func() error, becomes func(*Mark)) error {
 	w.set(func(m *Mark) {
 		next := *m
 		becomes(&next)
-		m.or = &next
+		m.alt = &next
 	})
 	if err := do(); err != nil {
 		return broken(what, err)
 	}
 	w.set(func(m *Mark) {
-		*m = *m.or
-		m.beside = false
+		*m = *m.alt
+		m.altGrows = false
 	})
 	return nil
 }

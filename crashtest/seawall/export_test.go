@@ -66,7 +66,7 @@ func Steps() (names []string) {
 	return names
 }
 
-// BusySteps returns the names of what busy lives do beside that.
+// BusySteps returns the names of what busy lives do besides that.
 func BusySteps() (names []string) {
 	for _, s := range busySteps {
 		names = append(names, s.name)
@@ -78,10 +78,10 @@ func BusySteps() (names []string) {
 func Overstate(k campaign.Known) campaign.Known {
 	m := *markOf(k)
 	m.durable = max(m.durable, m.begun)
-	if m.or != nil {
-		or := *m.or
-		or.durable = max(or.durable, or.begun)
-		m.or = &or
+	if m.alt != nil {
+		alt := *m.alt
+		alt.durable = max(alt.durable, alt.begun)
+		m.alt = &alt
 	}
 	return &m
 }
@@ -99,17 +99,17 @@ var Known = map[string]func(m *Mark, v ...wal.LSN){
 	"durable":  func(m *Mark, v ...wal.LSN) { m.durable = v[0] },
 	"batch":    func(m *Mark, v ...wal.LSN) { m.batches = append(m.batches, batch{v[0], v[1]}) },
 	"cut front": func(m *Mark, v ...wal.LSN) {
-		or := *m
-		or.front, m.or = v[0], &or
+		alt := *m
+		alt.front, m.alt = v[0], &alt
 	},
 	"cut back": func(m *Mark, v ...wal.LSN) {
-		or := *m
-		or.end(v[0])
-		m.or = &or
+		alt := *m
+		alt.end(v[0])
+		m.alt = &alt
 	},
 	"reset": func(m *Mark, v ...wal.LSN) {
-		or := emptyMark(v[0])
-		m.or = &or
+		alt := emptyMark(v[0])
+		m.alt = &alt
 	},
 	"other":    func(m *Mark, v ...wal.LSN) { m.runs = append(m.runs, run{from: v[0], tag: 99, size: sizeByTag}) },
 	"nobody's": func(m *Mark, v ...wal.LSN) { m.runs[0].from = v[0] },
@@ -132,9 +132,9 @@ func RecordOf(tag uint64, writer int, n uint64) []byte {
 // ErrorOf returns what a life makes of an error of the log.
 var ErrorOf = broken
 
-// JudgeLog looks at a log below a directory and judges it, after a kill, by what
+// CheckLog checks a log below a directory, after a kill, by what
 // comes from another process.
-func JudgeLog(dir string, m Mark) (*campaign.Broken, error) {
+func CheckLog(dir string, m Mark) (*campaign.Broken, error) {
 	s := &Log{}
 	data, err := s.AppendKnown(nil, &m)
 	if err != nil {
@@ -144,9 +144,9 @@ func JudgeLog(dir string, m Mark) (*campaign.Broken, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.Look(dir)
+	f, err := s.Inspect(dir)
 	if err != nil {
 		return nil, err
 	}
-	return campaign.Judge(f, known, true), nil
+	return campaign.Check(f, known, true), nil
 }

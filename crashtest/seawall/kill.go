@@ -188,9 +188,9 @@ func (m *Mark) encode(b []byte) []byte {
 	for _, w := range m.writers {
 		put(w.begun, w.appended)
 	}
-	put(flag(m.or != nil))
-	if m.or != nil {
-		b = m.or.encode(b)
+	put(flag(m.alt != nil))
+	if m.alt != nil {
+		b = m.alt.encode(b)
 	}
 	return b
 }
@@ -216,7 +216,7 @@ func decodeMark(b *[]byte) *Mark {
 		m.writers = append(m.writers, writer{next(), next()})
 	}
 	if next() == 1 {
-		m.or = decodeMark(b)
+		m.alt = decodeMark(b)
 	}
 	return m
 }
@@ -237,9 +237,9 @@ func (s *Log) Settle(k campaign.Known, f campaign.Found) campaign.Known {
 // Enough implements kill.Bounded.
 func (s *Log) Enough(f campaign.Found) bool { return f.(*Held).bytes > enough }
 
-// Look implements kill.Looker.
-func (s *Log) Look(dir string) (campaign.Found, error) {
-	h, err := look(filepath.Join(dir, logName), false)
+// Inspect implements kill.Inspector.
+func (s *Log) Inspect(dir string) (campaign.Found, error) {
+	h, err := verifyAndDump(filepath.Join(dir, logName), false)
 	if errors.Is(err, wal.ErrMissing) {
 		return noLog(), nil
 	}
@@ -249,11 +249,11 @@ func (s *Log) Look(dir string) (campaign.Found, error) {
 // Recovered implements kill.Survivor.
 func (h *Held) Recovered() uint64 { return uint64(h.Last) }
 
-// Making implements kill.Survivor. The order of several writers is not known, and
+// InProgress implements kill.Survivor. The order of several writers is not known, and
 // so neither is which record would have been the next.
-func (h *Held) Making(k campaign.Known) (found, of int64) {
+func (h *Held) InProgress(k campaign.Known) (found, of int64) {
 	m := markOf(k)
-	if len(m.runs) == 0 || m.or != nil {
+	if len(m.runs) == 0 || m.alt != nil {
 		return 0, 0
 	}
 	r, at := m.runs[len(m.runs)-1], int64(0)

@@ -27,10 +27,11 @@ type Mark struct {
 	batches []batch  // of which the log holds all records or none
 	writers []writer // at work on the last run; none where it is one alone
 
-	// or is what the log may be instead, while a cut is under way. It has beside set
-	// where what is appended meanwhile follows that, too.
-	or     *Mark
-	beside bool
+	// alt is what the log may be instead, while a cut is in progress; nil otherwise.
+	// It has altGrows set where records that are appended during the cut follow it,
+	// too.
+	alt      *Mark
+	altGrows bool
 
 	situation int // that a campaign counts; 0 is none
 }
@@ -117,8 +118,8 @@ func (m *Mark) String() string {
 	if m.front > 1 {
 		text += fmt.Sprintf(", the first is %d", m.front)
 	}
-	if m.or != nil {
-		text += fmt.Sprintf("; a cut to records %d to %d is under way", m.or.front, m.or.begun)
+	if m.alt != nil {
+		text += fmt.Sprintf("; a cut to records %d to %d is under way", m.alt.front, m.alt.begun)
 	}
 	return text
 }
@@ -127,8 +128,8 @@ func (m *Mark) String() string {
 func (m *Mark) Forget() campaign.Known {
 	n := *m
 	n.appended = n.durable
-	if n.or != nil {
-		n.or = n.or.Forget().(*Mark)
+	if n.alt != nil {
+		n.alt = n.alt.Forget().(*Mark)
 	}
 	return &n
 }
@@ -143,8 +144,8 @@ func (m *Mark) begin(n wal.LSN, fresh []run) *Mark {
 		c.batches = append(slices.Clip(c.batches), batch{c.begun + 1, c.begun + n})
 	}
 	c.begun += n
-	if c.or != nil && c.or.beside {
-		c.or = c.or.begin(n, fresh)
+	if c.alt != nil && c.alt.altGrows {
+		c.alt = c.alt.begin(n, fresh)
 	}
 	return &c
 }
@@ -155,10 +156,10 @@ func (m *Mark) Situation() int { return m.situation - 1 }
 // returned notes in a copy that an append returned.
 func (m *Mark) returned(last wal.LSN) {
 	m.appended = last
-	if m.or != nil && m.or.beside {
-		or := *m.or
-		or.returned(last)
-		m.or = &or
+	if m.alt != nil && m.alt.altGrows {
+		alt := *m.alt
+		alt.returned(last)
+		m.alt = &alt
 	}
 }
 

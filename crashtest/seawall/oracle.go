@@ -15,7 +15,7 @@ import (
 
 // Held is what recovery found in one state.
 type Held struct {
-	// First and Last are the log's; From is where its judgement began.
+	// First and Last are the log's; From is where recovery began.
 	First, Last, From wal.LSN
 
 	records []heldRecord // from From to Last
@@ -53,13 +53,13 @@ func (h *Held) add(lsn wal.LSN, p []byte) error {
 	return nil
 }
 
-// finish completes what was read with the range that the judgement names.
+// finish completes what was read with the range that recovery names.
 func (h *Held) finish(first, last wal.LSN) error {
 	switch {
 	case h.From == 0:
 		h.First, h.Last, h.From = first, last, last+1
 	case h.Last != last:
-		return illegal("records up to %d were read, the judgement says %d", h.Last, last)
+		return illegal("records up to %d were read, recovery says %d", h.Last, last)
 	}
 	h.First = first
 	return nil
@@ -74,24 +74,24 @@ func (h *Held) same(o *Held) bool {
 func (h *Held) Present(k campaign.Known, killed bool) error {
 	m := markOf(k)
 	err := h.present(m, killed)
-	if err == nil || m.or == nil {
+	if err == nil || m.alt == nil {
 		return err
 	}
-	return neither(err, h.present(m.or, killed))
+	return neither(err, h.present(m.alt, killed))
 }
 
 // Legal implements campaign.Found. While a cut is under way, the log is wholly
 // what it was or what it is to be.
 func (h *Held) Legal(k campaign.Known, killed bool) error {
 	m := markOf(k)
-	if m.or == nil {
+	if m.alt == nil {
 		return h.legal(m)
 	}
 	was := errors.Join(h.present(m, killed), h.legal(m))
 	if was == nil {
 		return nil
 	}
-	return neither(was, errors.Join(h.present(m.or, killed), h.legal(m.or)))
+	return neither(was, errors.Join(h.present(m.alt, killed), h.legal(m.alt)))
 }
 
 // neither tells of a log that is broken by what it was before a cut that is under

@@ -44,7 +44,7 @@ func known(k seawall.Mark, changes []change) seawall.Mark {
 	return k
 }
 
-// TestOracles: a log with the records 3 to 10 is judged against what may be known.
+// TestOracles: a log with the records 3 to 10 is checked against what may be known.
 func TestOracles(t *testing.T) {
 	t.Parallel()
 	const tag = 0x1234_5679 // small records
@@ -82,14 +82,14 @@ func TestOracles(t *testing.T) {
 		{[]change{{"reset", v(5)}}, "", ""},
 		{[]change{{"begun", v(11)}, {"appended", v(11)}, {"reset", v(5)}}, campaign.Lost, "neither the old log"},
 	} {
-		b, err := seawall.JudgeLog(dir, known(seawall.NewKnown(3, 10, tag), c.changes))
+		b, err := seawall.CheckLog(dir, known(seawall.NewKnown(3, 10, tag), c.changes))
 		mustSay(t, c.changes, b, err, c.kind, c.says)
 	}
-	b, err := seawall.JudgeLog(newLog(t, 1), known(seawall.NewKnown(1, 9, tag), []change{{"reset", v(1)}}))
+	b, err := seawall.CheckLog(newLog(t, 1), known(seawall.NewKnown(1, 9, tag), []change{{"reset", v(1)}}))
 	mustSay(t, "an empty log, reset", b, err, "", "")
 }
 
-// TestOraclesOfWriters: what several writers appended is judged writer by writer.
+// TestOraclesOfWriters: what several writers appended is checked writer by writer.
 func TestOraclesOfWriters(t *testing.T) {
 	t.Parallel()
 	const tag = 0x1234_5679
@@ -113,7 +113,7 @@ func TestOraclesOfWriters(t *testing.T) {
 		{[][]byte{rec(0, 0), rec(0, 1), rec(0, 2)}, 1, []change{{"writer", v(3, 2)}, {"writer", v(1, 1)}}, campaign.Lost, "of writer 1, 0 records are there, 1 were appended"},
 	} {
 		k := seawall.NewKnown(c.front, 3, tag)
-		b, err := seawall.JudgeLog(newLog(t, c.front, c.records...), known(k, append([]change{{"many", nil}}, c.changes...)))
+		b, err := seawall.CheckLog(newLog(t, c.front, c.records...), known(k, append([]change{{"many", nil}}, c.changes...)))
 		mustSay(t, c.changes, b, err, c.kind, c.says)
 	}
 }
@@ -151,13 +151,13 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// mustSay fails the test unless a judgement is of that kind, in such words.
+// mustSay fails the test unless a check finds that kind, in such words.
 func mustSay(t *testing.T, what any, b *campaign.Broken, err error, kind campaign.Kind, says string) {
 	t.Helper()
 	must(t, err)
 	switch {
 	case b == nil && kind == "":
 	case b == nil || b.Kind != kind || !strings.Contains(b.What, says):
-		t.Errorf("%v: judged %v, want %q: %s", what, b, kind, says)
+		t.Errorf("%v: found %v, want %q: %s", what, b, kind, says)
 	}
 }

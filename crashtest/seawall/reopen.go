@@ -35,9 +35,9 @@ func (w *work) reopen() error {
 	}
 	held, err := readOpen(l)
 	if err == nil {
-		if b := campaign.Judge(held, before, w.life.Killed); b != nil && w.life.Known != nil && before == w.life.Known {
+		if b := campaign.Check(held, before, w.life.Killed); b != nil && w.life.Known != nil && before == w.life.Known {
 			err = b
-		} else if b := campaign.Judge(held, before, true); b != nil && before != w.life.Known {
+		} else if b := campaign.Check(held, before, true); b != nil && before != w.life.Known {
 			err = b
 		}
 	}
@@ -48,12 +48,12 @@ func (w *work) reopen() error {
 		return errors.Join(err, l.Close())
 	}
 	w.set(func(m *Mark) {
-		if m.or != nil && held.legal(m) != nil {
-			*m = *m.or
-		} else if m.or != nil && held.present(m, w.life.Killed) != nil {
-			*m = *m.or
+		if m.alt != nil && held.legal(m) != nil {
+			*m = *m.alt
+		} else if m.alt != nil && held.present(m, w.life.Killed) != nil {
+			*m = *m.alt
 		}
-		m.or, m.beside, m.writers, m.situation = nil, false, nil, 0
+		m.alt, m.altGrows, m.writers, m.situation = nil, false, nil, 0
 		m.end(l.LastLSN())
 	})
 	return nil
@@ -64,12 +64,12 @@ func (w *work) end() error {
 	if err := w.sync(w.log.Close(), "close"); err != nil {
 		return err
 	}
-	held, err := look(w.dir(), true)
+	held, err := verifyAndDump(w.dir(), true)
 	if err != nil {
 		return err
 	}
 	m := w.mark()
-	if b := campaign.Judge(held, m, true); b != nil {
+	if b := campaign.Check(held, m, true); b != nil {
 		b.Kind = campaign.Stuck
 		return b
 	}

@@ -20,14 +20,14 @@ type step struct {
 	do    func(*work) error
 }
 
-// steps are all of them. Appends beside a sync are in two places at once, so that no
+// steps are all of them. Appends during a sync are in two places at once, so that no
 // kill could be aimed, and several writers come in an order that cannot be replayed.
 var steps = []step{
 	{name: "append", weight: 60, kills: 120, place: kill.Append, do: func(w *work) error { return w.append(w.size()) }},
 	{name: "batch", weight: 8, kills: 15, place: kill.Append, do: (*work).batch},
 	{name: "sync", weight: 13, kills: 4, aimed: 30, place: kill.Sync, do: func(w *work) error { return w.sync(w.log.Sync(), "sync") }},
 	{name: "commit", weight: 4, kills: 2, aimed: 15, place: kill.Sync, do: (*work).commit},
-	{name: "append beside a sync", weight: 3, wild: true, do: (*work).beside},
+	{name: "append during a sync", weight: 3, wild: true, do: (*work).appendWhileSyncing},
 	{name: "checkpoint", weight: 4, kills: 2, aimed: 15, place: kill.Sync, do: func(w *work) error { return w.sync(w.log.Checkpoint(), "checkpoint") }},
 	{name: "truncate the front", weight: 3, kills: 3, aimed: 40, place: kill.Cut, cuts: true, do: (*work).truncateFront},
 	{name: "truncate the back", weight: 3, kills: 3, aimed: 40, place: kill.Cut, cuts: true, do: (*work).truncateBack},

@@ -86,7 +86,7 @@ func (s *Log) work(l *campaign.Life) *work {
 	}
 }
 
-// misjudged tells of a log that is refused, or judged damaged, unless the error says
+// misjudged tells of a log that is refused, or reported as damaged, unless the error says
 // already what is broken.
 func misjudged(what string, err error) error {
 	b := campaign.AsBroken(err, campaign.Misjudged)
@@ -96,7 +96,7 @@ func misjudged(what string, err error) error {
 	return b
 }
 
-// RecoverFiles implements campaign.Pure by the judgement that Open makes.
+// RecoverFiles implements campaign.Pure by the recovery that Open runs.
 func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 	log := make(map[string][]byte, len(files))
 	for name, content := range files {
@@ -105,23 +105,23 @@ func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 		}
 	}
 	h := &Held{}
-	j, err := waltest.Judge(log, h.add)
+	r, err := waltest.Recover(log, h.add)
 	switch {
 	case err != nil:
 		return nil, misjudged("open", err)
-	case j.Verdict == wal.Damaged:
-		return nil, misjudged("open", fmt.Errorf("a legal state is judged damaged: %s", j.Damage))
-	case j.Missing:
+	case r.Verdict == wal.Damaged:
+		return nil, misjudged("open", fmt.Errorf("a state that a crash may leave is reported as damaged: %s", r.Damage))
+	case r.Missing:
 		return noLog(), nil
 	}
-	return h, h.finish(j.First, j.Last)
+	return h, h.finish(r.First, r.Last)
 }
 
-// Recover implements campaign.Subject: the log is judged, read, opened, read
+// Recover implements campaign.Subject: the log is verified, read, opened, read
 // again, and goes on; all that has to tell the same.
 func (s *Log) Recover(dir string) (campaign.Found, error) {
 	dir = filepath.Join(dir, logName)
-	held, err := look(dir, false)
+	held, err := verifyAndDump(dir, false)
 	if errors.Is(err, wal.ErrMissing) {
 		held, err = noLog(), nil
 	}
@@ -181,7 +181,7 @@ func (h *Held) goOn(l *wal.Log, dir string) error {
 	if err := l.Close(); err != nil {
 		return broken("close after recovery", err)
 	}
-	now, err := look(dir, true)
+	now, err := verifyAndDump(dir, true)
 	if err != nil {
 		return err
 	}
@@ -191,8 +191,8 @@ func (h *Held) goOn(l *wal.Log, dir string) error {
 	return nil
 }
 
-// look judges a log without opening it, and reads its records.
-func look(dir string, clean bool) (*Held, error) {
+// verifyAndDump verifies a log without opening it, and reads its records.
+func verifyAndDump(dir string, clean bool) (*Held, error) {
 	rep, err := wal.Verify(dir)
 	switch {
 	case errors.Is(err, wal.ErrMissing):
@@ -200,7 +200,7 @@ func look(dir string, clean bool) (*Held, error) {
 	case err != nil:
 		return nil, misjudged("verify", err)
 	case rep.Verdict == wal.Damaged:
-		return nil, misjudged("verify", fmt.Errorf("a legal state is judged damaged: %+v", rep.Damage))
+		return nil, misjudged("verify", fmt.Errorf("a state that a crash may leave is reported as damaged: %+v", rep.Damage))
 	case clean && (rep.Verdict != wal.Clean || rep.DurableLSN != rep.LastLSN):
 		return nil, broken("verify", fmt.Errorf("%v, durable %d of %d", rep.Verdict, rep.DurableLSN, rep.LastLSN))
 	}
@@ -210,7 +210,7 @@ func look(dir string, clean bool) (*Held, error) {
 	case err != nil:
 		return nil, misjudged("dump", err)
 	case dumped.Verdict == wal.Damaged:
-		return nil, misjudged("dump", fmt.Errorf("a legal state is judged damaged: %+v", dumped.Damage))
+		return nil, misjudged("dump", fmt.Errorf("a state that a crash may leave is reported as damaged: %+v", dumped.Damage))
 	case dumped.FirstLSN != rep.FirstLSN || dumped.LastLSN != rep.LastLSN:
 		return nil, illegal("verify finds records %d to %d, dump %d to %d", rep.FirstLSN, rep.LastLSN, dumped.FirstLSN, dumped.LastLSN)
 	}

@@ -152,8 +152,8 @@ func TestPlantedDeath(t *testing.T) {
 	}
 }
 
-// TestMended replays a token with a subject in which the fault is mended.
-func TestMended(t *testing.T) {
+// TestRepaired replays a token with a subject in which the fault is repaired.
+func TestRepaired(t *testing.T) {
 	t.Parallel()
 	r, err := model.Run(t.Context(), []campaign.Subject{&liar{}}, model.Options{Limits: campaign.Limits{Seed: 7, States: 50_000}, Depth: 1})
 	if err != nil || len(r.Findings) == 0 {

@@ -23,7 +23,7 @@ type watch struct {
 	left    int    // of their beginnings and ends, until the appends
 	appends func() // called by caller, which holds no lock that an append needs
 
-	late    durability.Op // no segment on its way comes further than before this
+	late    durability.Op // no segment in preparation comes further than before this
 	gate    chan struct{} // is closed when it may; nil where there is none
 	unnamed int           // segments that have a temporary name
 	named   func()        // called when there is none any more; nil for nobody
@@ -109,7 +109,7 @@ func (t *watch) disarm() {
 	t.caller, t.appends = "", nil
 }
 
-// shut lets no segment on its way come further than before that operation, and
+// shut lets no segment in preparation come further than before that operation, and
 // returns what ends that.
 func (t *watch) shut(before durability.Op) (open func()) {
 	gate := make(chan struct{})
@@ -136,9 +136,9 @@ func (t *watch) onNamed(fn func()) {
 	}
 }
 
-// room returns how many bytes at least there are behind the log's end in its newest
+// spaceLeft returns how many bytes at least there are behind the log's end in its newest
 // segment.
-func (t *watch) room(segmentBytes int64) int64 {
+func (t *watch) spaceLeft(segmentBytes int64) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.tail == "" {
@@ -147,7 +147,7 @@ func (t *watch) room(segmentBytes int64) int64 {
 	return segmentBytes - t.end
 }
 
-// temporary reports whether a segment has that name on its way.
+// temporary reports whether a segment is still being prepared under that name.
 func temporary(name string) bool { return strings.HasSuffix(name, ".tmp") }
 
 // ordinal returns a segment's name without its ending.

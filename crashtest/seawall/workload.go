@@ -146,9 +146,9 @@ func (w *work) commit() error {
 	return nil
 }
 
-// beside appends while a sync is on its way, which covers what was appended
+// appendWhileSyncing appends while a sync is in progress, which covers what was appended
 // before.
-func (w *work) beside() error {
+func (w *work) appendWhileSyncing() error {
 	before := w.mark().appended
 	synced := make(chan error, 1)
 	go func() {

@@ -171,7 +171,7 @@ var inFlightCases = []crashCase{
 		tr.begin(write(1, 504, append(word('a'), word('b')...)))
 		tr.syncDir()
 	}, []string{"f=.", "f=(.63a1)", "f=..:8", "f=(.63a1).:8", "f=.b:8", "f=(.63a1)b:8"}},
-	{"a write meets what is stored meanwhile", func(tr *trace) {
+	{"a write meets what is stored at the same time", func(tr *trace) {
 		tr.created(1, "f", 1)
 		tr.begin(write(1, 0, word('w')))
 		tr.store(1, 8, word('s'))
@@ -193,7 +193,7 @@ var inFlightCases = []crashCase{
 		tr.truncate(1, sector)
 		tr.store(1, sector-8, append(word('a'), word('b')...))
 	}, []string{"f=.", "f=(.63a1)", "f=..", "f=(.63a1)."}},
-	{"a truncation that lengthens has no pages on its way", func(tr *trace) {
+	{"a truncation that lengthens has no pages in progress", func(tr *trace) {
 		tr.created(1, "f", 1)
 		tr.begin(durability.Event{Op: durability.OpTruncate, File: 1, Length: 8704})
 	}, []string{"f=.", "f=................."}},
@@ -360,7 +360,7 @@ func TestCrashOfLostPages(t *testing.T) {
 			tr.store(1, 0, sectors("a"))
 			tr.sync(1)
 		}, []string{"f=a........"}},
-		{"a page beside the range is not lost", func(tr *trace) {
+		{"a page next to the range is not lost", func(tr *trace) {
 			failed(tr)
 			tr.store(1, 4096, sectors("b"))
 			tr.begin(durability.Event{Op: durability.OpMsync, File: 1, Length: 4096})(errSync)

@@ -11,7 +11,7 @@ import (
 	"github.com/seawall-wal/seawall/durability/internal/fault"
 )
 
-// The operations of a Call beside those of package durability. They change
+// The operations of a Call besides those of package durability. They change
 // nothing, and no durability.Tracer hears of them.
 const (
 	OpRead       = durability.Op(fault.Read)       // pread(2): File.ReadAt

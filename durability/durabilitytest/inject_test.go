@@ -227,7 +227,7 @@ func TestInjectDrop(t *testing.T) {
 	}
 }
 
-// TestInjectParallel has hooks come and go beside each other.
+// TestInjectParallel has hooks come and go concurrently.
 func TestInjectParallel(t *testing.T) {
 	t.Parallel()
 	var wg sync.WaitGroup

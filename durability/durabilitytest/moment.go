@@ -23,9 +23,9 @@ type Moment struct {
 	roots  *momentDir
 	dirs   map[*directory]*momentDir
 
-	names []momentName // of the chosen state; nil where they have to be found anew
+	names []momentName // of the chosen state; nil where they have to be found again
 	view  Files
-	stale bool // view has to be made anew
+	stale bool // view has to be made again
 }
 
 // momentFile is a file in its chosen state.
@@ -166,7 +166,7 @@ func (f *momentFile) update(s *momentSector) {
 	}
 }
 
-// resum sums the sectors anew.
+// resum sums all sectors again.
 func (f *momentFile) resum() {
 	f.sum = Key{}
 	for number := range f.size / sectorBytes {

@@ -23,8 +23,8 @@ type reference struct {
 	begins  map[uint64]int      // Before events by ID
 }
 
-// room is where the reference ends each file's zeros behind its size.
-const room = 4 * sector
+// zeroPad is where the reference ends each file's zeros behind its size.
+const zeroPad = 4 * sector
 
 func newReference(events []durability.Event) *reference {
 	ref := &reference{events: events, moments: []map[uint64][]byte{{}}, begins: map[uint64]int{}}
@@ -130,7 +130,7 @@ func (ref *reference) sector(at int, file uint64, from, sizeSince int) map[strin
 	contents := map[string]bool{}
 	for m := since; m <= at; m++ {
 		if content, ok := ref.moments[m][file]; ok {
-			padded := append(bytes.Clone(content), make([]byte, room-len(content))...)
+			padded := append(bytes.Clone(content), make([]byte, zeroPad-len(content))...)
 			contents[string(padded[from:from+sector])] = true
 		}
 	}

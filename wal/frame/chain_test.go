@@ -32,7 +32,7 @@ func TestChain(t *testing.T) {
 		{name: "an unknown kind", f: with(record, func(f *frame.Frame) { f.Kind = 3 }), want: frame.ErrInvalid},
 		{name: "a watermark in a batch", f: with(mark, func(f *frame.Frame) { f.Last = true }), want: frame.ErrInvalid},
 		{name: "longer than the segment", f: with(record, func(f *frame.Frame) { f.Length = 90 }), want: frame.ErrInvalid},
-		{name: "a watermark without room", f: with(mark, func(f *frame.Frame) { f.Length = 7 }), want: frame.ErrInvalid},
+		{name: "a watermark without space", f: with(mark, func(f *frame.Frame) { f.Length = 7 }), want: frame.ErrInvalid},
 		{name: "another predecessor", f: record, at: func(p *frame.Place) { p.Link++ }, want: frame.ErrInvalid},
 		{name: "another place", f: record, at: func(p *frame.Place) { p.Off += 8 }, want: frame.ErrInvalid},
 		{name: "another segment", f: record, seed: 1, want: frame.ErrInvalid},

@@ -16,7 +16,7 @@ const (
 	// CheckpointOffset is where the first of the two blocks lies; the second is one
 	// block behind it.
 	CheckpointOffset = 1 * BlockBytes
-	// LockBytes is the size of a lock file with room for both.
+	// LockBytes is the size of a lock file with space for both.
 	LockBytes = 3 * BlockBytes
 )
 

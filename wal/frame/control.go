@@ -4,7 +4,7 @@ import "encoding/binary"
 
 // Control is a segment's control block: how the writer tells readers in other
 // processes what they may read. Each field is one aligned 64-bit word, which is
-// stored and loaded as one, so that nobody sees half of it:
+// stored and loaded as one, so that no reader sees half of it:
 //
 //	offset  bytes  field
 //	     0      8  epoch     of the log
@@ -14,7 +14,7 @@ import "encoding/binary"
 //	    32      8  next      ordinal of the segment that the log goes on in; 0 while it is this one
 //
 // Only the block of the segment that the log ends in is kept up to date; next says
-// that it is another. Recovery never reads the block, and the writer sets it anew
+// that it is another. Recovery never reads the block, and the writer sets it again
 // when it opens the log.
 type Control struct {
 	Epoch, Next              uint64

@@ -1,6 +1,7 @@
 // Package frame turns records into the bytes of a Seawall log and back. It is
 // pure: it does no input or output, keeps no state, and encoding or checking a
-// frame does not allocate.
+// frame does not allocate. Functions may be called concurrently; a Buffer or a
+// Chain is for one goroutine at a time.
 //
 // A segment is a file of fixed size that begins with five blocks of 4 KiB, of
 // which each holds one thing in its first 512-byte sector, and goes on with
@@ -9,9 +10,9 @@
 //	offset    bytes  block
 //	     0     4096  header   written once, at birth (type Header)
 //	  4096     4096  stamp    written when the log rotates into the segment (type Stamp)
-//	  8192     4096  slot 0   witness of a checkpoint or a cut (type Slot)
+//	  8192     4096  slot 0   record of a checkpoint or a cut (type Slot)
 //	 12288     4096  slot 1   the other one: a slot is never overwritten by its successor
-//	 16384     4096  control  what readers in other processes look at (type Control); recovery never reads it
+//	 16384     4096  control  what readers in other processes load (type Control); recovery never reads it
 //	 20480      ...  frames, each aligned to 8 bytes (type Frame)
 //
 // The log's lock file has three such blocks: its name, as text, and two for the
@@ -47,7 +48,7 @@ const (
 	HeaderOffset = 0
 	// StampOffset is where the stamp lies.
 	StampOffset = 1 * BlockBytes
-	// SlotOffset is where the first of the two witness slots lies; the second
+	// SlotOffset is where the first of the two checkpoint slots lies; the second
 	// is one block behind it.
 	SlotOffset = 2 * BlockBytes
 	// ControlOffset is where the control block lies.
@@ -56,7 +57,7 @@ const (
 	DataOffset = 5 * BlockBytes
 )
 
-// Limits of a segment's size, in bytes. The lower one leaves room for the
+// Limits of a segment's size, in bytes. The lower one leaves space for the
 // blocks and some records; the upper one keeps every frame's offset within 32
 // bits.
 const (
@@ -64,7 +65,7 @@ const (
 	MaxSegmentBytes = 4 << 30
 )
 
-// Slots is the number of witness slots of a segment.
+// Slots is the number of checkpoint slots of a segment.
 const Slots = 2
 
 var (

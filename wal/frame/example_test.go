@@ -64,15 +64,15 @@ func ExampleMarkChecksum() {
 	var buf frame.Buffer
 	h, _ := buf.Encode(&f, 0, 0, frame.DataOffset)
 
-	room := make([]byte, size)
-	copy(room[copy(room, h):], mark)
-	f, err := frame.Decode(room, 20)
-	payload, ok := f.Payload(room)
+	rest := make([]byte, size)
+	copy(rest[copy(rest, h):], mark)
+	f, err := frame.Decode(rest, 20)
+	payload, ok := f.Payload(rest)
 	fmt.Println(err, ok, frame.Mark(payload), f.Size())
 	// Output: <nil> true 17 4096
 }
 
-// A distance that does not fit is no claim, never a smaller one.
+// A distance that does not fit names no watermark, never another one.
 func ExampleDistance() {
 	for _, watermark := range []frame.LSN{99_999_990, 100_000_000, 5} {
 		f := frame.Frame{LSN: 100_000_000, Distance: frame.Distance(100_000_000, watermark)}

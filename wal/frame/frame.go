@@ -12,7 +12,7 @@ const HeaderBytes = 24
 const Alignment = 8
 
 // MaxDistance is the largest distance to the watermark that a frame can name,
-// in records. A frame that is farther away makes no claim.
+// in records. A frame that is farther away names none.
 const MaxDistance = 1<<24 - 1
 
 // MarkBytes is the size of the payload with which a mark begins: the watermark.
@@ -55,7 +55,7 @@ type Seed uint32
 //	     8      4  lsn        low 32 bits of the record's LSN
 //	    12      4  epoch      of the log when the frame was appended
 //	    16      1  flags      kind (bits 0-1), first (2) and last (3) of its batch
-//	    17      3  distance   LSN minus the durable watermark; 0 is no claim
+//	    17      3  distance   LSN minus the durable watermark; 0 names none
 //	    20      4  link       CRC-32C, chained
 //
 // The payload follows, and zeros up to the next multiple of 8 bytes.
@@ -70,7 +70,7 @@ type Seed uint32
 //  1. its kind is known, and its unused flags are zero, in a mark those of a
 //     batch, too;
 //  2. it ends, payload included, within the segment, and a mark's payload has
-//     room for the watermark;
+//     space for the watermark;
 //  3. its link is the one computed from its predecessor's link;
 //  4. its LSN follows its predecessor's: by one for a record, by none for a
 //     mark;
@@ -96,7 +96,7 @@ type Frame struct {
 }
 
 // Watermark returns the LSN that was durable when the frame was appended, and
-// whether the header makes such a claim. A mark makes its claim in its payload.
+// whether the header names one. A mark names it in its payload.
 func (f *Frame) Watermark() (LSN, bool) {
 	if f.Distance == 0 || LSN(f.Distance) > f.LSN {
 		return 0, false
@@ -111,9 +111,9 @@ func (f *Frame) Size() int64 { return Size(int64(f.Length)) }
 // Size returns the bytes that a frame with a payload of n bytes takes.
 func Size(n int64) int64 { return (HeaderBytes + n + Alignment - 1) &^ (Alignment - 1) }
 
-// Distance returns what a frame with the given LSN says to claim that
-// watermark: the distance, or 0, no claim, where it does not fit. It never
-// saturates, since a smaller distance would claim what is not durable.
+// Distance returns the distance by which a frame with the given LSN names that
+// watermark, or 0, which names none, where it does not fit. It never saturates,
+// since a smaller distance would call records durable that are not.
 func Distance(lsn, watermark LSN) uint32 {
 	if watermark >= lsn || lsn-watermark > MaxDistance {
 		return 0
@@ -121,7 +121,7 @@ func Distance(lsn, watermark LSN) uint32 {
 	return uint32(lsn - watermark)
 }
 
-// Buffer is the room in which a frame's header is encoded and checked: what
+// Buffer is where a frame's header is encoded and checked: what
 // the link covers besides the seed, in one piece, the header last. The caller
 // keeps one and hands it in, since a buffer handed to hash/crc32 would
 // otherwise be allocated for every frame. It is not safe for concurrent use.
@@ -189,7 +189,7 @@ func (f *Frame) flags() byte {
 	return v
 }
 
-// Decode reads the header at the start of p without a look at the chain: p
+// Decode reads the header at the start of p without the chain: p
 // reaches to the end of the segment, and a frame that would not fit into it is
 // invalid. The LSN is the first one not below least whose low half is the
 // header's; where there is none, since LSNs end, the frame is invalid. Decode

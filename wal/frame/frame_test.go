@@ -310,7 +310,7 @@ func TestDistanceAndWatermark(t *testing.T) {
 	const most = frame.MaxDistance
 	for _, tt := range []struct {
 		lsn, watermark frame.LSN
-		distance       uint32 // 0: no claim
+		distance       uint32 // 0: names none
 	}{
 		{1, 0, 1},
 		{1, 1, 0},
@@ -340,9 +340,9 @@ func TestDistanceAndWatermark(t *testing.T) {
 			t.Errorf("LSN %d, distance %d: watermark %d, %v, want %d", tt.lsn, got, w, ok, tt.watermark)
 		}
 	}
-	f := frame.Frame{LSN: 6, Distance: 7} // nobody's claim: there is no LSN before 0
+	f := frame.Frame{LSN: 6, Distance: 7} // names none: there is no LSN before 0
 	if w, ok := f.Watermark(); ok || w != 0 {
-		t.Errorf("LSN 6, distance 7: watermark %d, %v, want no claim", w, ok)
+		t.Errorf("LSN 6, distance 7: watermark %d, %v, want none", w, ok)
 	}
 }
 

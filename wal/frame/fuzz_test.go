@@ -151,7 +151,7 @@ func FuzzDecodeFrame(f *testing.F) {
 		if err != nil {
 			refusal(t, err, p, frame.HeaderBytes)
 			if fr != (frame.Frame{}) {
-				t.Errorf("%+v beside error %v", fr, err)
+				t.Errorf("%+v together with error %v", fr, err)
 			}
 			return
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-var update = flag.Bool("update", false, "write the golden files of this format version anew")
+var update = flag.Bool("update", false, "write the golden files of this format version again")
 
 // golden is a piece of a segment, written out as annotated hex.
 type golden struct {

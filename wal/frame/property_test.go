@@ -107,10 +107,10 @@ func TestDistanceNeverClaimsMore(t *testing.T) {
 		f := frame.Frame{LSN: lsn, Distance: frame.Distance(lsn, watermark)}
 		w, ok := f.Watermark()
 		if ok && w != watermark {
-			t.Fatalf("LSN %d claims %d, durable is %d", lsn, w, watermark)
+			t.Fatalf("LSN %d names %d, durable is %d", lsn, w, watermark)
 		}
 		if want := watermark < lsn && lsn-watermark <= frame.MaxDistance; ok != want {
-			t.Fatalf("LSN %d, durable %d: claim %v, want %v", lsn, watermark, ok, want)
+			t.Fatalf("LSN %d, durable %d: names it %v, want %v", lsn, watermark, ok, want)
 		}
 	})
 }

@@ -214,7 +214,7 @@ const SlotBytes = 80
 
 const slotMagic = "SEA-SLOT"
 
-// Slot is a witness: what was durable when a checkpoint or a cut was made.
+// Slot is a checkpoint record: what was durable when a checkpoint or a cut was made.
 // Each segment has two; the older one is overwritten, the newer one stays:
 //
 //	offset  bytes  field

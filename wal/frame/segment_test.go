@@ -19,7 +19,7 @@ type sealedBlock struct {
 	seed   frame.Seed
 	decode func(p []byte) (any, error)
 	want   any // what decode makes of the sample
-	zero   any // what decode returns beside an error
+	zero   any // what decode returns together with an error
 }
 
 // linkedStamp is what DecodeStamp returns.
@@ -72,7 +72,7 @@ func (sb *sealedBlock) refuses(t *testing.T, p []byte, want error, what string, 
 		t.Errorf(what+": error %v, want %v", append(args, err, want)...)
 	}
 	if diff := cmp.Diff(sb.zero, got); diff != "" {
-		t.Errorf(what+": returned beside the error (-want +got):\n%s", append(args, diff)...)
+		t.Errorf(what+": returned together with the error (-want +got):\n%s", append(args, diff)...)
 	}
 }
 
@@ -210,7 +210,7 @@ func TestDecodeHeaderChecksFields(t *testing.T) {
 				t.Errorf("decoded to %+v, which does not encode to the same", h)
 			}
 			if err != nil && h != (frame.Header{}) {
-				t.Errorf("%+v beside error %v", h, err)
+				t.Errorf("%+v together with error %v", h, err)
 			}
 		})
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package child starts processes of the lab, mostly this binary anew, which die with
+// Package child starts processes of the lab, mostly this binary again, which die with
 // the process that started them.
 package child
 

@@ -11,7 +11,7 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/internal/child"
 )
 
-// TestSelf starts this binary anew, which is told what to say, and says too much.
+// TestSelf starts this binary again, which is told what to say, and says too much.
 func TestSelf(t *testing.T) {
 	const variable = "SEAWALL_CHILD_TEST"
 	if todo := os.Getenv(variable); todo != "" {

@@ -6,14 +6,14 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// chain is the legal prefix as one pass found it.
+// chain is the valid prefix of the log as one pass found it.
 type chain struct {
-	start     int // into judge.log
-	end       int // the segment with the tail, into judge.log; -1 where there is none
+	start     int // into analysis.log
+	end       int // the segment with the tail, into analysis.log; -1 where there is none
 	tail      frame.Place
 	last      int64 // offset of the frame before the tail in its segment, or 0
 	records   uint64
-	watermark frame.LSN // highest claim in it
+	watermark frame.LSN // the highest that a frame in it names
 	reason    error     // why it ends in the tail's segment
 	// openBatch says that the chain goes on behind the tail with a batch that
 	// does not end.
@@ -22,32 +22,32 @@ type chain struct {
 
 // walk follows the chain from the segment at index start of the log. It
 // records per segment what it found in infos.
-func (j *judge) walk(start int) error {
-	j.chain = chain{start: start, end: -1}
-	at := frame.Place{LSN: j.front - 1}
-	if len(j.log) == 0 {
-		j.chain.tail = at
+func (a *analysis) walk(start int) error {
+	a.chain = chain{start: start, end: -1}
+	at := frame.Place{LSN: a.front - 1}
+	if len(a.log) == 0 {
+		a.chain.tail = at
 		return nil
 	}
-	if s := j.log[start]; s.stamped {
+	if s := a.log[start]; s.stamped {
 		at = frame.Place{LSN: s.Stamp.First - 1, Epoch: s.Stamp.Epoch, Link: s.Stamp.Previous}
 	}
-	j.chain.tail = at
-	for i := start; i < len(j.log); i++ {
-		s := j.log[i]
-		if reason := j.enter(i, start, at); reason != nil {
+	a.chain.tail = at
+	for i := start; i < len(a.log); i++ {
+		s := a.log[i]
+		if reason := a.checkEntry(i, start, at); reason != nil {
 			if i == start {
-				j.chain.end = i
-				j.chain.reason = reason
-				j.chain.tail = frame.Place{Off: frame.DataOffset, Link: s.Link, LSN: at.LSN, Epoch: at.Epoch}
+				a.chain.end = i
+				a.chain.reason = reason
+				a.chain.tail = frame.Place{Off: frame.DataOffset, Link: s.Link, LSN: at.LSN, Epoch: at.Epoch}
 			}
 			return nil
 		}
-		next, err := j.walked(i)
+		next, err := a.walkCached(i)
 		if err != nil {
 			return err
 		}
-		if j.chain.openBatch {
+		if a.chain.openBatch {
 			return nil
 		}
 		at = next
@@ -55,10 +55,10 @@ func (j *judge) walk(start int) error {
 	return nil
 }
 
-// enter says why the chain does not go on from the given place into segment i,
+// checkEntry says why the chain does not go on from the given place into segment i,
 // or nil.
-func (j *judge) enter(i, start int, at frame.Place) error {
-	s := j.log[i]
+func (a *analysis) checkEntry(i, start int, at frame.Place) error {
+	s := a.log[i]
 	switch {
 	case s.headerErr != "":
 		return errHead
@@ -66,7 +66,7 @@ func (j *judge) enter(i, start int, at frame.Place) error {
 		return s.stampReason()
 	case i == start:
 		return nil
-	case s.file.Ordinal != j.log[i-1].file.Ordinal+1 ||
+	case s.file.Ordinal != a.log[i-1].file.Ordinal+1 ||
 		s.Stamp.Previous != at.Link || s.Stamp.First != at.LSN+1 || s.Stamp.Epoch < at.Epoch:
 		return errUnlinked
 	}
@@ -75,43 +75,43 @@ func (j *judge) enter(i, start int, at frame.Place) error {
 
 // walkSegment follows the chain through segment i and returns where it ends in
 // it. The chain's tail moves behind each complete batch.
-func (j *judge) walkSegment(i int) (frame.Place, error) {
-	s := j.log[i]
-	c, err := j.open(s, frame.Start(&s.Stamp, s.Link))
+func (a *analysis) walkSegment(i int) (frame.Place, error) {
+	s := a.log[i]
+	c, err := a.open(s, frame.Start(&s.Stamp, s.Link))
 	if err != nil {
 		return frame.Place{}, err
 	}
-	end, err := j.walkFrom(c, i)
+	end, err := a.walkFrom(c, i)
 	c.close()
 	return end, err
 }
 
 // walkFrom is walkSegment from a cursor at the segment's start.
-func (j *judge) walkFrom(c *cursor, i int) (frame.Place, error) {
+func (a *analysis) walkFrom(c *cursor, i int) (frame.Place, error) {
 	s := c.seg
-	ch := &j.chain
+	ch := &a.chain
 	ch.end, ch.tail, ch.last = i, c.Place, 0
-	info := &j.infos[s.index]
+	info := &a.infos[s.index]
 	info.First, info.Last, info.Used = s.Stamp.First, c.LSN, c.Off
 	begin, open := c.Place, false // of the batch at hand
 	c.passed()
 	for {
-		f, p, err := c.legal(open)
+		f, p, err := c.validFrame(open)
 		switch {
-		case err != nil && !isVerdict(err):
+		case err != nil && !isInvalid(err):
 			return frame.Place{}, err
-		case err != nil && open && j.endedByCut(c, &f, err, i):
-			if err = j.complete(c, begin); err != nil {
+		case err != nil && open && a.endedByCut(c, &f, err, i):
+			if err = a.complete(c, begin); err != nil {
 				return frame.Place{}, err
 			}
 			begin, open = c.Place, false
 			continue
 		case err != nil:
 			ch.reason, ch.openBatch = err, open
-			s.seen = max(s.seen, c.Off)
+			s.validEnd = max(s.validEnd, c.Off)
 			return c.Place, nil
 		}
-		ch.watermark = max(ch.watermark, claim(&f, p))
+		ch.watermark = max(ch.watermark, watermarkIn(&f, p))
 		if f.Kind == frame.KindRecord {
 			open = !f.Last
 		}
@@ -120,7 +120,7 @@ func (j *judge) walkFrom(c *cursor, i int) (frame.Place, error) {
 		if open {
 			continue
 		}
-		if err := j.complete(c, begin); err != nil {
+		if err := a.complete(c, begin); err != nil {
 			return frame.Place{}, err
 		}
 		begin = c.Place
@@ -129,44 +129,44 @@ func (j *judge) walkFrom(c *cursor, i int) (frame.Place, error) {
 
 // complete moves the chain's tail behind a batch that is whole, and hands out its
 // records.
-func (j *judge) complete(c *cursor, begin frame.Place) error {
-	if j.o.Visit != nil {
+func (a *analysis) complete(c *cursor, begin frame.Place) error {
+	if a.o.Visit != nil {
 		err := c.records(begin, c.Off, func(r Record) error {
-			if r.LSN < j.front {
+			if r.LSN < a.front {
 				return nil
 			}
-			return j.o.Visit(r)
+			return a.o.Visit(r)
 		})
 		if err != nil {
 			return err
 		}
 	}
-	info := &j.infos[c.seg.index]
+	info := &a.infos[c.seg.index]
 	n := uint64(0) // those that are not before the front
-	if from := max(begin.LSN+1, j.front); from <= c.LSN {
+	if from := max(begin.LSN+1, a.front); from <= c.LSN {
 		n = uint64(c.LSN - from + 1)
 	}
-	j.chain.records += n
+	a.chain.records += n
 	info.Records += n
-	j.chain.tail, j.chain.last = c.Place, c.last
+	a.chain.tail, a.chain.last = c.Place, c.last
 	info.Last, info.Used = c.LSN, c.Off
 	return nil
 }
 
 // endedByCut reports whether a batch that does not go on at the cursor, in
 // segment i of the log, is whole all the same: a cut of the log's back left so
-// much of it. The cut that rules says so itself. Of an earlier one it is seen by
+// much of it. The current epoch's cut names the place. An earlier cut shows in
 // what was appended behind it, a frame or a segment of a greater epoch: the
 // frames of one batch have one epoch, and a batch that a crash tore is trimmed
-// whole before anything is appended. f and why are what legal returned.
-func (j *judge) endedByCut(c *cursor, f *frame.Frame, why error, i int) bool {
-	cut := &j.cut
-	if j.epoch > 1 && cut.Ordinal == c.seg.file.Ordinal && cut.Offset == uint64(c.Off) && cut.LSN == c.LSN {
+// whole before anything is appended. f and why are what validFrame returned.
+func (a *analysis) endedByCut(c *cursor, f *frame.Frame, why error, i int) bool {
+	cut := &a.cut
+	if a.epoch > 1 && cut.Ordinal == c.seg.file.Ordinal && cut.Offset == uint64(c.Off) && cut.LSN == c.LSN {
 		return true
 	}
 	if errors.Is(why, errBatch) {
 		return f.Epoch > c.Epoch
 	}
 	next := i + 1
-	return next < len(j.log) && j.enter(next, j.chain.start, c.Place) == nil && j.log[next].Stamp.Epoch > c.Epoch
+	return next < len(a.log) && a.checkEntry(next, a.chain.start, c.Place) == nil && a.log[next].Stamp.Epoch > c.Epoch
 }

@@ -30,16 +30,16 @@ func TestSegmentsUnlinked(t *testing.T) {
 			tt.turn(s)
 			s.rotate()
 			s.batch(payload(3))
-			j := s.judge(t, recovery.Options{All: true})
+			j := s.recover(t, recovery.Options{All: true})
 			if j.Tail.LSN != tt.last || j.Verdict == recovery.Damaged || (j.Verdict == recovery.Clean) != (tt.last == 3) {
-				t.Errorf("judged %v, last %d, want %d; damage %+v", j.Verdict, j.Tail.LSN, tt.last, j.Damage)
+				t.Errorf("recovered %v, last %d, want %d; damage %+v", j.Verdict, j.Tail.LSN, tt.last, j.Damage)
 			}
 		})
 	}
 }
 
-// TestBeginsAtProvedSegment judges without All a log whose older segment is
-// torn and whose newer ones hold frames, but prove nothing: the judgement goes
+// TestBeginsAtProvedSegment recovers without All a log whose older segment is
+// torn and whose newer ones hold frames, but prove nothing: recovery goes
 // back to the tear.
 func TestBeginsAtProvedSegment(t *testing.T) {
 	s := newSample(1)
@@ -55,7 +55,7 @@ func TestBeginsAtProvedSegment(t *testing.T) {
 	}
 	p := s.places[3] // record 4, in the second segment
 	clear(s.segments[1][p.off : p.off+p.Size()])
-	j := s.judge(t, recovery.Options{})
+	j := s.recover(t, recovery.Options{})
 	wantFacts(t, j, facts{Verdict: recovery.Torn, Last: 3, Watermark: 2, Behind: []recovery.Range{{First: 5, Last: 10}}})
 }
 
@@ -71,7 +71,7 @@ func TestCutIsWitness(t *testing.T) {
 	clear(s.segments[0][frame.SlotOffset:frame.ControlOffset])
 	p := s.places[1]
 	clear(s.segments[0][p.off : p.off+p.Size()])
-	wantFacts(t, s.judge(t, recovery.Options{All: true}), facts{
+	wantFacts(t, s.recover(t, recovery.Options{All: true}), facts{
 		Verdict: recovery.Damaged, Last: 1, Watermark: 2,
 		Damage: []recovery.Damage{{File: one, Offset: p.off, First: 2, Last: 2, Reason: "zeros where a frame should be"}},
 	})

@@ -12,20 +12,19 @@ import (
 type cursor struct {
 	frame.Chain
 	window
-	seg  *segment
-	last int64 // offset of the frame before the place, or 0
-	// progress counts bytes since the last call of Options.Progress.
-	judge *judge
-	told  int64
-	// adopted says that the frame at hand is proved by its successor: its own
-	// predecessor is lost, so that its link cannot be checked, and nothing but
-	// its place, length and LSN is beyond doubt.
+	seg      *segment
+	last     int64 // offset of the frame before the place, or 0
+	analysis *analysis
+	reported int64 // up to where Options.Progress knows of the bytes read
+	// adopted says that only its successor's link proves the frame at the cursor:
+	// its predecessor is lost, so that its own link cannot be checked. Its place,
+	// length and LSN are certain, the rest of its header is not.
 	adopted bool
 	tried   int64 // resync goes on behind it
 }
 
 // open loads a segment and returns a cursor at the given place.
-func (j *judge) open(s *segment, at frame.Place) (*cursor, error) {
+func (a *analysis) open(s *segment, at frame.Place) (*cursor, error) {
 	data, err := s.file.Bytes.Load()
 	if err != nil {
 		return nil, err
@@ -33,32 +32,32 @@ func (j *judge) open(s *segment, at frame.Place) (*cursor, error) {
 	if s.Header.SegmentBytes > 0 && s.Header.SegmentBytes < int64(len(data)) {
 		data = data[:s.Header.SegmentBytes]
 	}
-	// Frames are padded: what a truncated file ends with is room for none.
+	// Frames are padded: behind the last multiple none can lie.
 	data = data[:len(data)&^(frame.Alignment-1)]
-	c := &cursor{Chain: frame.Chain{Place: at, Seed: s.Seed}, seg: s, judge: j, told: at.Off, window: window{data: data, file: s.file.Bytes, note: s.note}}
+	c := &cursor{Chain: frame.Chain{Place: at, Seed: s.Seed}, seg: s, analysis: a, reported: at.Off, window: window{data: data, file: s.file.Bytes, note: s.note}}
 	c.Off = min(c.Off, int64(len(data)))
 	c.low = c.Off &^ (touchBytes - 1)
-	c.ready, c.moved, c.stop = c.low, c.tell, j.o.Stop
+	c.ready, c.moved, c.stop = c.low, c.reportProgress, a.o.Stop
 	return c, nil
 }
 
 // close ends the reading of the segment. It is never deferred: a load that
-// faults is a panic, and whoever recovers from it looks the address up among the
-// mappings.
+// faults is a panic, and the code that recovers from it looks the address up among
+// the mappings, so the mapping must still be there.
 func (c *cursor) close() {
-	c.tell()
+	c.reportProgress()
 	c.seg.file.Bytes.Unload()
 }
 
-// tell reports progress.
-func (c *cursor) tell() {
-	if c.ready <= c.told {
+// reportProgress reports progress.
+func (c *cursor) reportProgress() {
+	if c.ready <= c.reported {
 		return
 	}
-	if p := c.judge.o.Progress; p != nil {
-		p(c.ready - c.told)
+	if p := c.analysis.o.Progress; p != nil {
+		p(c.ready - c.reported)
 	}
-	c.told = c.ready
+	c.reported = c.ready
 }
 
 // next reads the frame at the cursor and checks it against the chain: all but
@@ -75,11 +74,11 @@ func (c *cursor) next() (frame.Frame, error) {
 	f, err := c.frameAt(rest)
 	switch {
 	case errors.Is(err, frame.ErrZero):
-		return f, c.whyNot(errZeros, c.Off, c.Off+frame.HeaderBytes)
+		return f, c.orUnreadable(errZeros, c.Off, c.Off+frame.HeaderBytes)
 	case err != nil:
-		return f, c.whyNot(errHeader, c.Off, c.Off+frame.HeaderBytes)
+		return f, c.orUnreadable(errHeader, c.Off, c.Off+frame.HeaderBytes)
 	}
-	if c.judge.remains(f.Epoch, c.seg.file.Ordinal, c.Off) {
+	if c.analysis.remains(f.Epoch, c.seg.file.Ordinal, c.Off) {
 		return f, errRemains
 	}
 	return f, nil
@@ -98,10 +97,11 @@ func (c *cursor) frameAt(rest []byte) (frame.Frame, error) {
 }
 
 // payload checks the payload of the frame at the cursor, and returns its first
-// bytes, which are all that a mark says; or errPayload, or errUnreadable.
+// bytes, which is where a watermark frame has the watermark; or errPayload, or
+// errUnreadable.
 func (c *cursor) payload(f *frame.Frame) ([]byte, error) {
 	p, err := c.payloadAt(f, c.Off)
-	return p, c.whyNot(err, c.Off, c.Off+f.Size())
+	return p, c.orUnreadable(err, c.Off, c.Off+f.Size())
 }
 
 // payloadAt is payload of a frame at an offset, for which errPayload is all that can
@@ -173,16 +173,16 @@ func (c *cursor) pass(f *frame.Frame) {
 	c.adopted = false
 }
 
-// passed tells of the cursor's place.
+// passed calls Options.Passed with the cursor's place.
 func (c *cursor) passed() {
-	if fn := c.judge.o.Passed; fn != nil {
+	if fn := c.analysis.o.Passed; fn != nil {
 		fn(Place{File: c.seg.index, Offset: c.Off, LSN: c.LSN, Link: c.Link, Epoch: c.Epoch})
 	}
 }
 
-// legal reads the frame at the cursor with all that makes it part of the
+// validFrame reads the frame at the cursor with all that makes it part of the
 // chain. open says that a batch is not complete yet.
-func (c *cursor) legal(open bool) (frame.Frame, []byte, error) {
+func (c *cursor) validFrame(open bool) (frame.Frame, []byte, error) {
 	f, err := c.next()
 	if err != nil {
 		return f, nil, err
@@ -208,9 +208,9 @@ var (
 	errHead     = errors.New("the segment's header does not validate")
 )
 
-// isVerdict reports whether err says something of the log's bytes, and not
+// isInvalid reports whether err says something of the log's bytes, and not
 // that they could not be read.
-func isVerdict(err error) bool {
+func isInvalid(err error) bool {
 	for _, e := range []error{
 		errEnd, errZeros, errHeader, errRemains, errPayload, errBatch, errStamp, errNoStamp, errUnlinked, errHead, errUnreadable,
 	} {
@@ -229,11 +229,11 @@ func step(f *frame.Frame) frame.LSN {
 	return 0
 }
 
-// claim returns what a frame says was durable. One of an older epoch needs no look
-// apart: what lies behind the cut is remains and is not asked, and what lies before
-// it claims no more than its own LSN, which is the cut's at most; and the cut itself
-// says that all up to that was durable.
-func claim(f *frame.Frame, payload []byte) frame.LSN {
+// watermarkIn returns the LSN up to which a frame says that records were durable, or
+// 0. Frames of an older epoch need no special case: those behind the cut are remains
+// and never get here, and those before it name no more than their own LSN, which is
+// the cut's at most; up to there all was durable before the cut was made.
+func watermarkIn(f *frame.Frame, payload []byte) frame.LSN {
 	if f.Kind == frame.KindMark {
 		if payload == nil {
 			return 0

@@ -151,7 +151,7 @@ func FuzzRecover(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which byte, ops []byte) {
 		s := samples[int(which)%len(samples)]()
 		s.mutate(ops)
-		var all judgement
+		var all recovered
 		for _, o := range []recovery.Options{{All: true}, {}, {From: 5}} {
 			j := s.checked(t, o)
 			if o.All {
@@ -163,12 +163,12 @@ func FuzzRecover(f *testing.F) {
 	})
 }
 
-// checked judges the log, twice, and checks what holds of every judgement.
-func (s *sample) checked(t *testing.T, o recovery.Options) judgement {
+// checked recovers the log, twice, and checks what holds of every recovery.
+func (s *sample) checked(t *testing.T, o recovery.Options) recovered {
 	t.Helper()
-	j := s.judge(t, o)
-	if again := s.judge(t, o); !reflect.DeepEqual(j.Result, again.Result) {
-		t.Errorf("judged %+v, and then %+v", j.Result, again.Result)
+	j := s.recover(t, o)
+	if again := s.recover(t, o); !reflect.DeepEqual(j.Result, again.Result) {
+		t.Errorf("recovered %+v, and then %+v", j.Result, again.Result)
 	}
 	if (j.Verdict == recovery.Damaged) != (len(j.Damage) > 0) {
 		t.Errorf("%v with damage %+v", j.Verdict, j.Damage)

@@ -7,46 +7,46 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// gaps are what of a segment's file is not there to be read, and how much of the
-// rest is known to be the log's.
+// gaps say which parts of a segment's file are missing, and how much of the rest is
+// known to belong to the log.
 type gaps struct {
 	// headed says that the header's block is not empty, and is none of another
 	// segment's.
 	headed bool
-	// lostHead says that the header does not validate; guessed that the stamp does
-	// not either, so that the seed was looked for among the frames, whose LSNs are
-	// not below least.
+	// lostHead says that the header does not validate. guessed says that the stamp
+	// does not either, so that the seed was computed from the frames, whose LSNs
+	// are not below least.
 	lostHead, guessed bool
 	least             frame.LSN
 
-	short string // the file ends before the segment does, in words, or ""
-	seen  int64  // behind the last frame that was found genuine
-	used  int64  // behind the last byte that is not zero, where that was looked for
+	short    string // the file ends before the segment does, in words, or ""
+	validEnd int64  // behind the last frame that was found genuine
+	used     int64  // behind the last byte that is not zero,; 0 where that is not known
 }
 
 // settleShort decides what a short file is. One with its final name, a header and
-// a stamp is read as usual, up to its end. Of any other nothing can be told apart
-// from what a crash leaves, or begins: it counts as one without a header.
+// a stamp is read as usual, up to its end. Any other cannot be told from a file that
+// a crash left half-made: it counts as one without a header.
 func (s *segment) settleShort() {
 	if s.short != "" && (s.file.Temp || !s.stamped) {
 		s.headerErr, s.short = s.short, ""
 	}
 }
 
-// unknown reports whether records may have been lost at a damaged place of which
-// nothing tells how many they were: no later segment says which LSN it begins
-// with, no earlier one was never reached, the log need not have ended before that
-// place, and no checkpoint says how far it came.
-func (j *judge) unknown(d *Damage) bool {
-	if !d.Gap || j.newestTells(d) {
+// unknown reports whether an unknown number of records may have been lost at a
+// damaged place. That is so unless a later segment names its first LSN, an earlier
+// one was never reached, the log is known to have ended before that place, or a
+// checkpoint says how far the log came.
+func (a *analysis) unknown(d *Damage) bool {
+	if !d.Gap || a.checkpointCovers(d) {
 		return false
 	}
 	var at *segment
-	for _, s := range j.log {
+	for _, s := range a.log {
 		switch behind := segmentName(s.file.Ordinal) > d.File; {
 		case s.file.Name == d.File:
 			at = s
-		case behind && s.stamped, !behind && s.headerErr == "" && s.unentered():
+		case behind && s.stamped, !behind && s.headerErr == "" && s.neverReached():
 			return false
 		}
 	}
@@ -60,17 +60,17 @@ func (j *judge) unknown(d *Damage) bool {
 	return (at.headerErr != "" || !at.within(d.Offset)) && !at.endsBefore(from)
 }
 
-// newestTells reports whether the checkpoint that is known from elsewhere stands in
-// for a segment of which nothing is left, its witnesses included: it is no later one
-// than the checkpoint names, and nothing shows that the log went on behind that.
-func (j *judge) newestTells(d *Damage) bool {
-	c := &j.o.Newest
-	if !j.newestHolds() || d.File > segmentName(c.Ordinal) || j.watermark > c.Watermark || j.chain.tail.LSN > c.Watermark {
+// checkpointCovers reports whether the checkpoint that is known from elsewhere tells
+// what was in a segment of which nothing is left: the segment is no later one than
+// the checkpoint names, and nothing shows that the log went on behind that.
+func (a *analysis) checkpointCovers(d *Damage) bool {
+	c := &a.o.Newest
+	if !a.checkpointApplies() || d.File > segmentName(c.Ordinal) || a.watermark > c.Watermark || a.chain.tail.LSN > c.Watermark {
 		return false
 	}
 	left := func(s *segment) bool { return s.file.Name == d.File && s.file.Size >= frame.DataOffset }
-	return !slices.ContainsFunc(j.all, left) &&
-		!slices.ContainsFunc(j.evidence.runs, func(r run) bool { return r.Last > c.Watermark })
+	return !slices.ContainsFunc(a.all, left) &&
+		!slices.ContainsFunc(a.scan.runs, func(r run) bool { return r.Last > c.Watermark })
 }
 
 // endsBefore reports whether the log ended in the segment before an offset, if it
@@ -78,14 +78,14 @@ func (j *judge) newestTells(d *Damage) bool {
 // zeros, and nothing else up to there.
 func (s *segment) endsBefore(off int64) bool {
 	if !s.stamped {
-		return s.unentered()
+		return s.neverReached()
 	}
-	seen := max(s.seen, frame.DataOffset)
+	seen := max(s.validEnd, frame.DataOffset)
 	return s.used <= seen && off-seen >= frame.HeaderBytes
 }
 
-// unentered reports whether the log never reached the segment, which was looked
-// through: it has zeros in place of a stamp and of frames.
-func (s *segment) unentered() bool {
+// neverReached reports whether the log never reached the segment, which was scanned:
+// it has zeros in place of a stamp and of frames.
+func (s *segment) neverReached() bool {
 	return s.headed && errors.Is(s.StampErr, frame.ErrZero) && s.used == frame.DataOffset
 }

@@ -13,8 +13,8 @@ type segment struct {
 	index int // into the files given
 	file  *File
 	frame.Head
-	// headerErr is why there is no header, in words; a segment with one cannot
-	// be written, and its frames count as evidence only.
+	// headerErr is why there is no valid header, in words, or "". Such a segment
+	// cannot be written to, and its frames are never part of the chain.
 	headerErr string
 	gaps
 	unreadable
@@ -22,8 +22,8 @@ type segment struct {
 	state   State
 }
 
-// judge is a judgement on its way.
-type judge struct {
+// analysis is the state of one call of Recover or Survey.
+type analysis struct {
 	o     Options
 	all   []*segment // as given
 	log   []*segment // those that are the log's, by ordinal: no remains, no leftovers
@@ -37,19 +37,19 @@ type judge struct {
 
 	// What one pass from a starting segment found.
 	chain     chain
-	evidence  evidence
+	scan      tailScan
 	watermark frame.LSN
-	infos     []Segment
-	memo      memo // what earlier passes found
+	infos     []Segment // of all files
+	cache     passCache // what earlier passes found
 }
 
 // readHeads decodes the first blocks of all files and settles whose log it is.
-func readHeads(files []File, o Options) (*judge, error) {
-	j := &judge{o: o}
+func readHeads(files []File, o Options) (*analysis, error) {
+	a := &analysis{o: o}
 	for i := range files {
 		f := &files[i]
 		s := &segment{index: i, file: f, state: StateUnread}
-		j.all = append(j.all, s)
+		a.all = append(a.all, s)
 		head, err := s.readHead()
 		if err != nil {
 			return nil, err
@@ -58,22 +58,22 @@ func readHeads(files []File, o Options) (*judge, error) {
 			return nil, err
 		}
 	}
-	if err := j.nothingRead(); err != nil {
+	if err := a.nothingRead(); err != nil {
 		return nil, err
 	}
-	if err := j.settleUUID(); err != nil {
+	if err := a.settleUUID(); err != nil {
 		return nil, err
 	}
-	for _, s := range j.all {
+	for _, s := range a.all {
 		head, err := s.readHead()
 		if err != nil {
 			return nil, err
 		}
-		s.decodeBlocks(head, j.uuid)
+		s.decodeBlocks(head, a.uuid)
 		s.settleShort()
 		s.settleUnreadable()
 	}
-	return j, nil
+	return a, nil
 }
 
 // decodeHeader decodes the first block. Only a newer format is an error.
@@ -106,30 +106,31 @@ func (s *segment) decodeHeader(head []byte) error {
 
 // settleUUID takes the log's identity from the options or, failing that, from
 // most of the headers, and refuses a valid segment that has another one.
-func (j *judge) settleUUID() error {
+func (a *analysis) settleUUID() error {
 	count := make(map[frame.UUID]int)
-	j.uuid = j.o.UUID
-	if j.uuid == (frame.UUID{}) {
-		for _, s := range j.all {
+	a.uuid = a.o.UUID
+	if a.uuid == (frame.UUID{}) {
+		for _, s := range a.all {
 			if id := s.Header.UUID; id != (frame.UUID{}) {
 				count[id]++
-				if count[id] > count[j.uuid] {
-					j.uuid = id
+				if count[id] > count[a.uuid] {
+					a.uuid = id
 				}
 			}
 		}
 	}
-	for _, s := range j.all {
-		if id := s.Header.UUID; id != (frame.UUID{}) && id != j.uuid {
+	for _, s := range a.all {
+		if id := s.Header.UUID; id != (frame.UUID{}) && id != a.uuid {
 			return &NameError{Name: s.file.Name, Err: ErrForeign, Detail: fmt.Sprintf(
-				"it belongs to log %x, this directory to log %x: move it away", id, j.uuid)}
+				"it belongs to log %x, this directory to log %x: move it away", id, a.uuid)}
 		}
 	}
 	return nil
 }
 
 // decodeBlocks decodes stamp and slots. Where the header is lost, a stamp that
-// names this log and ordinal stands in for what it repeats, for evidence.
+// names this log and ordinal supplies the fields that it repeats, so that the tail
+// scan can find frames.
 func (s *segment) decodeBlocks(head []byte, id frame.UUID) {
 	if s.Header.Salt == 0 && s.headerErr != "" {
 		s.Header = frame.Header{UUID: id, Ordinal: s.file.Ordinal, SegmentBytes: s.file.Size}
@@ -144,20 +145,20 @@ func (s *segment) decodeBlocks(head []byte, id frame.UUID) {
 	s.stamped = s.StampErr == nil
 }
 
-// rule finds the ruling epoch, its cut and the log's first LSN among all
-// stamps and slots.
-func (j *judge) rule() {
-	j.epoch, j.front = 1, 1
+// chooseEpoch finds the current epoch, its cut and the log's first LSN among all
+// stamps and slots: those of the highest epoch count.
+func (a *analysis) chooseEpoch() {
+	a.epoch, a.front = 1, 1
 	each := func(epoch uint32, cut frame.Cut, front frame.LSN) {
 		switch {
-		case epoch > j.epoch:
-			j.epoch, j.cut, j.front = epoch, cut, front
-		case epoch == j.epoch:
-			j.cut = cut
-			j.front = max(j.front, front)
+		case epoch > a.epoch:
+			a.epoch, a.cut, a.front = epoch, cut, front
+		case epoch == a.epoch:
+			a.cut = cut
+			a.front = max(a.front, front)
 		}
 	}
-	for _, s := range j.all {
+	for _, s := range a.all {
 		if s.stamped {
 			each(s.Stamp.Epoch, s.Stamp.Cut, s.Stamp.Front)
 		}
@@ -167,160 +168,161 @@ func (j *judge) rule() {
 			}
 		}
 	}
-	if c := &j.o.Newest; j.newestHolds() && c.Epoch == j.epoch {
-		j.front = max(j.front, c.Front)
+	if c := &a.o.Newest; a.checkpointApplies() && c.Epoch == a.epoch {
+		a.front = max(a.front, c.Front)
 	}
 }
 
 // remains reports whether something of that epoch at that place lies behind
-// the ruling cut and before its epoch.
-func (j *judge) remains(epoch uint32, ordinal uint64, off int64) bool {
-	return epoch < j.epoch && (ordinal > j.cut.Ordinal ||
-		ordinal == j.cut.Ordinal && uint64(off) >= j.cut.Offset)
+// the cut that began the current epoch, and is older than that epoch.
+func (a *analysis) remains(epoch uint32, ordinal uint64, off int64) bool {
+	return epoch < a.epoch && (ordinal > a.cut.Ordinal ||
+		ordinal == a.cut.Ordinal && uint64(off) >= a.cut.Offset)
 }
 
 // classify sorts the files into those of the log and the others, and finds
 // what is missing or unreadable.
-func (j *judge) classify() {
+func (a *analysis) classify() {
 	finals := make(map[uint64]bool)
-	for _, s := range j.all {
+	for _, s := range a.all {
 		if !s.file.Temp {
 			finals[s.file.Ordinal] = true
 		}
 	}
-	for _, s := range j.all {
+	for _, s := range a.all {
 		switch {
 		case s.file.Temp && (s.headerErr != "" || !s.stamped || finals[s.file.Ordinal]):
 			s.state = StateTemporary
-		case j.behindCut(s):
+		case a.behindCut(s):
 			s.state = StateRemains
 		default:
-			j.log = append(j.log, s)
+			a.log = append(a.log, s)
 		}
 	}
-	j.dropLeftovers()
-	j.dropStrayTemps()
-	j.checkNames()
-	j.checkNewest()
-	j.checkOthers()
-	for _, s := range j.all {
+	a.dropLeftovers()
+	a.dropStrayTemps()
+	a.checkNames()
+	a.checkNewestMissing()
+	a.checkOthers()
+	for _, s := range a.all {
 		for i, err := range s.SlotErrs {
 			if s.headerErr == "" && errors.Is(err, frame.ErrInvalid) {
-				j.warn("%s: witness slot %d does not validate; the other witnesses decide", s.file.Name, i)
+				a.warn("%s: checkpoint slot %d does not validate; the other checkpoint records count", s.file.Name, i)
 			}
 		}
 		if s.headerErr == "" && s.file.Size > s.Header.SegmentBytes {
-			j.warn("%s: %d bytes behind the segment's end are not the log's",
+			a.warn("%s: %d bytes behind the segment's end are not the log's",
 				s.file.Name, s.file.Size-s.Header.SegmentBytes)
 		}
 	}
 }
 
-// behindCut reports whether the segment is one that the ruling cut removes. A
+// behindCut reports whether the segment is one that the current epoch's cut removes. A
 // prepared one that follows the log, with nothing between, is not: a cut within
 // the last segment leaves those behind it as they are. One that a crash tore the
 // stamp of counts as prepared: those that a cut removes had theirs made durable.
-func (j *judge) behindCut(s *segment) bool {
+func (a *analysis) behindCut(s *segment) bool {
 	epoch := s.Header.Epoch
 	if s.stamped {
 		epoch = s.Stamp.Epoch
 	}
-	if s.headerErr != "" && !s.stamped || s.file.Ordinal <= j.cut.Ordinal || !j.remains(epoch, s.file.Ordinal, 0) {
+	if s.headerErr != "" && !s.stamped || s.file.Ordinal <= a.cut.Ordinal || !a.remains(epoch, s.file.Ordinal, 0) {
 		return false
 	}
-	n := len(j.log)
-	follows := n > 0 && j.log[n-1].file.Ordinal+1 == s.file.Ordinal
+	n := len(a.log)
+	follows := n > 0 && a.log[n-1].file.Ordinal+1 == s.file.Ordinal
 	return s.stamped || !follows
 }
 
 // dropLeftovers takes the segments out of the log that lie wholly before its
 // first record: all before the last one that is stamped with an LSN not above
-// the front, and all before the ruling cut where no record before it is left. The
-// cut says so also where the stamp of its segment is lost: what a reset removed
-// had the same LSNs.
-func (j *judge) dropLeftovers() {
+// the front, and all before the current epoch's cut where no record before it is
+// left. The cut is used too because the stamp of its segment may be lost, and the
+// records that a reset removed may have had the same LSNs as those behind it.
+func (a *analysis) dropLeftovers() {
 	keep := 0
-	emptied := j.epoch > 1 && j.front > j.cut.LSN
-	for i, s := range j.log {
-		if s.stamped && s.Stamp.First <= j.front || emptied && s.file.Ordinal == j.cut.Ordinal {
+	emptied := a.epoch > 1 && a.front > a.cut.LSN
+	for i, s := range a.log {
+		if s.stamped && s.Stamp.First <= a.front || emptied && s.file.Ordinal == a.cut.Ordinal {
 			keep = i
 		}
 	}
-	for _, s := range j.log[:keep] {
+	for _, s := range a.log[:keep] {
 		s.state = StateLeftover
 	}
-	j.log = j.log[keep:]
+	a.log = a.log[keep:]
 }
 
 // dropStrayTemps takes a temporary segment out of the log that does not follow
 // the one before it: it was never reached.
-func (j *judge) dropStrayTemps() {
-	kept := j.log[:0]
-	for _, s := range j.log {
+func (a *analysis) dropStrayTemps() {
+	kept := a.log[:0]
+	for _, s := range a.log {
 		if n := len(kept); s.file.Temp && n > 0 && kept[n-1].file.Ordinal+1 != s.file.Ordinal {
 			s.state = StateTemporary
 			continue
 		}
 		kept = append(kept, s)
 	}
-	j.log = kept
+	a.log = kept
 }
 
 // checkNames finds missing segments, and those that are not what their final
 // name promises: a valid header and the full size.
-func (j *judge) checkNames() {
-	for i, s := range j.log {
+func (a *analysis) checkNames() {
+	for i, s := range a.log {
 		if s.headerErr != "" {
 			s.state = StateDamaged
-			j.structural = append(j.structural, Damage{File: s.file.Name, Gap: true, Reason: s.headerErr})
+			a.structural = append(a.structural, Damage{File: s.file.Name, Gap: true, Reason: s.headerErr})
 		}
 		if s.short != "" {
-			j.structural = append(j.structural, Damage{File: s.file.Name, Offset: s.file.Size, Gap: true, Reason: s.short})
+			a.structural = append(a.structural, Damage{File: s.file.Name, Offset: s.file.Size, Gap: true, Reason: s.short})
 		}
 		if i > 0 {
-			j.checkGap(j.log[i-1].file.Ordinal+1, s.file.Ordinal, s)
+			a.checkGap(a.log[i-1].file.Ordinal+1, s.file.Ordinal, s)
 		}
 	}
-	if len(j.log) == 0 {
+	if len(a.log) == 0 {
 		return
 	}
-	switch s := j.log[0]; {
-	case s.stamped && s.Stamp.First > j.front:
+	switch s := a.log[0]; {
+	case s.stamped && s.Stamp.First > a.front:
 		d := Damage{
-			File: segmentName(s.file.Ordinal - 1), First: j.front, Last: s.Stamp.First - 1,
+			File: segmentName(s.file.Ordinal - 1), First: a.front, Last: s.Stamp.First - 1,
 			Gap: true, Reason: "missing: the log's first records were in it, or before it",
 		}
-		j.structural = append(j.structural, d)
-	case !s.stamped && s.file.Ordinal != 1 && !j.anyStamped():
-		j.structural = append(j.structural, Damage{
+		a.structural = append(a.structural, d)
+	case !s.stamped && s.file.Ordinal != 1 && !a.anyStamped():
+		a.structural = append(a.structural, Damage{
 			File: segmentName(s.file.Ordinal - 1), Gap: true,
 			Reason: "missing: every segment with records is gone",
 		})
-	case !s.stamped && j.anyStamped():
-		j.checkGap(1, s.file.Ordinal, s)
+	case !s.stamped && a.anyStamped():
+		a.checkGap(1, s.file.Ordinal, s)
 	}
 }
 
-// newestHolds reports whether the checkpoint that is known from elsewhere says
-// anything of the log as it is: a cut that began the ruling epoch, and came after
-// it, may have removed what it names. One of a higher epoch than any segment's was
-// written when a segment had that.
-func (j *judge) newestHolds() bool {
-	return j.o.Newest.Epoch >= j.epoch && j.o.Newest.UUID == j.uuid
+// checkpointApplies reports whether the checkpoint that is known from elsewhere
+// still describes the log. A later cut began a higher epoch, and may have removed
+// what the checkpoint names. A checkpoint of a higher epoch than any segment has
+// does apply: when it was written, a segment had that epoch.
+func (a *analysis) checkpointApplies() bool {
+	return a.o.Newest.Epoch >= a.epoch && a.o.Newest.UUID == a.uuid
 }
 
-// checkNewest finds the newest segments missing, which no gap in the names shows.
-// In one epoch the log never ends in a segment before one that it ended in.
-func (j *judge) checkNewest() {
-	if !j.newestHolds() || len(j.log) == 0 {
+// checkNewestMissing finds out whether the newest segments are missing, which no gap
+// in the names shows.
+// Within one epoch the segment in which the log ends never goes back.
+func (a *analysis) checkNewestMissing() {
+	if !a.checkpointApplies() || len(a.log) == 0 {
 		return
 	}
-	last, c := j.log[len(j.log)-1], &j.o.Newest
+	last, c := a.log[len(a.log)-1], &a.o.Newest
 	switch {
 	case last.file.Ordinal < c.Ordinal:
-		j.checkGap(last.file.Ordinal+1, c.Ordinal+1, nil)
-	case c.Epoch > j.epoch:
-		j.structural = append(j.structural, Damage{
+		a.checkGap(last.file.Ordinal+1, c.Ordinal+1, nil)
+	case c.Epoch > a.epoch:
+		a.structural = append(a.structural, Damage{
 			File: last.file.Name, Gap: true,
 			Reason: "of an older moment than the log's last checkpoint: a cut that was made before that is in no segment",
 		})
@@ -329,18 +331,18 @@ func (j *judge) checkNewest() {
 
 // checkGap reports the segments [from, to) as missing, before s, or at the log's end
 // where that is nil.
-func (j *judge) checkGap(from, to uint64, s *segment) {
+func (a *analysis) checkGap(from, to uint64, s *segment) {
 	for o := from; o < to; o++ {
 		d := Damage{File: segmentName(o), Gap: true, Reason: "missing segment"}
 		if to-from > 1 {
 			d.Reason = fmt.Sprintf("missing segment, one of %d up to %s", to-from, segmentName(to-1))
 		}
-		j.structural = append(j.structural, d)
+		a.structural = append(a.structural, d)
 		if o-from >= 15 {
 			if s == nil {
-				j.warn("more of the newest segments are missing than are listed")
+				a.warn("more of the newest segments are missing than are listed")
 			} else {
-				j.warn("%s: more segments before it are missing than are listed", s.file.Name)
+				a.warn("%s: more segments before it are missing than are listed", s.file.Name)
 			}
 			return
 		}
@@ -348,8 +350,8 @@ func (j *judge) checkGap(from, to uint64, s *segment) {
 }
 
 // anyStamped reports whether a segment of the log has a valid stamp.
-func (j *judge) anyStamped() bool {
-	for _, s := range j.log {
+func (a *analysis) anyStamped() bool {
+	for _, s := range a.log {
 		if s.stamped {
 			return true
 		}
@@ -358,8 +360,8 @@ func (j *judge) anyStamped() bool {
 }
 
 // warn adds a warning.
-func (j *judge) warn(format string, args ...any) {
-	j.warnings = append(j.warnings, fmt.Sprintf(format, args...))
+func (a *analysis) warn(format string, args ...any) {
+	a.warnings = append(a.warnings, fmt.Sprintf(format, args...))
 }
 
 // segmentName returns the final name of a segment.
@@ -373,7 +375,7 @@ func LastNonzero(p []byte) int {
 	for n := len(p); n > 0; {
 		k := min(n, len(zeroPage))
 		if q := p[n-k : n]; !bytes.Equal(q, zeroPage[:k]) {
-			// A writer beside the reader may zero it meanwhile.
+			// A concurrent writer may zero the bytes between the two comparisons.
 			for len(q) > 0 && q[len(q)-1] == 0 {
 				q = q[:len(q)-1]
 			}

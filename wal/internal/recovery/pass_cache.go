@@ -2,58 +2,58 @@ package recovery
 
 import "github.com/seawall-wal/seawall/wal/frame"
 
-// memo is what one pass over the log found, for the next one: where nothing is
-// proved, the judgement begins anew from an older segment, again and again, and what
-// it finds in a segment does not depend on where it began. So each is read once.
-type memo struct {
-	walks  map[int]walkNote // by index into judge.log
-	gather *gatherNote
+// passCache keeps what one pass over the log found for the next one: where no
+// watermark is proved, findStart tries again from an older segment, and what is
+// found in a segment does not depend on where a pass began. So each is read once.
+type passCache struct {
+	walks map[int]cachedWalk // by index into analysis.log
+	scan  *cachedScan
 }
 
-// walkNote is what walkSegment found.
-type walkNote struct {
+// cachedWalk is what walkSegment found.
+type cachedWalk struct {
 	next  frame.Place
 	chain chain // of this segment alone
 	info  Segment
 }
 
-// gatherNote is what gather found behind a tail.
-type gatherNote struct {
-	end      int
-	tail     frame.Place
-	evidence evidence
-	torn     []int64 // of the segments from end on
+// cachedScan is what scanTail found behind a tail.
+type cachedScan struct {
+	end  int
+	tail frame.Place
+	scan tailScan
+	torn []int64 // of the segments from end on
 }
 
-// remembers reports whether a pass may take what an earlier one found: not where
-// somebody is to be called for each record, or for each byte.
-func (j *judge) remembers() bool {
-	return j.o.Visit == nil && j.o.Behind == nil && j.o.Progress == nil
+// mayUseCache reports whether a pass may take what an earlier one found: not where
+// a callback wants each record, or each byte.
+func (a *analysis) mayUseCache() bool {
+	return a.o.Visit == nil && a.o.Behind == nil && a.o.Progress == nil
 }
 
-// walked is walkSegment, or what it found before.
-func (j *judge) walked(i int) (frame.Place, error) {
-	if !j.remembers() {
-		return j.walkSegment(i)
+// walkCached is walkSegment, or what it found before.
+func (a *analysis) walkCached(i int) (frame.Place, error) {
+	if !a.mayUseCache() {
+		return a.walkSegment(i)
 	}
-	info := &j.infos[j.log[i].index]
-	w, ok := j.memo.walks[i]
+	info := &a.infos[a.log[i].index]
+	w, ok := a.cache.walks[i]
 	if !ok {
-		before := j.chain
-		j.chain = chain{start: before.start, end: -1}
-		next, err := j.walkSegment(i)
+		before := a.chain
+		a.chain = chain{start: before.start, end: -1}
+		next, err := a.walkSegment(i)
 		if err != nil {
 			return frame.Place{}, err
 		}
-		w = walkNote{next: next, chain: j.chain, info: *info}
-		j.chain = before
-		if j.memo.walks == nil {
-			j.memo.walks = make(map[int]walkNote)
+		w = cachedWalk{next: next, chain: a.chain, info: *info}
+		a.chain = before
+		if a.cache.walks == nil {
+			a.cache.walks = make(map[int]cachedWalk)
 		}
-		j.memo.walks[i] = w
+		a.cache.walks[i] = w
 	}
 	*info = w.info
-	j.chain.join(&w.chain)
+	a.chain.join(&w.chain)
 	return w.next, nil
 }
 
@@ -65,31 +65,31 @@ func (ch *chain) join(next *chain) {
 	ch.watermark = max(ch.watermark, next.watermark)
 }
 
-// gathered takes what an earlier pass found behind the same tail, if there was one.
-func (j *judge) gathered() bool {
-	g := j.memo.gather
-	if g == nil || !j.remembers() || g.end != j.chain.end || g.tail != j.chain.tail {
+// scanFromCache takes what an earlier pass found behind the same tail, if there was one.
+func (a *analysis) scanFromCache() bool {
+	g := a.cache.scan
+	if g == nil || !a.mayUseCache() || g.end != a.chain.end || g.tail != a.chain.tail {
 		return false
 	}
-	j.evidence = g.evidence
+	a.scan = g.scan
 	for i, torn := range g.torn {
-		s := j.log[g.end+i]
-		j.infos[s.index].Torn = torn
+		s := a.log[g.end+i]
+		a.infos[s.index].Torn = torn
 		if i > 0 {
-			j.infos[s.index].First = s.Stamp.First
+			a.infos[s.index].First = s.Stamp.First
 		}
 	}
 	return true
 }
 
-// keepGathered notes what was found behind the tail, in the segments from first on.
-func (j *judge) keepGathered(first int) {
-	if first != j.chain.end {
+// cacheScan notes what was found behind the tail, in the segments from first on.
+func (a *analysis) cacheScan(first int) {
+	if first != a.chain.end {
 		return // there is no segment
 	}
-	g := &gatherNote{end: first, tail: j.chain.tail, evidence: j.evidence}
-	for _, s := range j.log[first:] {
-		g.torn = append(g.torn, j.infos[s.index].Torn)
+	g := &cachedScan{end: first, tail: a.chain.tail, scan: a.scan}
+	for _, s := range a.log[first:] {
+		g.torn = append(g.torn, a.infos[s.index].Torn)
 	}
-	j.memo.gather = g
+	a.cache.scan = g
 }

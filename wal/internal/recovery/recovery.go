@@ -1,22 +1,30 @@
-// Package recovery judges a log from the bytes of its segments. It is pure:
-// the same bytes give the same answer, whoever asks. Open, Verify, Dump,
-// Repair, the fuzzers and the crash lab all ask here.
+// Package recovery decides from the bytes of a log's segments which records the
+// log holds. It is pure: the same bytes give the same result, and it opens no
+// file. Open, Verify, Dump, Repair, the fuzzers and the crash lab all call it
+// (through package logdir), so that they cannot disagree.
 //
-// The judgement has four steps.
+//	res, err := recovery.Recover(files, recovery.Options{All: true})
+//	if err == nil && res.Verdict == recovery.Damaged {
+//		// res.Damage says which acknowledged records are lost, and where
+//	}
+//
+// Calls share nothing and may run concurrently, each on Bytes of its own.
+//
+// Recovery has four steps.
 //
 //  1. Heads: every file's header, stamp and slots are decoded. The highest
-//     epoch among valid stamps and slots rules; its cut says from where on
-//     segments and frames of smaller epochs are remains. Names tell whether a
-//     segment is missing.
-//  2. Chain: from a segment whose predecessors need no look, frames are
-//     followed link by link, over segments, until one is not valid. The last
-//     complete batch before that is the tail.
-//  3. Evidence: everything behind the tail is searched. Frames that are
+//     epoch among valid stamps and slots is the current one; its cut says from
+//     where on segments and frames of smaller epochs are remains. Names tell
+//     whether a segment is missing.
+//  2. Chain: from a segment before which everything is known to be durable,
+//     frames are followed link by link, over segments, until one is not valid.
+//     The last complete batch before that is the tail.
+//  3. Tail scan: everything behind the tail is searched. Frames that are
 //     chained to the tail by their headers, to a valid stamp, or to a
-//     neighbour are genuine, and so is what they claim to have been durable.
-//  4. Verdict: the highest claim is the watermark; slots of an older epoch claim
-//     nothing. A tail before the watermark is damage, since what is missing was
-//     acknowledged; anything else behind the tail is torn.
+//     neighbour are genuine, and so is the watermark that they name.
+//  4. Verdict: the highest watermark found is the log's; slots of an older epoch
+//     do not count. A tail before the watermark is damage, since what is missing
+//     was acknowledged; anything else behind the tail is torn.
 package recovery
 
 import (
@@ -35,8 +43,9 @@ type File struct {
 	Bytes   Bytes
 }
 
-// Bytes gives access to a file's bytes. Recovery calls Head once for each
-// file, and Load only for those whose frames it reads.
+// Bytes gives access to a file's bytes. Recovery may call Head several times for
+// a file, which must return the same bytes each time, and calls Load only for
+// files whose frames it reads.
 //
 // Head and Touch return an *UnreadableError where blocks cannot be read: they are
 // zeros then, and the rest is as it should be, what Head returns included.
@@ -55,23 +64,23 @@ type Bytes interface {
 	Unload()
 }
 
-// Options say how much is judged.
+// Options say how much of the log is read, and who is told of it.
 type Options struct {
-	// All judges from the log's first segment on. Otherwise judgement begins
-	// at the newest segment whose predecessors are proved to have been durable.
+	// All reads from the log's first segment on. Otherwise recovery begins at the
+	// newest segment whose predecessors are proved to have been durable.
 	All bool
-	// From begins the judgement, where All is not set, no later than at the
-	// segment that holds this LSN. Zero is no demand.
+	// From has recovery begin, where All is not set, no later than at the segment
+	// that holds this LSN. Zero sets no such bound.
 	From frame.LSN
 	// UUID is the log's identity if it is known from elsewhere, or zero.
 	UUID frame.UUID
 	// Newest is a checkpoint of that log that is known from elsewhere, or zero. In
-	// the epoch that rules it says up to where records were durable, and in which
-	// segment; of an older one it says nothing.
+	// the current epoch it says up to where records were durable, and in which
+	// segment; one of an older epoch is ignored.
 	Newest frame.Checkpoint
 	// Visit, if set, is called with each record of the legal prefix from where
-	// the judgement begins, in order, a batch only when it is complete. Its
-	// error ends the judgement and is returned.
+	// recovery begins, in order, a batch only when it is complete. Its error ends
+	// recovery and is returned.
 	Visit func(Record) error
 	// Behind, if set, is called with each intact record behind the tail.
 	Behind func(Record) error
@@ -79,9 +88,9 @@ type Options struct {
 	// start of a segment, and what lies behind each of its frames. The tail may turn
 	// out to lie before some of them.
 	Passed func(Place)
-	// Progress, if set, is called with the bytes judged since the last call.
+	// Progress, if set, is called with the number of bytes read since the last call.
 	Progress func(bytes int64)
-	// Stop, if set, is asked now and then; its error ends the judgement.
+	// Stop, if set, is called now and then; its error ends recovery.
 	Stop func() error
 }
 
@@ -95,8 +104,8 @@ type Record struct {
 	Epoch    uint32 // of its frame: within one epoch no LSN is given twice
 	Checksum uint32 // of the payload, as the frame says
 	First    bool   // it begins its batch
-	// Guessed says that nothing but the frames themselves tells that they are a
-	// chain: their segment has lost its header and its stamp.
+	// Guessed says that the record's segment has lost its header and its stamp, so
+	// that only the frames themselves show that they form a chain.
 	Guessed bool
 }
 
@@ -109,7 +118,7 @@ type Place struct {
 	Epoch  uint32
 }
 
-// Verdict is the outcome of a judgement.
+// Verdict is the outcome of recovery.
 type Verdict int
 
 // The verdicts.
@@ -141,13 +150,13 @@ type Damage struct {
 	File   string // base name
 	Offset int64  // in bytes
 	// First and Last are the LSNs that are lost, both inclusive; both zero
-	// where the damage costs no record that is known of.
+	// where no record is known to be lost.
 	First, Last frame.LSN
 	// Unknown says that more records may be lost there than First to Last, and
 	// that nothing tells how many.
 	Unknown bool
-	// Gap says that a file, or a part of one, is missing or cannot be read: no
-	// writer at work explains that.
+	// Gap says that a file, or a part of one, is missing or cannot be read. A
+	// concurrent writer never causes that.
 	Gap    bool
 	Reason string
 }
@@ -164,12 +173,12 @@ type Tail struct {
 	Frame int64
 }
 
-// Segment is what is known of one file after a judgement.
+// Segment is what recovery found out about one file.
 type Segment struct {
 	Name    string
 	Ordinal uint64
 	First   frame.LSN // of its stamp; 0 where it has none
-	Last    frame.LSN // the last of its records in the log; 0 where that was not looked at
+	Last    frame.LSN // the last of its records in the log; 0 where it was not read
 	Records uint64
 	Used    int64 // bytes up to the end of its last frame in the log
 	Torn    int64 // bytes behind that up to the last one that is not zero
@@ -181,18 +190,18 @@ type State string
 
 // The states of a segment.
 const (
-	StateUnread    State = "unread"    // not looked at: its records are proved to have been durable
+	StateUnread    State = "unread"    // not read: its records are proved to have been durable
 	StateFull      State = "full"      // records, and the log goes on in the next one
 	StateActive    State = "active"    // the log ends in it
 	StatePrepared  State = "prepared"  // zeros, ready for records
-	StateTemporary State = "temporary" // on its way to become a prepared segment
+	StateTemporary State = "temporary" // being prepared: it has no final name yet
 	StateTorn      State = "torn"      // behind the tail, and not zero
-	StateRemains   State = "remains"   // behind a cut that was not finished
+	StateRemains   State = "remains"   // behind a cut that a crash interrupted
 	StateLeftover  State = "leftover"  // wholly before the log's first record
 	StateDamaged   State = "damaged"   // its header does not validate, or it is not what its name says
 )
 
-// Result is the judgement.
+// Result is what recovery found.
 type Result struct {
 	UUID    frame.UUID // zero if no segment has a valid header
 	Verdict Verdict
@@ -203,10 +212,10 @@ type Result struct {
 	Front     frame.LSN // the log's first LSN
 	First     frame.LSN // the first that a segment holds: above Front where the first segments are missing
 	Watermark frame.LSN // proved to have been durable
-	Epoch     uint32    // the ruling one
+	Epoch     uint32    // the current one
 	Cut       frame.Cut // with which it began
 	Tail      Tail
-	Records   uint64 // judged legal
+	Records   uint64 // valid ones, from where recovery began
 	TornBytes int64
 	// Behind are the intact records behind the tail, as LSN ranges: what a
 	// trim would remove.
@@ -236,30 +245,30 @@ func (e *NameError) Error() string { return fmt.Sprintf("%s: %v: %s", e.Name, e.
 // Unwrap returns the sentinel.
 func (e *NameError) Unwrap() error { return e.Err }
 
-// Recover judges a log. The files are sorted by ordinal. An error means that
-// the judgement could not be made: a file could not be read (the error of
-// Bytes), belongs to another log (ErrForeign) or to a newer format
-// (ErrVersion). What is wrong with the log's bytes is in the result.
+// Recover finds out which records a log holds. The files must be sorted by
+// ordinal. An error means that this could not be found out: a file could not be
+// read (the error of Bytes), belongs to another log (ErrForeign) or to a newer
+// format (ErrVersion). What is wrong with the log's bytes is in the result.
 func Recover(files []File, o Options) (*Result, error) {
-	j, err := readHeads(files, o)
+	a, err := readHeads(files, o)
 	if err != nil {
 		return nil, err
 	}
-	if err = j.findSeeds(); err != nil {
+	if err = a.findSeeds(); err != nil {
 		return nil, err
 	}
-	j.rule()
-	j.classify()
+	a.chooseEpoch()
+	a.classify()
 	start := 0
 	if !o.All {
-		if start, err = j.findStart(); err != nil {
+		if start, err = a.findStart(); err != nil {
 			return nil, err
 		}
-		start = j.beforeDamage(start)
+		start = a.beforeDamage(start)
 	}
-	j.o.Visit, j.o.Behind, j.o.Progress = o.Visit, o.Behind, o.Progress
-	if err := j.judgeFrom(start); err != nil {
+	a.o.Visit, a.o.Behind, a.o.Progress = o.Visit, o.Behind, o.Progress
+	if err := a.analyzeFrom(start); err != nil {
 		return nil, err
 	}
-	return j.finish(), nil
+	return a.finish(), nil
 }

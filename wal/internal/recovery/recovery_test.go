@@ -15,7 +15,7 @@ import (
 // payload makes a payload of n bytes.
 func payload(n int) []byte { return bytes.Repeat([]byte{0x11}, n) }
 
-// facts are what a table compares of a judgement.
+// facts are what a table compares of a recovery.
 type facts struct {
 	Verdict         recovery.Verdict
 	Last, Watermark frame.LSN
@@ -23,12 +23,12 @@ type facts struct {
 	Behind          []recovery.Range
 }
 
-// wantFacts compares a judgement.
-func wantFacts(t *testing.T, j judgement, want facts) {
+// wantFacts compares a recovery.
+func wantFacts(t *testing.T, j recovered, want facts) {
 	t.Helper()
 	got := facts{j.Verdict, j.Tail.LSN, j.Watermark, j.Damage, j.Behind}
 	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("judged (-want +got):\n%s", d)
+		t.Errorf("recovered (-want +got):\n%s", d)
 	}
 	if n := len(j.seen); n > 0 && j.seen[n-1].LSN != want.Last {
 		t.Errorf("the last record seen is %d, want %d", j.seen[n-1].LSN, want.Last)
@@ -37,24 +37,24 @@ func wantFacts(t *testing.T, j judgement, want facts) {
 
 const one = "0000000000000001.wal"
 
-// TestWitnesses takes away the last record that was synced, and has each kind
-// of witness, alone, tell that it was.
-func TestWitnesses(t *testing.T) {
-	build := func(witness func(s *sample)) *sample {
+// TestWatermarkSources takes away the last record that was synced, and has each kind
+// of record of it, alone, tell that it was.
+func TestWatermarkSources(t *testing.T) {
+	build := func(record func(s *sample)) *sample {
 		s := newSample(1)
 		s.batch(payload(10))
 		s.batch(payload(20))
 		s.sync()
-		witness(s)
+		record(s)
 		p := s.places[1]
 		clear(s.segments[0][p.off : p.off+p.Size()])
 		return s
 	}
 	lost := []recovery.Damage{{File: one, Offset: frame.DataOffset + 40, First: 2, Last: 2, Reason: "zeros where a frame should be"}}
 	tests := []struct {
-		name    string
-		witness func(*sample)
-		want    facts
+		name   string
+		record func(*sample)
+		want   facts
 	}{
 		{"none", func(*sample) {}, facts{Verdict: recovery.Clean, Last: 1}},
 		{"slot", func(s *sample) { s.slot() }, facts{Verdict: recovery.Damaged, Last: 1, Watermark: 2, Damage: lost}},
@@ -107,7 +107,7 @@ func TestWitnesses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			wantFacts(t, build(tt.witness).judge(t, recovery.Options{All: true}), tt.want)
+			wantFacts(t, build(tt.record).recover(t, recovery.Options{All: true}), tt.want)
 		})
 	}
 }
@@ -153,9 +153,9 @@ func TestChain(t *testing.T) {
 			s.note(tt.bad, p)
 			off := s.off
 			s.put(tt.bad, p)
-			j := s.judge(t, recovery.Options{All: true})
+			j := s.recover(t, recovery.Options{All: true})
 			if j.Tail.LSN != tt.last || (j.Verdict == recovery.Clean) != (tt.last == 4) || j.Verdict == recovery.Damaged {
-				t.Errorf("judged %v, last %d, want %d", j.Verdict, j.Tail.LSN, tt.last)
+				t.Errorf("recovered %v, last %d, want %d", j.Verdict, j.Tail.LSN, tt.last)
 			}
 			if tt.last == 3 && j.Tail.Offset != off {
 				t.Errorf("the tail is at %d, want %d", j.Tail.Offset, off)
@@ -185,9 +185,9 @@ func TestBatchesInterrupted(t *testing.T) {
 			s := newSample(1)
 			s.batch(payload(5))
 			build(s)
-			j := s.judge(t, recovery.Options{All: true})
+			j := s.recover(t, recovery.Options{All: true})
 			if j.Verdict != recovery.Torn || j.Tail.LSN != 1 || j.Records != 1 {
-				t.Errorf("judged %v, last %d, %d records", j.Verdict, j.Tail.LSN, j.Records)
+				t.Errorf("recovered %v, last %d, %d records", j.Verdict, j.Tail.LSN, j.Records)
 			}
 		})
 	}
@@ -204,10 +204,10 @@ func TestHighLSNs(t *testing.T) {
 	s.rotate()
 	s.batch(payload(3), payload(0))
 	s.slot()
-	wantFacts(t, s.judge(t, recovery.Options{All: true}), facts{Last: first + 5, Watermark: first + 3})
+	wantFacts(t, s.recover(t, recovery.Options{All: true}), facts{Last: first + 5, Watermark: first + 3})
 	p := s.places[1]
 	s.segments[0][p.off] ^= 1
-	j := s.judge(t, recovery.Options{All: true})
+	j := s.recover(t, recovery.Options{All: true})
 	wantFacts(t, j, facts{
 		Verdict: recovery.Damaged, Last: first, Watermark: first + 3,
 		Behind: []recovery.Range{{First: first + 2, Last: first + 5}},
@@ -230,7 +230,7 @@ func long(n int) *sample {
 	return s
 }
 
-// TestReadsFewSegments judges without All: nothing before the newest proved
+// TestReadsFewSegments recovers without All: nothing before the newest proved
 // segment is loaded, except for those that are asked for, or explain damage.
 func TestReadsFewSegments(t *testing.T) {
 	tests := []struct {
@@ -262,7 +262,7 @@ func TestReadsFewSegments(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := long(10)
 			tt.hurt(s)
-			wantFacts(t, s.judge(t, recovery.Options{From: tt.from}), tt.want)
+			wantFacts(t, s.recover(t, recovery.Options{From: tt.from}), tt.want)
 			files, mems := s.files()
 			if _, err := recovery.Recover(files, recovery.Options{From: tt.from}); err != nil {
 				t.Fatal(err)
@@ -276,7 +276,7 @@ func TestReadsFewSegments(t *testing.T) {
 	}
 }
 
-// TestSearchIsLinear judges a log of which nothing was ever synced: the search
+// TestSearchIsLinear recovers a log of which nothing was ever synced: the search
 // for a place to begin costs a few passes over it, not one for each segment.
 func TestSearchIsLinear(t *testing.T) {
 	const n = 64
@@ -290,7 +290,7 @@ func TestSearchIsLinear(t *testing.T) {
 	files, mems := s.files()
 	res, err := recovery.Recover(files, recovery.Options{})
 	if err != nil || res.Verdict != recovery.Clean || res.Tail.LSN != n {
-		t.Fatalf("judged %+v, %v", res, err)
+		t.Fatalf("recovered %+v, %v", res, err)
 	}
 	touched := int64(0)
 	for _, m := range mems {
@@ -301,7 +301,7 @@ func TestSearchIsLinear(t *testing.T) {
 	}
 }
 
-// TestCallbacks has each callback end the judgement, and sums up the progress.
+// TestCallbacks has each callback end recovery, and sums up the progress.
 func TestCallbacks(t *testing.T) {
 	boom := errors.New("boom")
 	s := long(3)
@@ -337,7 +337,7 @@ func TestCallbacks(t *testing.T) {
 	}
 }
 
-// TestRefusals are files that belong to somebody else.
+// TestRefusals are files that belong to another log.
 func TestRefusals(t *testing.T) {
 	reheader := func(s *sample, i int, change func(*frame.Header)) {
 		h := s.header(i)
@@ -397,14 +397,14 @@ func TestSeveralCuts(t *testing.T) {
 			if slot >= 0 {
 				s.segments[0][frame.SlotOffset+slot*frame.BlockBytes+20] ^= 1
 			}
-			j := s.judge(t, recovery.Options{All: true})
+			j := s.recover(t, recovery.Options{All: true})
 			wantFacts(t, j, facts{Verdict: recovery.Torn, Last: 4, Watermark: 4})
 			if j.Epoch != 3 || j.Cut.LSN != 4 {
 				t.Errorf("epoch %d, cut %+v", j.Epoch, j.Cut)
 			}
 			s.batch(payload(10 + 4)) // the very record that was there
 			s.batch(payload(10 + 5))
-			j = s.judge(t, recovery.Options{All: true})
+			j = s.recover(t, recovery.Options{All: true})
 			wantFacts(t, j, facts{Verdict: recovery.Torn, Last: 6, Watermark: 4})
 		})
 	}
@@ -446,5 +446,5 @@ func TestEpochNeverFalls(t *testing.T) {
 	s.batch(payload(2))
 	s.epoch = 1
 	s.batch(payload(3))
-	wantFacts(t, s.judge(t, recovery.Options{All: true}), facts{Verdict: recovery.Torn, Last: 2})
+	wantFacts(t, s.recover(t, recovery.Options{All: true}), facts{Verdict: recovery.Torn, Last: 2})
 }

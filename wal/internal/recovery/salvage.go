@@ -8,25 +8,26 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// What a segment that has lost its header and its stamp still tells. The links of
-// its frames and the checksums of its slots have a seed in them that stood in the
-// header. It can be computed from any two frames that follow each other, or from
-// a slot: bytes that are no frames give another one each time, frames of one
-// segment the same. With the seed they are followed as usual.
+// This file finds the frames of a segment that has lost its header and its stamp.
+// The links of its frames and the checksums of its slots include a seed that was
+// derived from the header. The seed can be computed from any two frames that follow
+// each other, or from a slot: bytes that are no frames give a different seed each
+// time, frames of one segment always the same. With the seed the frames are followed
+// as usual.
 //
-// That they are the log's no link into them proves. So they are never part of the
-// chain, but evidence, and records behind the tail.
+// No link from the segment before proves that they belong to the log. So they are
+// never part of the chain; they count as intact records behind the tail.
 
 // findSeeds finds the seeds of the segments that have neither header nor stamp,
 // and decodes their slots.
-func (j *judge) findSeeds() error {
+func (a *analysis) findSeeds() error {
 	least := frame.LSN(0)
-	for _, s := range j.all {
+	for _, s := range a.all {
 		switch {
 		case s.stamped:
 			least = s.Stamp.First - 1
 		case s.lostHead && !s.file.Temp && s.file.Size >= frame.DataOffset:
-			c, err := j.open(s, frame.Place{Off: frame.DataOffset, LSN: least})
+			c, err := a.open(s, frame.Place{Off: frame.DataOffset, LSN: least})
 			if err != nil {
 				return err
 			}
@@ -40,10 +41,10 @@ func (j *judge) findSeeds() error {
 	return nil
 }
 
-// checkOthers reports the files that do not count as the log's, although it is not
-// sure that they do not: what says so was guessed, or their heads cannot be read.
-func (j *judge) checkOthers() {
-	for _, s := range j.all {
+// checkOthers reports the files that were left out of the log although that is not
+// certain to be right: it rests on a guessed seed, or their heads cannot be read.
+func (a *analysis) checkOthers() {
+	for _, s := range a.all {
 		switch s.state {
 		case StateTemporary, StateRemains, StateLeftover:
 		default:
@@ -54,7 +55,7 @@ func (j *judge) checkOthers() {
 			reason = fmt.Sprintf("unreadable: %d bytes: %v", s.spans[0].To-s.spans[0].From, s.why)
 		}
 		if s.guessed || len(s.spans) > 0 {
-			j.structural = append(j.structural, Damage{File: s.file.Name, Gap: true, Reason: reason})
+			a.structural = append(a.structural, Damage{File: s.file.Name, Gap: true, Reason: reason})
 		}
 	}
 }
@@ -84,8 +85,8 @@ func (c *cursor) findSeed() error {
 	return nil
 }
 
-// seedOfSlots returns the seed of a slot that two frames, or the other slot, have
-// too, and an LSN that the segment's are not below.
+// seedOfSlots returns the seed of a slot that agrees with the seed of two frames or
+// of the other slot, and a lower bound of the segment's LSNs.
 func (c *cursor) seedOfSlots(head []byte, end int64) (frame.Seed, frame.LSN, bool, error) {
 	var other frame.Seed
 	for i := range frame.Slots {
@@ -122,8 +123,8 @@ type tally struct {
 // seedOfFrames returns the seed that most pairs of frames have. A single pair
 // counts if both payloads are intact.
 func (c *cursor) seedOfFrames(end int64) (frame.Seed, bool, error) {
-	// Whatever the bytes are, a seed that is that of more than a ninth of all pairs
-	// is among these at the end (Misra and Gries).
+	// A seed that more than a ninth of all pairs have is certainly among these at
+	// the end (the Misra-Gries algorithm).
 	var top [8]tally
 	err := c.eachPair(end, c.LSN, func(seed frame.Seed) bool {
 		i := slices.IndexFunc(top[:], func(t tally) bool { return t.count > 0 && t.seed == seed })
@@ -164,8 +165,8 @@ func (c *cursor) eachPair(end int64, least frame.LSN, fn func(frame.Seed) bool) 
 	}
 }
 
-// bothIntact reports whether the first two frames that could follow each other
-// have the payloads that their checksums say.
+// bothIntact reports whether the payloads of the first two frames that could follow
+// each other match their checksums.
 func (c *cursor) bothIntact(end int64) (bool, error) {
 	p, err := c.findPair(frame.DataOffset, end, c.LSN, func(*pair, []byte) bool { return true })
 	if err != nil || p == nil || p.a.Length+p.b.Length < loneBytes {
@@ -177,8 +178,7 @@ func (c *cursor) bothIntact(end int64) (bool, error) {
 	return c.intactAt(&p.b, p.a.next)
 }
 
-// intactAt reports whether the frame at an offset has the payload that its checksum
-// says.
+// intactAt reports whether the payload of the frame at an offset matches its checksum.
 func (c *cursor) intactAt(f *frame.Frame, off int64) (bool, error) {
 	_, err := c.payloadAt(f, off)
 	if errors.Is(err, errPayload) {
@@ -187,14 +187,15 @@ func (c *cursor) intactAt(f *frame.Frame, off int64) (bool, error) {
 	return err == nil, err
 }
 
-// loneBytes is how long a payload has to be for its checksum to say something of
-// a frame without neighbours.
+// loneBytes is how long a payload must be for its checksum alone to prove a frame
+// that has no neighbours.
 const loneBytes = 8
 
-// searchLone looks, in a segment without header and stamp that no two frames were
-// found in, for one at the place of the first, by its payload's checksum alone.
+// searchLone handles a segment without header and stamp in which no two frames were
+// found: it looks for a single frame at the place of the first one, proved by its
+// payload's checksum alone.
 func (c *cursor) searchLone() error {
-	if !c.seg.guessed || c.judge.evidence.holds(c.seg) {
+	if !c.seg.guessed || c.analysis.scan.holds(c.seg) {
 		return nil
 	}
 	if err := c.need(frame.DataOffset, frame.DataOffset+frame.HeaderBytes); err != nil {
@@ -211,6 +212,6 @@ func (c *cursor) searchLone() error {
 }
 
 // holds reports whether records of the segment were found behind the tail.
-func (e *evidence) holds(s *segment) bool {
+func (e *tailScan) holds(s *segment) bool {
 	return slices.ContainsFunc(e.runs, func(r run) bool { return r.seg == s })
 }

@@ -67,7 +67,7 @@ func (m *memory) Release(from, to int64) {
 // Unload implements recovery.Bytes.
 func (m *memory) Unload() {
 	for i := range m.loaded {
-		m.loaded[i] = 0x5a // whoever reads on reads nonsense
+		m.loaded[i] = 0x5a // a reader that goes on reads nonsense
 	}
 	m.loaded, m.pages = nil, nil
 }
@@ -186,7 +186,7 @@ func (s *sample) put(f frame.Frame, p []byte) {
 // sync makes all that was appended durable.
 func (s *sample) sync() { s.durable = s.lsn }
 
-// slot writes a witness that names what is durable.
+// slot writes a checkpoint record that names what is durable.
 func (s *sample) slot() {
 	s.counter++
 	sl := frame.Slot{
@@ -227,15 +227,15 @@ func (s *sample) files() ([]recovery.File, []*memory) {
 	return files, mems
 }
 
-// judgement is a result with the records that it came with.
-type judgement struct {
+// recovered is a result with the records that it came with.
+type recovered struct {
 	*recovery.Result
 	seen []recovery.Record
 }
 
-// judge judges the log, and fails if a record was not appended, or a batch is
+// recover recovers the log, and fails if a record was not appended, or a batch is
 // not whole.
-func (s *sample) judge(t testing.TB, o recovery.Options) judgement {
+func (s *sample) recover(t testing.TB, o recovery.Options) recovered {
 	t.Helper()
 	j, err := s.try(o)
 	if err != nil {
@@ -247,11 +247,11 @@ func (s *sample) judge(t testing.TB, o recovery.Options) judgement {
 // errWrong reports a record that was not appended.
 var errWrong = errors.New("not what was appended")
 
-// try is judge for files of which nothing is known.
-func (s *sample) try(o recovery.Options) (judgement, error) {
+// try is recover for files of which nothing is known.
+func (s *sample) try(o recovery.Options) (recovered, error) {
 	var (
 		files, mems = s.files()
-		j           judgement
+		j           recovered
 	)
 	check := func(r recovery.Record) error {
 		if slices.ContainsFunc(s.records[r.LSN], func(p []byte) bool { return bytes.Equal(p, r.Payload) }) {

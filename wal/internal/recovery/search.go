@@ -11,13 +11,14 @@ const (
 	// unitBytes is how much is made readable around a header that lies far ahead of
 	// the window, a multiple of every page size.
 	unitBytes = 64 << 10
-	// maxFar is how many headers are kept at most whose successors lie far ahead, and
-	// farBytes over how many bytes they are gathered before those are looked at.
+	// maxFar is how many headers whose successors lie far ahead are kept at most, and
+	// farBytes over how many bytes they are collected before the successors are read.
 	maxFar   = 1 << 17
 	farBytes = 2 << 20
 )
 
-// header is a frame that may be one, and where it and the one behind it would lie.
+// header is bytes that decode as a frame header, and where that frame and the next
+// one would begin.
 type header struct {
 	frame.Frame
 	off, next int64
@@ -30,14 +31,14 @@ type pair struct {
 	seed frame.Seed
 }
 
-// findPair returns the first pair from an offset on that passes a test, if there is
-// one. The test gets the bytes from the second header on, of which only the header
-// can be read.
+// findPair returns the first pair from an offset on that passes a test, or nil. The
+// test gets the bytes from the second header on, of which only the header can be
+// read.
 //
-// Only headers are read, in one pass. A header says how long its frame is, and bytes
-// that are no header say anything: a search that went to each place they name would
-// read the segment thousands of times. So the headers whose successors lie far ahead
-// are gathered, and then what they name is read in the order of the file.
+// Only headers are read, in one pass. A header says how long its frame is, but bytes
+// that are no header may name any length: a search that jumped to each named place
+// would read the segment thousands of times. So headers whose successors lie far
+// ahead are collected, and then the successors are read in the order of the file.
 func (c *cursor) findPair(off, end int64, least frame.LSN, test func(p *pair, b []byte) bool) (*pair, error) {
 	var far []header
 	var p pair
@@ -116,7 +117,7 @@ func (c *cursor) follows(p *pair, test func(*pair, []byte) bool) bool {
 // test, if there is one. It changes their order.
 func (c *cursor) settle(far []header, test func(*pair, []byte) bool) (*pair, error) {
 	slices.SortFunc(far, func(a, b header) int { return cmp.Compare(a.next, b.next) })
-	g := glance{window: &c.window}
+	g := farWindow{window: &c.window}
 	var first, p pair
 	for i := range far {
 		if p.a = far[i]; first.a.next != 0 && p.a.off > first.a.off {

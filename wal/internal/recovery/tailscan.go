@@ -9,13 +9,13 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// evidence is what lies behind the tail.
-type evidence struct {
-	watermark frame.LSN // highest claim of a frame
-	runs      []run     // intact records, whole batches only
-	breaks    []brk     // where runs end, in the order of the log
-	torn      int64     // bytes behind the tail, up to the last that is not zero, over all segments
-	notZero   bool      // something lies behind the tail
+// tailScan is what lies behind the tail.
+type tailScan struct {
+	watermark frame.LSN    // the highest that a frame names
+	runs      []run        // intact records, whole batches only
+	breaks    []chainBreak // where runs end, in the order of the log
+	torn      int64        // bytes behind the tail, up to the last that is not zero, over all segments
+	notZero   bool         // something lies behind the tail
 }
 
 // run is a run of intact records behind the tail.
@@ -24,77 +24,77 @@ type run struct {
 	seg *segment
 }
 
-// brk is a place at which the chain breaks.
-type brk struct {
+// chainBreak is a place at which the chain breaks.
+type chainBreak struct {
 	seg    *segment
 	off    int64
 	after  frame.LSN // the last LSN known before it, or 0
 	reason error
 }
 
-// gather searches everything behind the tail, in the segment of the tail and
+// scanTail searches everything behind the tail, in the segment of the tail and
 // in all later ones.
-func (j *judge) gather() error {
-	if j.gathered() {
+func (a *analysis) scanTail() error {
+	if a.scanFromCache() {
 		return nil
 	}
-	j.evidence = evidence{}
-	first := j.chain.end
+	a.scan = tailScan{}
+	first := a.chain.end
 	if first < 0 {
-		first = j.chain.start
+		first = a.chain.start
 	}
-	for i := first; i < len(j.log); i++ {
-		if err := j.gatherSegment(i); err != nil {
+	for i := first; i < len(a.log); i++ {
+		if err := a.scanSegment(i); err != nil {
 			return err
 		}
 	}
-	for _, s := range j.all {
+	for _, s := range a.all {
 		if s.state == StateRemains {
-			j.evidence.notZero = true
+			a.scan.notZero = true
 		}
 	}
-	j.keepGathered(first)
+	a.cacheScan(first)
 	return nil
 }
 
-// gatherSegment searches one segment behind the tail.
-func (j *judge) gatherSegment(i int) error {
-	s := j.log[i]
-	at := frame.Place{Off: frame.DataOffset, Link: s.Link, LSN: j.chain.tail.LSN, Epoch: 0}
+// scanSegment searches one segment behind the tail.
+func (a *analysis) scanSegment(i int) error {
+	s := a.log[i]
+	at := frame.Place{Off: frame.DataOffset, Link: s.Link, LSN: a.chain.tail.LSN, Epoch: 0}
 	chained := s.stamped
 	switch {
-	case i == j.chain.end:
-		at = j.chain.tail
+	case i == a.chain.end:
+		at = a.chain.tail
 	case s.stamped:
-		at.LSN, at.Epoch = s.Stamp.First-1, s.Stamp.Epoch // judgeFrom asks all stamps for their claims
+		at.LSN, at.Epoch = s.Stamp.First-1, s.Stamp.Epoch // analyzeFrom takes the watermarks of all stamps
 	case s.guessed:
 		at.LSN = max(at.LSN, s.least)
 	}
-	c, err := j.open(s, at)
+	c, err := a.open(s, at)
 	if err != nil {
 		return err
 	}
-	err = j.gatherFrom(c, i, chained)
+	err = a.scanFrom(c, i, chained)
 	c.close()
 	return err
 }
 
-// gatherFrom is gatherSegment from the cursor's place, which with chained is part
+// scanFrom is scanSegment from the cursor's place, which with chained is part
 // of the chain.
-func (j *judge) gatherFrom(c *cursor, i int, chained bool) error {
+func (a *analysis) scanFrom(c *cursor, i int, chained bool) error {
 	s := c.seg
 	end, err := c.usedEnd()
 	if err != nil {
 		return err
 	}
 	s.used = end
-	info := &j.infos[s.index]
+	info := &a.infos[s.index]
 	info.Torn = max(0, end-c.Off)
-	j.evidence.torn += info.Torn
-	if info.Torn > 0 || errors.Is(s.StampErr, frame.ErrInvalid) || i != j.chain.end && s.stamped {
-		j.evidence.notZero = true
+	a.scan.torn += info.Torn
+	if info.Torn > 0 || errors.Is(s.StampErr, frame.ErrInvalid) || i != a.chain.end && s.stamped {
+		a.scan.notZero = true
 	}
-	if i != j.chain.end {
+	if i != a.chain.end {
 		info.First = s.Stamp.First
 	}
 	return c.search(end, chained)
@@ -119,7 +119,7 @@ func (c *cursor) usedEnd() (int64, error) {
 
 // search looks for genuine frames between the cursor and end. With chained,
 // the cursor's place is part of the chain; otherwise, and behind each break,
-// the next two frames that validate each other are looked for.
+// it first looks for the next two frames that validate each other.
 func (c *cursor) search(end int64, chained bool) error {
 	for {
 		if chained {
@@ -138,31 +138,31 @@ func (c *cursor) search(end int64, chained bool) error {
 	}
 }
 
-// followRun follows the chain by its headers and collects claims and intact
+// followRun follows the chain by its headers and collects watermarks and intact
 // records, until no header is valid. Records count by whole batches.
 func (c *cursor) followRun() error {
-	j := c.judge
+	a := c.analysis
 	var begin frame.Place // of the batch at hand, as long as it is whole
 	whole := false
 	for {
 		f, err := c.next()
 		if err != nil {
-			if !isVerdict(err) {
+			if !isInvalid(err) {
 				return err
 			}
-			c.seg.seen = max(c.seg.seen, c.Off)
-			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.Off, c.LSN, err})
+			c.seg.validEnd = max(c.seg.validEnd, c.Off)
+			a.scan.breaks = append(a.scan.breaks, chainBreak{c.seg, c.Off, c.LSN, err})
 			return nil
 		}
 		p, err := c.payload(&f)
-		if err != nil && !isVerdict(err) {
+		if err != nil && !isInvalid(err) {
 			return err
 		}
 		if !c.adopted {
-			j.evidence.watermark = max(j.evidence.watermark, claim(&f, p))
+			a.scan.watermark = max(a.scan.watermark, watermarkIn(&f, p))
 		}
 		if err != nil {
-			j.evidence.breaks = append(j.evidence.breaks, brk{c.seg, c.Off, f.LSN - step(&f), err})
+			a.scan.breaks = append(a.scan.breaks, chainBreak{c.seg, c.Off, f.LSN - step(&f), err})
 			whole = false
 		}
 		if whole && f.Epoch > c.Epoch { // what a cut left of a batch
@@ -186,29 +186,29 @@ func (c *cursor) followRun() error {
 	}
 }
 
-// intact notes the records of a whole batch behind the tail, which ends at an
-// offset and with a record.
+// intact adds the records of a whole batch behind the tail: the batch ends at that
+// offset, with that record.
 func (c *cursor) intact(begin frame.Place, end int64, last frame.LSN) error {
-	j := c.judge
-	e := &j.evidence
+	a := c.analysis
+	e := &a.scan
 	first := begin.LSN + 1
 	if n := len(e.runs); n > 0 && e.runs[n-1].Last+1 == first && e.runs[n-1].seg == c.seg {
 		e.runs[n-1].Last = last
 	} else {
 		e.runs = append(e.runs, run{Range{first, last}, c.seg})
 	}
-	if j.o.Behind == nil {
+	if a.o.Behind == nil {
 		return nil
 	}
 	return c.records(begin, end, func(r Record) error {
-		if r.LSN < j.front { // truncated away
+		if r.LSN < a.front { // truncated away
 			return nil
 		}
-		return j.o.Behind(r)
+		return a.o.Behind(r)
 	})
 }
 
-// resync moves the cursor to the next frame that the one behind it proves, and
+// resync moves the cursor to the next frame whose successor is linked to it, and
 // reports whether there is one before end.
 func (c *cursor) resync(end int64) (bool, error) {
 	off := max((c.Off+frame.Alignment-1)&^(frame.Alignment-1), c.tried+frame.Alignment)
@@ -245,15 +245,15 @@ func (c *cursor) zeroRun(off, end int64) (int64, error) {
 	return n, nil
 }
 
-// adopt puts the cursor in front of a frame that its successor proves: its own
-// predecessor is lost, so its link is taken from itself.
+// adopt puts the cursor in front of a frame that only its successor proves. Its
+// predecessor is lost, so next does not check its link.
 func (c *cursor) adopt(a *frame.Frame, off int64) {
 	c.Place = frame.Place{Off: off, LSN: a.LSN - step(a), Epoch: a.Epoch}
 	c.adopted, c.tried = true, off
 }
 
 // ranges returns the intact runs as LSN ranges, sorted and joined.
-func (e *evidence) ranges() []Range {
+func (e *tailScan) ranges() []Range {
 	var out []Range
 	for _, r := range e.runs {
 		out = append(out, r.Range)

@@ -12,8 +12,8 @@ import (
 type Span struct{ From, To int64 }
 
 // UnreadableError is what Bytes returns where blocks of a file cannot be read:
-// they read as zeros, and all else of what was asked for was read. It ends no
-// judgement: such blocks are damage.
+// they read as zeros, and all else of what was asked for was read. It does not end
+// recovery: such blocks are damage.
 type UnreadableError struct {
 	Spans []Span // in order, whole blocks
 	Err   error  // of the first
@@ -37,7 +37,7 @@ type unreadable struct {
 	why   error
 }
 
-// note takes an *UnreadableError for a finding, and returns any other error.
+// note records the spans of an *UnreadableError, and returns any other error.
 func (u *unreadable) note(err error) error {
 	var e *UnreadableError
 	if !errors.As(err, &e) {
@@ -69,28 +69,29 @@ func JoinSpans(spans []Span) []Span {
 	return joined
 }
 
-// readHead returns the segment's head. What of it cannot be read is noted.
+// readHead returns the segment's head, and notes the blocks of it that cannot be
+// read.
 func (s *segment) readHead() ([]byte, error) {
 	head, err := s.file.Bytes.Head()
 	return head, s.note(err)
 }
 
-// nothingRead returns an error where of no segment a byte of the head can be read:
-// that is no damaged log, but a device that is gone.
-func (j *judge) nothingRead() error {
-	for _, s := range j.all {
+// nothingRead returns an error where not a byte of any segment's head can be read:
+// then the device is gone, and the log need not be damaged.
+func (a *analysis) nothingRead() error {
+	for _, s := range a.all {
 		whole := Span{0, min(s.file.Size, frame.DataOffset)}
 		if len(s.spans) == 0 || s.spans[0].From > 0 || s.spans[0].To < whole.To {
 			return nil
 		}
 	}
-	if len(j.all) == 0 {
+	if len(a.all) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: no head of a segment can be read: %w", j.all[0].file.Name, j.all[0].why)
+	return fmt.Errorf("%s: no head of a segment can be read: %w", a.all[0].file.Name, a.all[0].why)
 }
 
-// settleUnreadable sees to it that what cannot be read is not taken for zeros.
+// settleUnreadable keeps blocks that cannot be read from being taken for zeros.
 func (s *segment) settleUnreadable() {
 	if s.headerErr != "" && s.hits(frame.HeaderOffset, frame.SegmentHeaderBytes) {
 		s.headerErr, s.headed, s.lostHead = fmt.Sprintf("header is unreadable: %v", s.why), false, true
@@ -106,10 +107,10 @@ func (s *segment) settleUnreadable() {
 	}
 }
 
-// whyNot returns err, or errUnreadable where what it is about, [from, to), cannot
+// orUnreadable returns err, or errUnreadable where what it is about, [from, to), cannot
 // be read.
-func (c *cursor) whyNot(err error, from, to int64) error {
-	if err != nil && len(c.seg.spans) > 0 && isVerdict(err) && c.seg.hits(from, to) {
+func (c *cursor) orUnreadable(err error, from, to int64) error {
+	if err != nil && len(c.seg.spans) > 0 && isInvalid(err) && c.seg.hits(from, to) {
 		return errUnreadable
 	}
 	return err
@@ -117,10 +118,10 @@ func (c *cursor) whyNot(err error, from, to int64) error {
 
 // addUnreadable adds the blocks of the log that cannot be read.
 func (l *losses) addUnreadable() {
-	for _, s := range l.j.log {
+	for _, s := range l.a.log {
 		for _, span := range s.spans {
 			if span.From == 0 && s.headerErr != "" {
-				continue // it is told with the header
+				continue // it is reported with the header
 			}
 			l.unread = append(l.unread, unread{s, span, len(l.out)})
 			l.out = append(l.out, Damage{
@@ -139,7 +140,7 @@ type unread struct {
 }
 
 // unreadAt returns which of the stretches a break lies in or before, or -1.
-func (l *losses) unreadAt(b brk) int {
+func (l *losses) unreadAt(b chainBreak) int {
 	if !errors.Is(b.reason, errUnreadable) {
 		return -1
 	}
@@ -148,11 +149,11 @@ func (l *losses) unreadAt(b brk) int {
 
 // nextUnread returns the first LSN within a lost range that is lost by an
 // unreadable place of its own, and not by the one at which the range begins, or 0.
-func (l *losses) nextUnread(lost Range, first brk) frame.LSN {
+func (l *losses) nextUnread(lost Range, first chainBreak) frame.LSN {
 	if len(l.unread) == 0 {
 		return 0
 	}
-	for _, b := range l.j.evidence.breaks[min(l.passed, len(l.j.evidence.breaks)):] {
+	for _, b := range l.a.scan.breaks[min(l.passed, len(l.a.scan.breaks)):] {
 		switch at := b.after + 1; {
 		case at > lost.Last:
 			return 0
@@ -166,5 +167,5 @@ func (l *losses) nextUnread(lost Range, first brk) frame.LSN {
 // within reports whether the place is an unreadable one that lies before a frame
 // that was found genuine, so that it is known which records were in it.
 func (s *segment) within(off int64) bool {
-	return slices.ContainsFunc(s.spans, func(p Span) bool { return p.From == off && p.To <= s.seen })
+	return slices.ContainsFunc(s.spans, func(p Span) bool { return p.From == off && p.To <= s.validEnd })
 }

@@ -4,7 +4,7 @@ const (
 	// touchBytes is how far ahead of the frame at hand bytes are made readable.
 	touchBytes = 1 << 20
 	// windowBytes is how much stays readable behind it: a file that is no longer
-	// is made readable once, however often the judgement goes back in it.
+	// is made readable once, however often recovery goes back in it.
 	windowBytes = 4 << 20
 )
 
@@ -17,7 +17,7 @@ type window struct {
 	low   int64             // bytes [low, ready) can be read
 	ready int64
 	moved func()       // called when ready has risen
-	stop  func() error // asked when the window has moved, or nil
+	stop  func() error // called when the window has moved, or nil
 }
 
 // need makes the bytes [from, to) readable, in one piece.
@@ -53,16 +53,16 @@ func (w *window) move(from, to int64) error {
 	return nil
 }
 
-// glance is what can be read outside of the window for a moment: a unit or two of it,
+// farWindow is a second, small window outside of the first one: a unit or two at a time,
 // in ascending order.
-type glance struct {
+type farWindow struct {
 	*window
 	from, to int64 // bytes [from, to) can be read, whole units
 }
 
 // need makes the bytes [from, to) readable, which begin no earlier than those of the
 // call before.
-func (g *glance) need(from, to int64) error {
+func (g *farWindow) need(from, to int64) error {
 	first := from &^ (unitBytes - 1)
 	if g.from < first {
 		g.release(first)
@@ -87,8 +87,8 @@ func (g *glance) need(from, to int64) error {
 	return nil
 }
 
-// release gives up what can be read outside of the window below an offset.
-func (g *glance) release(below int64) {
+// release releases the bytes of the second window below an offset.
+func (g *farWindow) release(below int64) {
 	if end := min(below, g.to); g.from < end {
 		g.file.Release(g.from, end)
 	}

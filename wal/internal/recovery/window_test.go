@@ -54,7 +54,7 @@ func within(t *testing.T, what string, mems []*memory, pages int) {
 	}
 }
 
-// TestWindow judges large segments: how much of one is readable at once does not
+// TestWindow recovers large segments: how much of one is readable at once does not
 // depend on its size, and without a visitor each is read once.
 func TestWindow(t *testing.T) {
 	s := bigSample()
@@ -63,7 +63,7 @@ func TestWindow(t *testing.T) {
 	if err != nil || res.Verdict != recovery.Clean || res.Tail.LSN != s.lsn {
 		t.Fatalf("%+v, %v", res, err)
 	}
-	within(t, "judged", mems, mostPages)
+	within(t, "recovered", mems, mostPages)
 	for i, m := range mems {
 		if m.touched > bigBytes+4<<20 {
 			t.Errorf("segment %d: %d bytes were read", i+1, m.touched)
@@ -103,7 +103,7 @@ func lie(p []byte, after frame.LSN) {
 }
 
 // TestWindowOfASearch searches behind a break, in bytes that look like headers: what
-// they claim to lie ahead is looked at without all between, and not for each of them.
+// they name is read, but not all that lies between, and not once for each of them.
 func TestWindowOfASearch(t *testing.T) {
 	s := bigSample()
 	second := slices.IndexFunc(s.places, func(p spot) bool { return p.segment == 1 })
@@ -153,7 +153,7 @@ func TestWindowOfOneWord(t *testing.T) {
 }
 
 // TestSearchFindsTheFirst has, behind a break, a frame whose successor lies far ahead,
-// and in its payload headers that claim anything, and two frames that are linked: the
+// and in its payload headers with arbitrary lengths, and two frames that are linked: the
 // search goes on at the frame that holds them.
 func TestSearchFindsTheFirst(t *testing.T) {
 	for _, size := range []int{1 << 10, 1<<20 + 1<<10, 3 << 20, 24 << 20} {

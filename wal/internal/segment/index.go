@@ -24,7 +24,7 @@ type indexMark struct {
 	epoch uint32
 }
 
-// Init makes room for a segment of that size.
+// Init allocates places for a segment of that size.
 func (x *Index) Init(segmentBytes int64) {
 	x.marks = make([]indexMark, segmentBytes/IndexStep+1)
 }
@@ -57,7 +57,7 @@ func (x *Index) Before(lsn frame.LSN) (frame.Place, bool) {
 }
 
 // Merged returns an index with the places of the given ones, which follow each
-// other, and no more room than that takes: where they are more than most, only each
+// other, and no more memory than that takes: where they are more than most, only each
 // second of them, or each third, and so on. Nil is an index without a place.
 func Merged(most int, parts ...*Index) *Index {
 	n := 0
@@ -93,10 +93,10 @@ func (x *Index) Len() int { return int(x.n.Load()) }
 // Begins reports whether there is a place, and the first one is the segment's start.
 func (x *Index) Begins() bool { return x.Len() > 0 && int64(x.marks[0].off) == frame.DataOffset }
 
-// Ready reports whether there is room for places.
+// Ready reports whether Init was called.
 func (x *Index) Ready() bool { return x.marks != nil }
 
-// Truncate forgets the places behind off. Nobody reads the index meanwhile.
+// Truncate forgets the places behind off. No goroutine may read the index at the same time.
 func (x *Index) Truncate(off int64) {
 	n := x.n.Load()
 	for n > 0 && int64(x.marks[n-1].off) > off {
@@ -105,5 +105,5 @@ func (x *Index) Truncate(off int64) {
 	x.n.Store(n)
 }
 
-// Clear forgets all places. Nobody reads the index meanwhile.
+// Clear forgets all places. No goroutine may read the index at the same time.
 func (x *Index) Clear() { x.n.Store(0) }

@@ -145,7 +145,7 @@ func TestCursorOfATruncatedFile(t *testing.T) {
 func TestIndex(t *testing.T) {
 	var x segment.Index
 	if x.Ready() || x.Begins() {
-		t.Error("an index without room has places")
+		t.Error("an index before Init has places")
 	}
 	const step = segment.IndexStep
 	x.Init(10 * step)

@@ -125,9 +125,9 @@ var disturbances = map[string][][2]string{
 		{"states.5.device=n?no states.5.disturbed=1", "in 1 of 1 tries"}, // read while it was written
 	},
 	"lazy": {
-		{"steps.0.cold_pages=1 steps.0.mapped_pages=1", "somebody else reads the file"},
-		{"steps.1.read_bytes=0", "read nothing from the device: somebody else has"},
-		{"steps.1.cached_pages=0 steps.1.reclaimed_pages=9", "left nothing in memory; meanwhile the kernel"},
+		{"steps.0.cold_pages=1 steps.0.mapped_pages=1", "another process reads the file"},
+		{"steps.1.read_bytes=0", "read nothing from the device: another process has"},
+		{"steps.1.cached_pages=0 steps.1.reclaimed_pages=9", "left nothing in memory; in the meantime the kernel"},
 	},
 	"warm": {
 		{"passes.1.minor_faults=4096 passes.1.reclaimed_pages=9", `"again" took 4096 minor`},
@@ -135,15 +135,15 @@ var disturbances = map[string][][2]string{
 		{"passes.3.major_faults=17 passes.3.reclaimed_pages=1", "reclaimed or moved 1 pages"},
 	},
 	"hints": {
-		{"rows.2.cached_pages=900 rows.2.reclaimed_pages=9", "left 900 in memory; meanwhile"},
+		{"rows.2.cached_pages=900 rows.2.reclaimed_pages=9", "left 900 in memory; in the meantime"},
 		{"rows.3.major_faults=65 rows.3.pages_pending=200", "200 pages of MADV_WILLNEED had not come"},
-		{"rows.3.major_faults=65 rows.3.reclaimed_pages=9", "took 65 major faults; meanwhile"},
-		{"rows.3.pages_ahead=5 rows.3.reclaimed_pages=9", "brought in 5; meanwhile"},
-		{"rows.1.major_faults=1024 rows.1.reclaimed_pages=9", "took 1024 major faults; meanwhile"},
+		{"rows.3.major_faults=65 rows.3.reclaimed_pages=9", "took 65 major faults; in the meantime"},
+		{"rows.3.pages_ahead=5 rows.3.reclaimed_pages=9", "brought in 5; in the meantime"},
+		{"rows.1.major_faults=1024 rows.1.reclaimed_pages=9", "took 1024 major faults; in the meantime"},
 	},
 	"evict": {
-		{"rows.0.cached_after=65 rows.0.reclaimed_pages=9", "(clean) 65 stayed; meanwhile"},
-		{"rows.3.cached_after=9 rows.3.reclaimed_pages=9", "only 9 stayed; meanwhile"},
+		{"rows.0.cached_after=65 rows.0.reclaimed_pages=9", "(clean) 65 stayed; in the meantime"},
+		{"rows.3.cached_after=9 rows.3.reclaimed_pages=9", "only 9 stayed; in the meantime"},
 		{"rows.2.dirty_before=0", "only 0 of 1024 written pages (dirty)"},
 	},
 }
@@ -175,25 +175,25 @@ func TestJudge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		judge := func(change string, verdict experiment.Verdict, word string) {
+		check := func(change string, verdict experiment.Verdict, word string) {
 			t.Helper()
-			v, why, err := experiment.Judge(e.Name, changed(t, data, change))
+			v, why, err := experiment.CheckMeasurement(e.Name, changed(t, data, change))
 			if v != verdict || err != nil || !strings.Contains(strings.Join(why, "\n"), word) {
 				t.Errorf("%s with %q: %s, %q, %v; want %s: %q", e.Name, change, v, why, err, verdict, word)
 			}
 		}
-		judge("", experiment.AsExpected, "")
+		check("", experiment.AsExpected, "")
 		if len(contradictions[e.Name]) == 0 {
 			t.Errorf("%s: no measurement contradicts it", e.Name)
 		}
 		for _, c := range contradictions[e.Name] {
-			judge(c[0], experiment.Differs, c[1])
+			check(c[0], experiment.Differs, c[1])
 		}
 		for _, c := range disturbances[e.Name] {
-			judge(c[0], experiment.TooNoisy, c[1])
+			check(c[0], experiment.TooNoisy, c[1])
 		}
 		for _, change := range tolerances[e.Name] {
-			judge(change, experiment.AsExpected, "")
+			check(change, experiment.AsExpected, "")
 		}
 	}
 }
