@@ -32,6 +32,7 @@ func crashCommand(p *process) *cli.Command {
 			crashKillCommand(p),
 			crashModelCommand(p),
 			crashReplayCommand(p),
+			crashDoctorCommand(p),
 		},
 		Action: noCampaign,
 	}
