@@ -40,8 +40,8 @@ type Progress struct {
 	Findings int
 }
 
-// MaxFindings is how many findings a campaign reports; it ends with the last.
-const MaxFindings = 100
+// maxFindings is how many findings a campaign reports; it ends with the last.
+const maxFindings = 100
 
 // Run is a campaign in progress: its counts, and whether it is over. All methods
 // may be called at once from several goroutines.
@@ -158,7 +158,7 @@ func (r *Run) Found(f Finding) {
 	}
 	f.States = r.distinct.Load()
 	r.findings = append(r.findings, f)
-	if !r.limits.All || len(r.findings) >= MaxFindings {
+	if !r.limits.All || len(r.findings) >= maxFindings {
 		r.stop("finding")
 	}
 }

@@ -8,7 +8,6 @@ package seawall
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
 	"strings"
 
@@ -247,9 +246,4 @@ func Find(name string) campaign.Subject {
 		}
 	}
 	return nil
-}
-
-// NewOptions returns the options of the life with that seed.
-func NewOptions(seed uint64) wal.Options {
-	return options(rand.New(rand.NewPCG(seed, 0x11fe)))
 }
