@@ -72,8 +72,12 @@ func (p *program) run(cmd *exec.Cmd, said *child.Tail) (syscall.WaitStatus, erro
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	done := make(chan struct{})
+	var werr error
+	go func() {
+		werr = cmd.Wait() // mostly what the status says
+		close(done)
+	}()
 	timer := time.NewTimer(p.Timeout)
 	defer timer.Stop()
 	var err error
@@ -87,6 +91,9 @@ func (p *program) run(cmd *exec.Cmd, said *child.Tail) (syscall.WaitStatus, erro
 		<-done
 	}
 	_ = killGroup(cmd) // what it left behind
+	if cmd.ProcessState == nil {
+		return 0, errors.Join(err, werr)
+	}
 	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	return status, err
 }
