@@ -56,7 +56,7 @@ func (l *lab) trial(ctx context.Context) (goOn bool, err error) {
 			return false, err
 		}
 		for len(left) > 0 {
-			if refusal, err = p.tryCheck(left[0], c.subjectDir(), acks); err != nil {
+			if refusal, err = p.tryCheck(left[0], c.subjectDir(), acks, n == 0); err != nil {
 				return false, err
 			}
 			if refusal != "" {
@@ -125,8 +125,9 @@ func statusText(status syscall.WaitStatus) string {
 }
 
 // tryCheck asks a check whether it accepts any of the states of a trial. It returns
-// how it refused the first.
-func (p *program) tryCheck(command, dir string, acks campaign.Acks) (refusal string, err error) {
+// how it refused the first. One that says the same of two that have nothing in common
+// fails before it looks: it is not asked about all the others in each run.
+func (p *program) tryCheck(command, dir string, acks campaign.Acks, all bool) (refusal string, err error) {
 	first, err := p.ask(command, dir, acks)
 	if err != nil || first == "" {
 		return "", err
@@ -135,7 +136,9 @@ func (p *program) tryCheck(command, dir string, acks campaign.Acks) (refusal str
 	if err = os.MkdirAll(empty, 0o700); err != nil {
 		return "", err
 	}
-	refusal, err = p.ask(command, empty, nil)
+	if refusal, err = p.ask(command, empty, nil); refusal == first && !all {
+		return first, err
+	}
 	for n := len(acks) - 1; n > 0 && refusal != "" && err == nil; n = fewer(n, len(acks)) {
 		refusal, err = p.ask(command, dir, acks[:n])
 	}
