@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -31,6 +32,7 @@ func crashCommand(p *process) *cli.Command {
 			crashKillCommand(p),
 			crashModelCommand(p),
 			crashReplayCommand(p),
+			crashDoctorCommand(p),
 		},
 		Action: noCampaign,
 	}
@@ -110,9 +112,17 @@ func (p *process) limitsOf(c *cli.Context, life string) (l campaign.Limits, done
 	return l, line.clear, nil
 }
 
-// findings adds what was found to a report for people.
-func (t *table) findings(found []campaign.Finding) {
-	for _, f := range found {
+// findings adds what was found to a report for people. Where nothing was verified
+// there is no verdict, and so not that of nothing found.
+func (t *table) findings(r *campaign.Result) {
+	if errors.Is(r.Verdict(), campaign.ErrUnverified) {
+		t.add("found", "no verdict: nothing was verified")
+		return
+	}
+	if len(r.Findings) == 0 {
+		t.add("found", "nothing")
+	}
+	for _, f := range r.Findings {
 		clause := ""
 		if f.Clause != "" {
 			clause = " (" + string(f.Clause) + ")"
@@ -145,17 +155,11 @@ func share(n int64, all []campaign.Class) string {
 	return strings.Repeat("#", int((n*20+total-1)/total))
 }
 
-// crashCode returns the exit code of a campaign, and what is to be said: one that
-// has verified nothing, or has a class without a member although it had its turn,
-// has not shown what it is for.
+// crashCode returns the exit code of a campaign, and what is to be said. Whether it
+// has shown what it is for is the campaign's to say.
 func crashCode(r *campaign.Result) error {
-	switch {
-	case len(r.Findings) > 0:
+	if len(r.Findings) > 0 {
 		return &codeError{code: exitTorn}
-	case r.Distinct == 0:
-		return usage("crash %s: nothing was verified; give it more time", r.Campaign)
-	case len(r.Missing) > 0:
-		return usage("crash %s: nothing was checked of: %s", r.Campaign, strings.Join(r.Missing, ", "))
 	}
-	return nil
+	return r.Verdict() // exit code 3, by exitCode
 }

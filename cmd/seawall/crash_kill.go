@@ -13,6 +13,40 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/seawall"
 )
 
+// programContract is what a program and its checks have to do, and may rely on, for
+// --help and the man page. The documentation of package kill says it for Go.
+const programContract = "With --workload and --check it kills any program:\n\n" +
+	"seawall crash kill --workload './go {dir}' --check './see {dir} {acks}'\n\n" +
+	"All are commands for /bin/sh, run in this directory, without input. In\n" +
+	"each, {dir} and {acks} are replaced by a path, quoted if it has to be.\n\n" +
+	"workload  It works in {dir} until it is killed, with its process group.\n" +
+	"          For each thing that it holds durable it prints a line\n" +
+	"          `ack TOKEN` (`acked TOKEN`, as of `seawall append --ack`, will\n" +
+	"          do), and flushes it at once: what is in a buffer at the kill\n" +
+	"          was never said. TOKEN is the rest of the line. Other lines\n" +
+	"          mean nothing.\n" +
+	"lives     {dir} is empty at first. The next life goes on in it with what\n" +
+	"          the kill and the checks left, up to twelve in a row. One that\n" +
+	"          ends by itself with 0 does not count; with another code it\n" +
+	"          ends all.\n" +
+	"{acks}    The tokens of all lives in {dir}, one a line, oldest first.\n" +
+	"          What was written and not acked before a kill may be there, and\n" +
+	"          is not acked later: compare with the last token, not with\n" +
+	"          their number.\n" +
+	"check     After each kill, if anything was ever acked in {dir}. It exits\n" +
+	"          with 0 if all in {acks} is there. It may change {dir}.\n" +
+	"legal     After each kill, also with {dir} and {acks} empty. It exits\n" +
+	"          with 0 if nothing is there that may not be.\n" +
+	"codes     0 accepts. 126, 127 and the death by a signal that others send\n" +
+	"          (KILL, TERM, INT, HUP, QUIT, PIPE, XCPU; 128 and more in a\n" +
+	"          shell) say that it could not be run: exit code 3. All others,\n" +
+	"          SEGV and ABRT too, are a finding, with the last line of its\n" +
+	"          output.\n" +
+	"timeout   What a life may take to its first ack, and a check to its end.\n\n" +
+	"Before the campaign all are tried: the workload is ended by SIGTERM\n" +
+	"after two acks, and each check has to accept what is there then; or an\n" +
+	"empty {dir} with an empty {acks}; or the former with fewer acks."
+
 // crashKillCommand returns `seawall crash kill`.
 func crashKillCommand(p *process) *cli.Command {
 	return &cli.Command{
@@ -21,19 +55,15 @@ func crashKillCommand(p *process) *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "workload", DefaultText: "the log's own", Usage: "kill this `COMMAND` of the shell"},
 			&cli.StringFlag{Name: "check", DefaultText: "the log's own", Usage: "and look by this `COMMAND` at what it left"},
+			&cli.StringFlag{Name: "legal", DefaultText: "none", Usage: "and ask this `COMMAND` whether it may be so"},
+			&cli.DurationFlag{Name: "timeout", DefaultText: "30s", Usage: "wait a `TIME` for the first ack, and for a check"},
 			&cli.BoolFlag{Name: "blind", DisableDefaultText: true, Usage: "kill at instants only, not at single steps"},
 			&cli.BoolFlag{Name: "keep", DisableDefaultText: true, Usage: "keep the directories of what is found"},
 		}, limitFlags()...),
 		Description: "Without commands it kills Seawall's own log, under options and workloads\n" +
 			"that the seed chooses: at instants, between the steps of a sync, a\n" +
 			"rotation, a cut and a recovery, and within the copy of a record.\n\n" +
-			"With them it kills any program. {dir} is replaced by a directory,\n" +
-			"{acks} by a file with the tokens that were acknowledged, one a line.\n" +
-			"The workload prints a line `ack TOKEN` when it holds something durable\n" +
-			"(the lines of `seawall append --ack` will do), and writes each out at\n" +
-			"once. The check exits with 0 unless one is missing or something is\n" +
-			"there that may not be:\n\n" +
-			"seawall crash kill --workload './go {dir}' --check './see {dir} {acks}'\n\n" +
+			programContract + "\n\n" +
 			"A kill counts if a record was appended and the process was at work.\n\n" +
 			"With a seed the lives and the steps they are aimed at are the same each\n" +
 			"time. The instants of blind kills are not, nor what they meet.",
@@ -48,23 +78,15 @@ func (p *process) crashKill(c *cli.Context) (reporter, error) {
 		return nil, err
 	}
 	defer done()
-	for _, name := range []string{"workload", "check"} {
-		if c.IsSet(name) && c.String(name) == "" {
-			return nil, usage("--%s: the command is empty", name)
-		}
-	}
-	if c.IsSet("workload") != c.IsSet("check") {
-		return nil, usage("crash kill: --workload and --check belong together")
-	}
-	ctx, stop := untilSignal()
-	defer stop()
-	o := kill.Options{
-		Limits: limits, Blind: c.Bool("blind"), Keep: c.Bool("keep"),
-		Program: kill.Program{Workload: c.String("workload"), Check: c.String("check")},
+	o := kill.Options{Limits: limits, Blind: c.Bool("blind"), Keep: c.Bool("keep")}
+	if o.Program, err = programOf(c); err != nil {
+		return nil, err
 	}
 	if o.Program.Workload == "" {
 		o.Subject = &seawall.Log{}
 	}
+	ctx, stop := untilSignal()
+	defer stop()
 	r, err := kill.Run(ctx, o)
 	done()
 	if r == nil {
@@ -78,6 +100,25 @@ func (p *process) crashKill(c *cli.Context) (reporter, error) {
 		return report, ended(ctx, ctx.Err())
 	}
 	return report, crashCode(r.Result)
+}
+
+// programOf reads the flags for a program.
+func programOf(c *cli.Context) (kill.Program, error) {
+	p := kill.Program{Workload: c.String("workload"), Check: c.String("check"), Legal: c.String("legal"), Timeout: c.Duration("timeout")}
+	for _, name := range []string{"workload", "check", "legal"} {
+		if c.IsSet(name) && c.String(name) == "" {
+			return p, usage("--%s: the command is empty", name)
+		}
+	}
+	switch {
+	case (p.Workload == "") != (p.Check == ""):
+		return p, usage("crash kill: --workload and --check belong together")
+	case p.Workload == "" && (c.IsSet("legal") || c.IsSet("timeout")):
+		return p, usage("crash kill: --legal and --timeout are about a program: --workload says which")
+	case c.IsSet("timeout") && p.Timeout <= 0:
+		return p, usage("--timeout %s: it must be above zero", p.Timeout)
+	}
+	return p, nil
 }
 
 // killReport is what `crash kill` says.
@@ -95,30 +136,44 @@ func (r *killReport) print(p *process) error {
 		r.Seed, seconds(r.Seconds), r.Filesystem, count(int64(r.Rate)), plural(uint64(r.Cores), "core")))
 	t.add("", fmt.Sprintf("%s blind, %s at a step; %s not counted: without a record, or with the work done",
 		count(s.Blind), count(s.Exact), plural(uint64(s.Uncounted), "death")))
-	t.add("places", classText(r.Classes))
+	if len(r.Classes) > 0 {
+		t.add("places", classText(r.Classes))
+	}
 	t.survivors(&s)
-	var rows [][]string
-	for _, k := range s.Kills[max(0, len(s.Kills)-8):] {
-		making := ""
-		if k.Of > 0 {
-			making = fmt.Sprintf("%d of %d B", k.Found, k.Of)
-		}
-		rows = append(rows, []string{string(k.Place), fmt.Sprint(k.Acked), fmt.Sprint(k.Appended), fmt.Sprint(k.Recovered), making})
-	}
-	if len(rows) > 0 {
-		t.add("last", "the last record that was acked, appended, recovered:")
-		for _, line := range columns([]string{"place", "acked", "appended", "recovered", "in progress"}, rows) {
-			t.lines = append(t.lines, "  "+line)
-		}
-	}
+	t.lastKills(s.Kills[max(0, len(s.Kills)-8):])
 	for _, note := range r.Notes {
 		t.add("note", note)
 	}
-	t.findings(r.Findings)
-	if len(r.Findings) == 0 {
-		t.add("found", "nothing")
-	}
+	t.findings(r.Result.Result)
 	return t.print(p.out)
+}
+
+// lastKills adds what was known at the last kills. Of a program it is what was acked:
+// nobody has measured how much it had written, and how much of that was there.
+func (t *table) lastKills(kills []kill.Kill) {
+	if len(kills) == 0 {
+		return
+	}
+	if kills[0].Recovered == nil {
+		var acked []string
+		for _, k := range kills {
+			acked = append(acked, count(k.Acked))
+		}
+		t.add("last", "records acked before the last kills: "+strings.Join(acked, " "))
+		return
+	}
+	var rows [][]string
+	for _, k := range kills {
+		progress := ""
+		if k.Of > 0 {
+			progress = fmt.Sprintf("%d of %d B", k.Found, k.Of)
+		}
+		rows = append(rows, []string{string(k.Place), fmt.Sprint(k.Acked), fmt.Sprint(k.Appended), fmt.Sprint(*k.Recovered), progress})
+	}
+	t.add("last", "the last record that was acked, appended, recovered:")
+	for _, line := range columns([]string{"place", "acked", "appended", "recovered", "in progress"}, rows) {
+		t.lines = append(t.lines, "  "+line)
+	}
 }
 
 // survivors adds which writes survived. A program says only what it acknowledges.

@@ -136,9 +136,6 @@ func (r *modelReport) print(p *process) error {
 	for _, note := range r.Notes {
 		t.add("note", note)
 	}
-	t.findings(r.Findings)
-	if len(r.Findings) == 0 {
-		t.add("found", "nothing")
-	}
+	t.findings(r.Result)
 	return t.print(p.out)
 }

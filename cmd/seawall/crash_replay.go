@@ -155,10 +155,7 @@ type replayReport struct {
 func (r *replayReport) print(p *process) error {
 	var t table
 	t.add("replay", fmt.Sprintf("of a finding of `seawall crash %s`", r.Campaign))
-	t.findings(r.Findings)
-	if !r.Shown {
-		t.add("found", "nothing")
-	}
+	t.findings(r.Result)
 	for _, note := range r.Notes {
 		t.add("note", note)
 	}

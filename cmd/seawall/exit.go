@@ -37,7 +37,7 @@ var exitMeanings = []struct {
 	{exitTorn, "crash: something is found, with a token that shows it again"},
 	{exitInternal, "internal error: a bug in seawall, or no memory to run in"},
 	{exitFailed, "could not: usage, permission, no log, no space, I/O"},
-	{exitFailed, "crash: a place or a class of crashes of which none was checked"},
+	{exitFailed, "crash: nothing was verified, or nothing of a class of crashes"},
 	{exitDamaged, "damaged: records are lost or altered, or a segment is not whole"},
 	{exitInterrupt, "SIGINT; append has made durable what was read"},
 	{exitTerminated, "SIGTERM; append has made durable what was read"},

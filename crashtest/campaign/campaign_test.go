@@ -104,7 +104,14 @@ func TestLimits(t *testing.T) {
 		why    string
 	}{
 		{"nothing", t.Context(), campaign.Limits{}, func(*campaign.Run) {}, false, "done"},
-		{"budget", t.Context(), campaign.Limits{Budget: 1}, func(*campaign.Run) { time.Sleep(time.Millisecond) }, true, "budget"},
+		{"budget", t.Context(), campaign.Limits{Budget: 1}, func(r *campaign.Run) { time.Sleep(time.Millisecond); r.AddOne() }, true, "budget"},
+		{"budget, and nothing is verified yet", t.Context(), campaign.Limits{Budget: 1}, func(r *campaign.Run) { time.Sleep(time.Millisecond); r.Live() }, false, "done"},
+		{"budget, and nothing can be verified", t.Context(), campaign.Limits{Budget: 1}, func(r *campaign.Run) {
+			time.Sleep(time.Millisecond)
+			for range 20 {
+				r.Live()
+			}
+		}, true, "budget"},
 		{"states", t.Context(), campaign.Limits{States: 3}, func(r *campaign.Run) { r.Add(9, 3) }, true, "states"},
 		{"not yet", t.Context(), campaign.Limits{States: 3}, func(r *campaign.Run) { r.Add(9, 2) }, false, "done"},
 		{"finding", t.Context(), campaign.Limits{}, func(r *campaign.Run) { r.Found(campaign.Finding{}) }, true, "finding"},

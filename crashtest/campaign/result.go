@@ -50,6 +50,9 @@ type Result struct {
 
 	Findings []Finding `json:"findings"`
 
+	// Unverified says why nothing was verified, where that is so: see Verdict.
+	Unverified []string `json:"unverified,omitempty"`
+
 	// Notes are in words what the numbers do not say.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -106,6 +109,9 @@ func (r *Result) Finish(began time.Time) {
 	}
 	if r.Findings == nil {
 		r.Findings = []Finding{} // a list in JSON, not null
+	}
+	if r.Distinct == 0 && len(r.Findings) == 0 {
+		r.Unverified = r.whyUnverified()
 	}
 }
 

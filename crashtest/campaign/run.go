@@ -14,7 +14,7 @@ import (
 // goes on until its context ends.
 type Limits struct {
 	Seed   uint64
-	Budget time.Duration // of wall time; 0 is none
+	Budget time.Duration // of wall time; 0 is none; longer while nothing is verified yet
 	States int64         // distinct ones that are checked; 0 is no limit
 
 	// All goes on after a finding, up to 100 of them; without it the campaign
@@ -106,7 +106,7 @@ func (r *Run) Over() bool {
 	switch {
 	case r.ctx.Err() != nil:
 		r.stop("interrupted")
-	case r.limits.Budget > 0 && now.Sub(r.began) >= r.limits.Budget:
+	case r.limits.Budget > 0 && now.Sub(r.began) >= r.limits.Budget && r.hasTried():
 		r.stop("budget")
 	case r.limits.States > 0 && r.distinct.Load() >= r.limits.States:
 		r.stop("states")
@@ -116,6 +116,10 @@ func (r *Run) Over() bool {
 	}
 	return true
 }
+
+// hasTried reports whether a budget may end the campaign: something is verified, or
+// so much was tried that more of the same would not help.
+func (r *Run) hasTried() bool { return r.distinct.Load() > 0 || r.lives.Load() >= leastLives }
 
 // Stopped returns why the campaign is over, or nothing.
 func (r *Run) Stopped() string {

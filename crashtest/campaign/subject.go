@@ -132,7 +132,8 @@ func (a Acks) String() string {
 
 // Checked makes a Subject of a workload and a check, for write paths that have
 // no more to say. The workload calls ack as soon as it holds something durable;
-// the check returns an error unless all of it is there, in a legal state.
+// the check returns an error unless all of it is there, in a legal state. It is asked
+// twice: with what was acknowledged, and with nothing, whether the state is legal.
 func Checked(name string, workload func(l *Life, ack func(token string)) error, check func(dir string, acks []string) error) Subject {
 	return &checked{name: name, workload: workload, check: check}
 }

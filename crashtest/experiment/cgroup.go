@@ -160,3 +160,13 @@ func (g *memoryGroup) remove() error {
 	}
 	return err
 }
+
+// MayLimitMemory returns nil if this process may make a cgroup that limits memory, and
+// why not otherwise. It makes one and removes it again.
+func MayLimitMemory() error {
+	g, err := newMemoryGroup(64 << 20)
+	if err != nil {
+		return err
+	}
+	return g.remove()
+}

@@ -47,6 +47,43 @@
 // other language acknowledges by lines on its standard output; what is in the
 // pipe at its death counts.
 //
+// # Programs
+//
+// A Program is killed as commands of /bin/sh, run in the current directory, without
+// input. In each, {dir} and {acks} are replaced by a path.
+//
+//   - The workload works in {dir} until it is killed, with its process group. For each
+//     thing that it holds durable it prints a line `ack TOKEN` (or `acked TOKEN`) to
+//     its standard output, and flushes it at once: what is in a buffer at the kill was
+//     never said. TOKEN is the rest of the line. Other lines mean nothing; the last
+//     one, of standard error if there is any, is told where the workload fails.
+//   - Lives follow one another in {dir}, which is empty at first: each goes on with
+//     what the kill and the checks have left, up to twelve in a row. A life that ends
+//     by itself with exit code 0 does not count; another code ends the campaign.
+//   - {acks} is a file with the tokens of all lives in {dir}, one a line, oldest first.
+//     What was written and not yet acknowledged before a kill may be there, and is not
+//     acknowledged later: a check compares with the last token, not with their number.
+//   - Check is asked after each kill, when the process group is dead, unless nothing
+//     was acknowledged in {dir} yet: what has an empty list has nothing to lose. It
+//     exits with 0 if all that was acknowledged is there.
+//   - Legal is the other oracle, asked after each kill, also with an empty {dir} and an
+//     empty list. It exits with 0 if nothing is there that may not be.
+//   - Both may change {dir}. The exit codes 126 and 127, and the death by a signal that
+//     others send (SIGKILL, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGXCPU; in a
+//     shell 128 and more) are ErrCheck: it could not be run. Any other code but 0, and
+//     the death by SIGSEGV, SIGABRT and the like, is a finding, with the last line of
+//     the output. The rest of the output is dropped.
+//   - Timeout is what each life may take to its first acknowledgement, and each check
+//     to its end. A life without one does not count, three in a row end the campaign;
+//     a check that does not end is ErrCheck.
+//
+// Before the campaign everything is tried once. The workload runs until it has
+// acknowledged two things, and is ended by SIGTERM; if it ends by itself before, or
+// acknowledges nothing, nothing is verified, and the result says why. A check must
+// accept what is there then; or an empty {dir} with an empty list; or what is there
+// with fewer acknowledgements, which is right for a program that loses the newest.
+// One that accepts none of these after three runs would accept nothing: ErrCheck.
+//
 // # What this cannot see
 //
 // The death of a process leaves the page cache as it is. What is lost by power

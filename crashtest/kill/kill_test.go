@@ -136,7 +136,7 @@ func TestExact(t *testing.T) {
 				if met++; met == int(times(2, 20)) {
 					enough()
 				}
-				if place == kill.Copy && (k.Found <= 0 || k.Found >= k.Of || k.Begun == k.Appended || k.Recovered >= k.Begun) {
+				if place == kill.Copy && (k.Found <= 0 || k.Found >= k.Of || k.Begun == k.Appended || *k.Recovered >= k.Begun) {
 					t.Errorf("killed %s, and found %+v", k.Aim, k)
 				}
 			},

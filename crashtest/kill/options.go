@@ -60,7 +60,14 @@ func (o Options) withDefaults(ctx context.Context) (Options, error) {
 		return o, fmt.Errorf("%w: either a subject or a program", ErrOptions)
 	case slices.ContainsFunc(o.Aims, func(p Place) bool { return steps[p] == nil }):
 		return o, fmt.Errorf("%w: no kill is aimed at %v", ErrOptions, o.Aims)
+	case o.Program.Timeout < 0:
+		return o, fmt.Errorf("%w: the timeout is below zero", ErrOptions)
+	case o.Program.Legal != "" && o.Program.Workload == "":
+		return o, fmt.Errorf("%w: what is legal is asked of a program", ErrOptions)
 	case o.Program.Workload != "":
+		if o.Program.Timeout == 0 {
+			o.Program.Timeout = defaultTimeout
+		}
 		o.Subject = &program{Program: o.Program, over: ctx.Done()}
 	case o.Subject == nil:
 		return o, fmt.Errorf("%w: neither a subject nor a program", ErrOptions)

@@ -19,19 +19,32 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/internal/child"
 )
 
-// Program is any program under test, as two commands of the shell. In both,
-// {dir} is replaced by the path of the directory that it lives in, and {acks} by
-// that of a file: the tokens that it has acknowledged, one a line.
-//
-// The workload prints a line `ack TOKEN` as soon as it holds something durable;
-// the lines `acked LSN` of `seawall append --ack` will do. It must write out
-// each line at once: what it keeps in a buffer is not acknowledged. The check
-// exits with 0 unless something acknowledged is missing, or something is there
-// that may not be.
+// Program is any program under test, as commands of the shell (/bin/sh). In all of
+// them {dir} is replaced by the path of the directory that the program lives in, and
+// {acks} by that of a file: the tokens that it has acknowledged, one a line, in the
+// order of their lines. Both are words of the shell already, quoted where they have
+// to be. What the commands have to do, and what they may rely on, is in the package's
+// documentation.
 type Program struct {
+	// Workload appends to what is in {dir} until it is killed, and prints a line
+	// `ack TOKEN` for whatever it holds durable.
 	Workload string `json:"workload"`
-	Check    string `json:"check"`
+
+	// Check exits with 0 if all that was acknowledged is there. It is asked after each
+	// kill, unless nothing was acknowledged yet.
+	Check string `json:"check"`
+
+	// Legal, if set, exits with 0 if what is there may be there. It is asked after
+	// each kill, also before the first acknowledgement.
+	Legal string `json:"legal,omitempty"`
+
+	// Timeout is how long the workload may take to its first acknowledgement, and a
+	// check to its end; 0 is 30 seconds.
+	Timeout time.Duration `json:"timeout,omitempty"`
 }
+
+// defaultTimeout is a Program's Timeout: long for a busy machine, too.
+const defaultTimeout = 30 * time.Second
 
 // program is the subject made of a Program.
 type program struct {
@@ -57,78 +70,40 @@ func (p *program) Recover(dir string) (campaign.Found, error) {
 type programFound struct {
 	p   *program
 	dir string
-	err error // why the check could not be run: that is no finding
+	err error // why a check could not be run: that is no finding
 }
 
-// Present implements campaign.Found.
+// Present implements campaign.Found. Where nothing was acknowledged, nothing has to be
+// there.
 func (f *programFound) Present(k campaign.Known, _ bool) error {
 	acks, _ := k.(campaign.Acks)
-	said := f.check(acks)
-	if said == nil || len(acks) > 0 && f.check(nil) != nil {
-		return nil // it fails whatever was acknowledged: it is Legal that says so
+	if len(acks) == 0 {
+		return nil
 	}
-	return &campaign.Broken{Kind: campaign.Lost, What: fmt.Sprintf("the check of %d acknowledgements fails: %s", len(acks), *said)}
+	if said := f.ask(f.p.Check, acks); said != "" {
+		return &campaign.Broken{Kind: campaign.Lost, What: fmt.Sprintf("the check of %d acknowledgements fails: %s", len(acks), said)}
+	}
+	return nil
 }
 
 // Legal implements campaign.Found.
-func (f *programFound) Legal(campaign.Known, bool) error {
-	said := f.check(nil)
-	if said == nil {
+func (f *programFound) Legal(k campaign.Known, _ bool) error {
+	acks, _ := k.(campaign.Acks)
+	if f.p.Legal == "" || f.err != nil {
 		return nil
 	}
-	return &campaign.Broken{Kind: campaign.Illegal, What: "the check fails without any acknowledgement: " + *said}
+	if said := f.ask(f.p.Legal, acks); said != "" {
+		return &campaign.Broken{Kind: campaign.Illegal, What: fmt.Sprintf("what is there after %d acknowledgements is not legal: %s", len(acks), said)}
+	}
+	return nil
 }
 
-// check runs the check, and returns what it said where it failed.
-func (f *programFound) check(acks campaign.Acks) *string {
-	code, said, err := f.run(acks)
+// ask runs a check, and returns what it said where it failed.
+func (f *programFound) ask(command string, acks campaign.Acks) string {
+	said, err := f.p.ask(command, f.dir, acks)
 	f.err = errors.Join(f.err, err)
-	if err != nil || code == 0 {
-		return nil
-	}
-	words := fmt.Sprintf("exit code %d: %s", code, lastLine(said))
-	return &words
+	return said
 }
-
-// run runs the check, and returns its exit code and its words.
-func (f *programFound) run(acks campaign.Acks) (code int, words string, err error) {
-	file := filepath.Join(filepath.Dir(f.dir), "acks")
-	text := strings.Join(acks, "\n")
-	if len(acks) > 0 {
-		text += "\n"
-	}
-	if err = os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return 0, "", err
-	}
-	cmd := shell(f.p.Check, f.dir, file)
-	said := &child.Output{}
-	cmd.Stdout, cmd.Stderr = said, said
-	cmd.WaitDelay = time.Second // for what it left behind, with its descriptors
-	if err = cmd.Start(); err != nil {
-		return 0, "", err
-	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	select {
-	case err = <-done:
-	case <-f.p.over:
-		err = errors.Join(killGroup(cmd), <-done, context.Canceled)
-	}
-	_ = killGroup(cmd) // what it left behind
-	var exit *exec.ExitError
-	switch {
-	case errors.Is(err, context.Canceled):
-		return 0, "", context.Canceled
-	case errors.As(err, &exit):
-		return exit.ExitCode(), said.Text(), nil
-	case errors.Is(err, exec.ErrWaitDelay):
-		err = nil
-	}
-	return 0, said.Text(), err
-}
-
-// lastLine returns the last line of a text.
-func lastLine(s string) string { return s[strings.LastIndexByte(s, '\n')+1:] }
 
 // shell returns a command of the shell, with both paths filled in.
 func shell(command, dir, acks string) *exec.Cmd {
@@ -160,47 +135,31 @@ func (l *programLife) live(ctx context.Context) ([]death, error) {
 	if plan.Acks == 0 { // chosen here, as the seed says
 		plan.choosePatience()
 	}
-	before, _ := l.chain.known.(campaign.Acks)
-	dir := l.chain.subjectDir()
-	file := filepath.Join(l.chain.dir, "acks")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		return nil, err
-	}
-	r, w, err := os.Pipe()
+	p := l.o.Subject.(*program)
+	w, err := p.start(l.chain, plan.Acks)
 	if err != nil {
 		return nil, err
 	}
-	cmd := shell(l.o.Program.Workload, dir, file)
-	said := &child.Output{}
-	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = w, said, time.Second
-	if err = cmd.Start(); err != nil {
-		return nil, errors.Join(err, r.Close(), w.Close())
-	}
-	defer func() { _ = r.Close() }()
-	defer func() { _ = killGroup(cmd) }() // also in a panic
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	h := &hearing{all: before[:len(before):len(before)], enough: plan.Acks, reached: make(chan struct{}), ended: make(chan struct{})}
-	go h.listen(r)
-	atWork := h.awaitInstant(ctx, plan.Wait)
+	defer w.close()
+	atWork := w.awaitInstant(ctx, p.Timeout, plan.Wait)
 	// The kernel tells whether it is at work still: a process that has ended is a
 	// zombie, and does not die of the kill.
-	if err := killGroup(cmd); err != nil {
+	status, err := w.kill()
+	if err != nil {
 		return nil, err
 	}
-	werr := cmd.Wait()
-	h.drain(r)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
-	if !killed && werr != nil && !errors.Is(werr, exec.ErrWaitDelay) {
-		return nil, fmt.Errorf("kill: the workload ended by itself: %w: %s", werr, said.Text())
+	if !killed && status != 0 {
+		return nil, fmt.Errorf("kill: the workload ended by itself%s%s", statusText(status), w.lastWords())
 	}
-	d := death{known: h.all, before: l.chain.known, place: Between, state: stateDone}
-	if killed && atWork && len(h.all) > len(before) {
+	d := death{known: w.all, before: l.chain.known, place: Between, state: stateDone, text: w.lastWords()}
+	switch before, _ := l.chain.known.(campaign.Acks); {
+	case killed && len(w.all) == len(before):
+		d.state = stateNone
+	case killed && atWork:
 		d.state = stateAtWork
 	}
 	return []death{d}, nil
@@ -212,39 +171,107 @@ func (p *Plan) choosePatience() {
 	p.Acks = 1 + int(n*n/10000) // up to a hundred, more often few
 }
 
+// running is a workload that runs.
+type running struct {
+	hearing
+	cmd  *exec.Cmd
+	out  *os.File // the end of the pipe that is read
+	errs child.Tail
+}
+
+// start starts the workload in a chain's directory; so many acknowledgements are
+// waited for.
+func (p *program) start(c *chain, acks int) (*running, error) {
+	file := filepath.Join(c.dir, "acks")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		return nil, err
+	}
+	r, out, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	before, _ := c.known.(campaign.Acks)
+	w := &running{cmd: shell(p.Program.Workload, c.subjectDir(), file), out: r, hearing: hearing{
+		all: before[:len(before):len(before)], enough: acks,
+		first: make(chan struct{}), reached: make(chan struct{}), ended: make(chan struct{}),
+	}}
+	w.cmd.Stdout, w.cmd.Stderr, w.cmd.WaitDelay = out, &w.errs, time.Second
+	if err = w.cmd.Start(); err != nil {
+		return nil, errors.Join(err, r.Close(), out.Close())
+	}
+	go w.listen(r)
+	if err = out.Close(); err != nil {
+		_, kerr := w.kill()
+		return nil, errors.Join(err, kerr, r.Close())
+	}
+	return w, nil
+}
+
+// kill kills the workload, hears what it has said until then, and returns how its own
+// process has ended.
+func (w *running) kill() (syscall.WaitStatus, error) {
+	if err := killGroup(w.cmd); err != nil {
+		return 0, err
+	}
+	if err := w.cmd.Wait(); w.cmd.ProcessState == nil {
+		return 0, err
+	}
+	w.drain(w.out)
+	status, _ := w.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return status, nil
+}
+
+// close leaves nothing of it, also in a panic.
+func (w *running) close() {
+	_ = killGroup(w.cmd) // mostly it is dead
+	_ = w.out.Close()    // it was read only
+}
+
+// lastWords tells what it has said at its end: its errors, or else what it has
+// printed that were no acknowledgements.
+func (w *running) lastWords() string {
+	for _, said := range []*child.Tail{&w.errs, &w.said} {
+		if words := lastLine(said.Text()); words != "" {
+			return "; its last words: " + words
+		}
+	}
+	return ""
+}
+
 // hearing is what a program says.
 type hearing struct {
 	all     campaign.Acks
+	said    child.Tail // all that it prints but acknowledgements
 	heard   int
 	enough  int
+	first   chan struct{} // closed when one was heard
 	reached chan struct{} // closed when so many were heard
 	ended   chan struct{} // closed when nobody of the program is left
 }
 
 // programPatience is how long a program may go on without the acknowledgements
-// that are waited for.
+// that are waited for, once it has given the first one, and how long it may take to
+// end when it is asked to.
 const programPatience = 2 * time.Second
 
 // awaitInstant waits for the instant of the kill, and reports whether the program
 // was at work until then.
-func (h *hearing) awaitInstant(ctx context.Context, wait time.Duration) bool {
-	timer := time.NewTimer(programPatience)
+func (h *hearing) awaitInstant(ctx context.Context, first, wait time.Duration) bool {
+	timer := time.NewTimer(first)
 	defer timer.Stop()
-	select {
-	case <-h.reached:
-	case <-timer.C:
-	case <-h.ended:
-		return false
-	case <-ctx.Done():
-		return false
-	}
-	timer.Reset(wait)
-	select {
-	case <-timer.C:
-	case <-h.ended:
-		return false
-	case <-ctx.Done():
-		return false
+	for _, step := range []struct {
+		until <-chan struct{}
+		next  time.Duration
+	}{{h.first, programPatience}, {h.reached, wait}, {nil, 0}} {
+		select {
+		case <-step.until:
+		case <-timer.C:
+		case <-h.ended:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+		timer.Reset(step.next)
 	}
 	return true
 }
@@ -263,15 +290,19 @@ func (h *hearing) listen(r io.Reader) {
 	in := bufio.NewReader(r)
 	for {
 		line, err := in.ReadString('\n')
-		if err != nil {
-			return
-		}
 		word, token, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		if !ok || word != "ack" && word != "acked" {
+		if err != nil || !ok || word != "ack" && word != "acked" {
+			_, _ = h.said.Write([]byte(line)) // it never fails
+			if err != nil {
+				return
+			}
 			continue
 		}
 		h.all = append(h.all, token)
-		if h.heard++; h.heard == h.enough {
+		if h.heard++; h.heard == 1 {
+			close(h.first)
+		}
+		if h.heard == h.enough {
 			close(h.reached)
 		}
 	}

@@ -4,6 +4,7 @@ package kill
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/crashtest/internal/child"
 )
 
 // errNoTrace reports that this user may not trace processes.
@@ -234,4 +237,23 @@ func addressOf(pid int, name string, off int64) (uintptr, error) {
 		}
 	}
 	return 0, fmt.Errorf("kill: find the store: process %d has not mapped %s: %w", pid, name, fs.ErrNotExist)
+}
+
+// MayTrace returns nil if this process may step through its children by ptrace, which
+// kills within the copy of a record need. It starts one, and ends it.
+func MayTrace() (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := child.Command(context.Background(), "/bin/sh", "-c", "read line")
+	in, err := cmd.StdinPipe() // nothing comes of it
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("kill: start a child: %w", err)
+	}
+	err = seize(cmd.Process.Pid)
+	err = errors.Join(err, killGroup(cmd), in.Close())
+	_ = cmd.Wait() // it was killed
+	return err
 }

@@ -4,7 +4,6 @@ package kill
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -53,10 +52,7 @@ func replay(ctx context.Context, token, keep string, o Options) (*Result, error)
 	l.tally.required, l.keepAs = nil, keep
 	err = l.inScratch(func() error { return l.relive(ctx, d, o.Tries) })
 	l.run.Over() // says why, if the context has ended
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		err = nil
-	}
-	return l.result(), err
+	return l.result(), unlessEnded(err)
 }
 
 // snapshot copies what a death has left, before it is inspected, to where it

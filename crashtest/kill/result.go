@@ -3,6 +3,7 @@
 package kill
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
@@ -19,7 +20,10 @@ type Kill struct {
 	Place Place  `json:"place"`
 	Aim   string `json:"aim,omitempty"` // in words; empty for a blind kill
 	Counts
-	Recovered uint64 `json:"recovered"`
+
+	// Recovered is the last record that was there, where the subject tells by a
+	// Survivor; of a program it is not known.
+	Recovered *uint64 `json:"recovered,omitempty"`
 
 	// Found is how many bytes of the records in progress were in the file, of so
 	// many. Of is 0 where no record was in progress, or where what was has become
@@ -69,6 +73,10 @@ type tally struct {
 	told     map[string]bool
 	onKill   func(Kill)
 	required []Place
+
+	ended     int64 // lives that were over before they were killed
+	lastWords string
+	why       []string
 }
 
 // newTally returns an empty tally.
@@ -97,7 +105,7 @@ func (t *tally) kill(k Kill, before Counts) {
 	defer t.mu.Unlock()
 	t.s.Acked += int64(k.Acked - min(k.Acked, before.Acked))
 	t.s.Unacked += int64(k.Appended - min(k.Appended, k.Acked))
-	kept := min(k.Recovered, k.Appended)
+	kept := min(k.recovered(), k.Appended)
 	t.s.Survived += int64(kept - min(kept, k.Acked))
 	t.s.CutAway += int64(k.Appended - kept)
 	if i := k.progress(); i >= 0 {
@@ -124,11 +132,20 @@ func (t *tally) place(p Place, exact bool) {
 	}
 }
 
+// recovered returns the last record that was there; where that was not measured, it
+// is the last one that the oracles have asked for.
+func (k *Kill) recovered() uint64 {
+	if k.Recovered != nil {
+		return *k.Recovered
+	}
+	return k.Acked
+}
+
 // progress returns the class of Survival.InProgress that a kill belongs to, or -1 where
 // no record was in progress.
 func (k *Kill) progress() int {
 	switch {
-	case k.Begun > k.Appended && k.Recovered > k.Appended:
+	case k.Begun > k.Appended && k.recovered() > k.Appended:
 		return 5
 	case k.Of == 0:
 		return -1
@@ -139,10 +156,36 @@ func (k *Kill) progress() int {
 }
 
 // uncounted counts a death that is no verified kill.
-func (t *tally) uncounted() {
+func (t *tally) uncounted(d death) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.s.Uncounted++
+	if d.state == stateDone {
+		t.ended++
+		t.lastWords = d.text
+	}
+}
+
+// because says why there is nothing to verify.
+func (t *tally) because(why string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if why != "" {
+		t.why = append(t.why, why)
+	}
+}
+
+// whyUnverified returns why no kill was verified, where none was.
+func (t *tally) whyUnverified() []string {
+	why := t.why
+	if t.ended > 0 {
+		why = append(why, fmt.Sprintf("each of %d lives ended by itself before it could be killed: a workload has to go on until then%s",
+			t.ended, t.lastWords))
+	}
+	if silent := t.s.Uncounted - t.ended; silent > 0 {
+		why = append(why, fmt.Sprintf("no acknowledgement was seen in %d lives", silent))
+	}
+	return why
 }
 
 // note adds a note, once.
@@ -161,6 +204,9 @@ func (t *tally) result(r *campaign.Result, run *campaign.Run, hadTurns bool) *Re
 	defer t.mu.Unlock()
 	for _, p := range t.required {
 		r.Count(string(p), t.byPlace[p])
+	}
+	if r.Distinct == 0 {
+		r.Unverified = t.whyUnverified()
 	}
 	r.Finish(run.Began())
 	for _, p := range places {

@@ -34,6 +34,8 @@ type lab struct {
 	found atomic.Bool
 	crews atomic.Uint64 // that were begun
 
+	silent atomic.Int64 // lives of a program, one after the other, without an acknowledgement
+
 	keepAs string // of a replay: where to leave what shows the finding
 }
 
@@ -50,7 +52,14 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	l := newLab(ctx, o)
-	err = l.inScratch(l.work)
+	err = l.inScratch(func() error {
+		if o.isProgram() {
+			if goOn, terr := l.trial(ctx); terr != nil || !goOn {
+				return unlessEnded(terr)
+			}
+		}
+		return l.work()
+	})
 	l.run.Over() // says why, if the context has ended
 	return l.result(), err
 }
@@ -101,13 +110,18 @@ func (l *lab) work() error {
 			panic(p)
 		}
 	}
-	var real []error
-	for _, err := range errs {
-		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-			real = append(real, err)
-		}
+	for i, err := range errs {
+		errs[i] = unlessEnded(err)
 	}
-	return errors.Join(real...)
+	return errors.Join(errs...)
+}
+
+// unlessEnded returns an error that does not come of the context's end.
+func unlessEnded(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
 }
 
 // liver lives the last plan of each of its chains.
@@ -271,7 +285,22 @@ func (l *lab) verify(c *chain, d death) (*campaign.Broken, error) {
 		}
 		l.tally.kill(v.kill, countsOf(l.o.Subject, d.before))
 	default:
-		l.tally.uncounted()
+		l.tally.uncounted(d)
+		return nil, l.uncounted(d)
 	}
+	l.silent.Store(0)
 	return v.broken, nil
+}
+
+// mostSilent is how many lives of a program, one after the other, may give no
+// acknowledgement in the time that they have for it.
+const mostSilent = 3
+
+// uncounted ends the campaign where a program acknowledges nothing any more.
+func (l *lab) uncounted(d death) error {
+	if !l.o.isProgram() || d.state != stateNone || l.silent.Add(1) < mostSilent {
+		return nil
+	}
+	return fmt.Errorf("kill: no acknowledgement was seen within %v, %d times in a row: does the workload go on in the directory of one that was killed?%s",
+		l.o.Program.Timeout, mostSilent, d.text)
 }

@@ -101,14 +101,15 @@ func (c *chain) verify(o *Options, d death) (verdict, error) {
 	}
 	v.broken = campaign.Check(found, d.known, true)
 	if f, ok := found.(*programFound); ok && f.err != nil {
-		return v, fmt.Errorf("kill: the check could not be run: %w", f.err)
+		return v, f.err
 	}
-	v.kill = Kill{Place: d.place, Counts: countsOf(s, d.known), Recovered: countsOf(s, d.known).Acked}
+	v.kill = Kill{Place: d.place, Counts: countsOf(s, d.known)}
 	if d.hit && plan.Aim != nil {
 		v.kill.Aim = plan.Aim.String()
 	}
 	if f, ok := found.(Survivor); ok {
-		v.kill.Recovered = f.Recovered()
+		last := f.Recovered()
+		v.kill.Recovered = &last
 		v.kill.Found, v.kill.Of = f.InProgress(d.known)
 	}
 	v.kill.placeByBytes()

@@ -65,3 +65,30 @@ func (o *Output) Text() string {
 	defer o.mu.Unlock()
 	return strings.TrimSpace(string(o.kept))
 }
+
+// Tail keeps the last bytes of what a child says, which tell why it ended. The zero
+// value is ready.
+type Tail struct {
+	mu   sync.Mutex
+	kept []byte
+}
+
+var _ io.Writer = (*Tail)(nil)
+
+// Write implements io.Writer.
+func (t *Tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kept = append(t.kept, p[max(0, len(p)-enough):]...)
+	if n := len(t.kept) - enough; n > 0 {
+		t.kept = append(t.kept[:0], t.kept[n:]...)
+	}
+	return len(p), nil
+}
+
+// Text returns what was kept, without the space around it.
+func (t *Tail) Text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.kept))
+}

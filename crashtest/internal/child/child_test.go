@@ -31,3 +31,19 @@ func TestSelf(t *testing.T) {
 		t.Errorf("%d bytes: %.20q", len(text), text)
 	}
 }
+
+// TestTail keeps the end, however it is written.
+func TestTail(t *testing.T) {
+	for _, part := range []int{1, 100, 4096, 100_000} {
+		text := strings.Repeat("x", 99_990) + "last words\n"
+		var tail child.Tail
+		for p := text; p != ""; p = p[min(part, len(p)):] {
+			if n, err := tail.Write([]byte(p[:min(part, len(p))])); n != min(part, len(p)) || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		if got := tail.Text(); !strings.HasSuffix(text, got+"\n") || len(got) != 4095 {
+			t.Errorf("in parts of %d: %d bytes, %.20q", part, len(got), got)
+		}
+	}
+}
