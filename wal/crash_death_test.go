@@ -260,6 +260,34 @@ func TestNamesThatComeLate(t *testing.T) {
 	or.report(fmt.Sprintf("%d names, %d events behind the first", renames, f.rec.Len()-first))
 }
 
+// TestOpenKeepsTheFrontItFound kills a process at each event of a front cut that
+// removes no segment, beside which an appender goes on into the next one: a front
+// that Open finds in the page cache is the log's also after a power loss.
+func TestOpenKeepsTheFrontItFound(t *testing.T) {
+	t.Parallel()
+	f := newLife(t, withMin(wal.Options{SegmentsAhead: 2}), newRand(newSeed(t)))
+	f.open()
+	f.fill(4, 9000) // a whole segment, which the next one's stamp proves
+	f.ready()
+	f.sync()
+	first := f.rec.Len()
+	f.beside(1, []int{9000, 9000}, func() {
+		f.note(func(m *mark) { n := *m; n.front = 2; m.or = &n })
+		must(t, f.log.TruncateFront(2))
+		f.note(func(m *mark) { *m = *m.or })
+	})
+	last := f.rec.Len()
+	f.stop()
+	or, tried := newOracle(t, f.opts), 0
+	for at := first; at <= last; at++ {
+		if atRest(f.rec.Events()[:at]) {
+			f.dieThenLosePower(or, at)
+			tried++
+		}
+	}
+	or.report(fmt.Sprintf("%d of %d events", tried, last-first))
+}
+
 // TestFrontOutlivesLeftovers cuts all that a log holds from its front while an
 // appender goes on into the next segment, whose stamp knows the old front. Then
 // one process after the other opens the log and is killed: the front was

@@ -15,6 +15,7 @@ import (
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/waltest"
 )
 
 // TestOpenReturnsWhatIsDurable lets each sync of a log's life fail in turn, its
@@ -113,13 +114,21 @@ func (f *life) tear() {
 }
 
 // wantOneOutcome checks that a power loss right now leaves the same, whatever of
-// the unsynced the device got.
+// the unsynced the device got, and a log that begins where this one says.
 func (f *life) wantOneOutcome(when string) {
 	f.t.Helper()
 	least := f.rec.CrashAs(durabilitytest.Drop, f.root, f.rec.Len(), nil)
 	most := f.rec.CrashAs(durabilitytest.Keep, f.root, f.rec.Len(), nil)
 	if a, b := least.Names(), most.Names(); strings.Join(a, " ") != strings.Join(b, " ") {
 		f.t.Fatalf("%s: names %v or %v\n%s", when, a, b, f.describe(f.rec.Len()))
+	}
+	files := make(map[string][]byte)
+	for name, data := range least {
+		files[filepath.Base(name)] = data
+	}
+	r, err := waltest.Recover(files, func(wal.LSN, []byte) error { return nil })
+	if err != nil || f.log.LastLSN() > 0 && r.First != f.log.FirstLSN() {
+		f.t.Fatalf("%s: a power loss leaves a log from %d on (%v), the log says %d\n%s", when, r.First, err, f.log.FirstLSN(), f.describe(f.rec.Len()))
 	}
 	for name := range least {
 		a, b := least[name], most[name]

@@ -74,16 +74,17 @@ func (op *opening) resume() error {
 // nameFront makes the log's front and its last cut durable in the tail, unless the
 // tail has them. They may stand in no other file than the one that is removed
 // next: a front cut names the front in the segment that was the tail when it
-// began, and an appender that went on into the next one meanwhile has stamped that
-// with the front before. Or they may stand there in the page cache only, where a
-// writer that was killed stored them and did not sync: without them what is left
-// when the power fails next looks like a log whose first segments are missing.
+// began, and an appender that concurrently went on into the next one has stamped
+// that with the front before. Or they may stand there in the page cache only, where
+// a writer that was killed stored them and did not sync, in a segment that was not
+// synced since: after a power loss the log would begin in front of where Open said
+// that it begins or, where segments were removed, look like one whose first
+// segments are missing.
 //
 // A trim has named both already, with the epoch that it began.
 func (op *opening) nameFront(s *writableSegment, tail *diskFile) error {
 	l := op.l
-	leftover := func(g recovery.Segment) bool { return g.State == recovery.StateLeftover }
-	if !slices.ContainsFunc(op.res.Segments, leftover) || l.witness.valid {
+	if l.witness.valid {
 		return nil
 	}
 	h := frame.DecodeHead(tail.head.Bytes())
