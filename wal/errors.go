@@ -15,9 +15,9 @@ var (
 	// ErrPoisoned reports that an msync, an fsync or a directory fsync failed,
 	// or that a file changed under the log. Nothing is acknowledged any more:
 	// after a failed sync the kernel reports success for data that the device
-	// never got. It wraps the first cause. Mend that, close the log and open it
+	// never got. It wraps the first cause. Fix that, close the log and open it
 	// again; what Open then returns is what the device holds.
-	ErrPoisoned = errors.New("wal: log is poisoned by an earlier failure; close it, resume the cause and open it again")
+	ErrPoisoned = errors.New("wal: log is poisoned by an earlier failure; close it, fix the cause and open it again")
 	// ErrLocked reports that another process or another Log of this process
 	// writes to the directory. A log has one writer.
 	ErrLocked = errors.New("wal: log is locked by another writer")
