@@ -15,8 +15,9 @@ import (
 )
 
 // The tests of the table of memory in the package's documentation. They run
-// alone, since they look at the heap of the whole process. Not under the race
-// detector, where a sync.Pool forgets things by chance.
+// alone, since they look at the heap of the whole process. Under the race detector
+// a sync.Pool drops what it is given by chance, so what is allocated in all says
+// nothing there: only what is kept does.
 
 // liveHeap returns the bytes of the heap that are in use.
 func liveHeap() int64 {
@@ -71,9 +72,10 @@ func TestManySegmentsOpen(t *testing.T) {
 	for _, tt := range []struct {
 		what  string
 		limit int64 // of bytes a segment
+		inAll bool  // what is freed or given to a pool counts
 		do    func() int64
 	}{
-		{"what Open keeps while it judges", 8 << 10, func() (most int64) {
+		{"what Open keeps while it recovers", 8 << 10, false, func() (most int64) {
 			before := liveHeap()
 			defer durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
 				if c.Phase == durability.Before && c.Op == durability.OpSyncDir {
@@ -87,19 +89,19 @@ func TestManySegmentsOpen(t *testing.T) {
 			l = openLog(t, dir, small())
 			return most
 		}},
-		{"what an open log keeps", 4 << 10, func() int64 {
+		{"what an open log keeps", 4 << 10, false, func() int64 {
 			before := liveHeap()
 			must(t, l.Close())
 			return before - liveHeap()
 		}},
-		{"what Open and Close allocate", 512 << 10, func() int64 {
+		{"what Open and Close allocate", 512 << 10, true, func() int64 {
 			return allocated(func() {
 				l, err := wal.Open(dir, small())
 				must(t, err)
 				must(t, l.Close())
 			})
 		}},
-		{"what Verify allocates", 96 << 10, func() int64 {
+		{"what Verify allocates", 96 << 10, true, func() int64 {
 			return allocated(func() {
 				rep, err := wal.Verify(dir)
 				must(t, err)
@@ -111,7 +113,7 @@ func TestManySegmentsOpen(t *testing.T) {
 	} {
 		got := tt.do()
 		t.Logf("%s: %d bytes a segment", tt.what, got/segments)
-		if got > tt.limit*segments {
+		if got > tt.limit*segments && (!tt.inAll || !raceDetector) {
 			t.Errorf("%s: %d bytes a segment, more than %d", tt.what, got/segments, tt.limit)
 		}
 	}
@@ -185,7 +187,7 @@ func TestInspectExtendedFile(t *testing.T) {
 		in, err = wal.Inspect(dir)
 		must(t, err)
 	})
-	if n > 8<<20 {
+	if n > 8<<20 && !raceDetector {
 		t.Errorf("Inspect allocates %d bytes", n)
 	}
 	if in.LastLSN != 3 || in.Pages.Pages != 1<<40/int64(os.Getpagesize()) {
