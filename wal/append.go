@@ -115,7 +115,7 @@ func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
 	if err = l.reserve(size, len(ps)); err != nil {
 		return err
 	}
-	start, linkOff, claimed := l.at, l.linkOff, l.claimed
+	start, linkOff, watermark := l.at, l.linkOff, l.namedWatermark
 	whole := false
 	defer func() {
 		if whole {
@@ -123,7 +123,7 @@ func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
 		}
 		// The frame that could not be stored is zero already, or is the next to be.
 		end := l.at.Off + l.storing
-		l.at, l.linkOff, l.claimed, l.storing = start, linkOff, claimed, 0
+		l.at, l.linkOff, l.namedWatermark, l.storing = start, linkOff, watermark, 0
 		if start.Off < end && l.poison.Load() == nil {
 			if zerr := l.tail.clean(start.Off, end-start.Off); zerr != nil {
 				err = l.fail(zerr)
@@ -155,7 +155,7 @@ func (l *Log) reserve(size int64, records int) error {
 			return fmt.Errorf("%w: LSNs for %d records behind %d", ErrExhausted, records, l.at.LSN)
 		}
 		if l.cutting.Load() {
-			l.room.Wait()
+			l.spaceAvailable.Wait()
 			continue
 		}
 		if l.fits(size) {
@@ -170,7 +170,7 @@ func (l *Log) reserve(size int64, records int) error {
 			}
 			continue
 		}
-		if err := l.awaitRoom(size, false); err != nil {
+		if err := l.awaitSegment(size, false); err != nil {
 			return err
 		}
 	}
@@ -198,12 +198,12 @@ func (l *Log) checkLink() error {
 // caller holds mu and has reserved the room.
 func (l *Log) put(f *frame.Frame, p []byte) error {
 	f.LSN, f.Epoch = l.at.LSN, l.epoch
-	claimed := l.claimed
+	watermark := l.namedWatermark
 	if f.Kind == frame.KindRecord {
 		f.LSN++
 		durable := LSN(l.durable.Load())
 		if f.Distance = frame.Distance(f.LSN, durable); f.Distance != 0 {
-			claimed = durable
+			watermark = durable
 		}
 	}
 	h, link := l.buf.Encode(f, l.tail.seed, l.at.Link, l.at.Off)
@@ -213,7 +213,7 @@ func (l *Log) put(f *frame.Frame, p []byte) error {
 	if err != nil {
 		return l.undoAppend(err, f.Size())
 	}
-	l.claimed = claimed
+	l.namedWatermark = watermark
 	l.linkOff = l.at.Off + frame.LinkOffset
 	l.at.Off += f.Size()
 	l.at.LSN, l.at.Link, l.at.Epoch = f.LSN, link, f.Epoch
@@ -246,11 +246,11 @@ func (l *Log) publish(n int, bytes int64) LSN {
 	l.appended.Store(uint64(l.at.LSN))
 	l.store.appends.broadcast()
 	if l.stats.records == 0 {
-		l.room.Broadcast() // a log that is written to has segments prepared
+		l.spaceAvailable.Broadcast() // a log that is written to has segments prepared
 	}
 	if l.at.Off > l.warming.wake {
 		l.warming.wake = math.MaxInt64
-		l.room.Broadcast()
+		l.spaceAvailable.Broadcast()
 	}
 	l.stats.records += uint64(n)
 	l.stats.bytes += uint64(bytes)
@@ -294,7 +294,7 @@ func (l *Log) rotate() error {
 	l.enter(next)
 	segment.StoreNext(old.mem, next.ordinal)
 	l.stats.rotations++
-	l.room.Broadcast() // the preparer makes the next one
+	l.spaceAvailable.Broadcast() // the preparer makes the next one
 	l.syncBehind()
 	return nil
 }

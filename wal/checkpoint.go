@@ -9,7 +9,7 @@ import (
 
 // witness is what the newest slot says, so that a checkpoint of the same again
 // writes nothing. Log.syncMu guards it.
-type witness struct {
+type checkpointSlots struct {
 	segment uint64
 	at      frame.Place
 	counter uint64 // of the newest slot in the segment
@@ -19,17 +19,17 @@ type witness struct {
 }
 
 // is reports whether the witness names just what the snapshot covers.
-func (w *witness) is(s *snapshot) bool {
+func (w *checkpointSlots) is(s *snapshot) bool {
 	return w.valid && w.segment == s.tail.ordinal && w.at == s.at
 }
 
 // set notes that the witness names the snapshot.
-func (w *witness) set(s *snapshot) { w.valid, w.segment, w.at = true, s.tail.ordinal, s.at }
+func (w *checkpointSlots) set(s *snapshot) { w.valid, w.segment, w.at = true, s.tail.ordinal, s.at }
 
-// readWitness finds out which slot of a segment is the older one, from the segment's
+// readSlots finds out which slot of a segment is the older one, from the segment's
 // head.
-func readWitness(s *writableSegment, h *frame.Head) (w witness, newest frame.Slot) {
-	w = witness{segment: s.ordinal, newest: 1}
+func readSlots(s *writableSegment, h *frame.Head) (w checkpointSlots, newest frame.Slot) {
+	w = checkpointSlots{segment: s.ordinal, newest: 1}
 	for i, err := range h.SlotErrs {
 		w.torn[i] = errors.Is(err, frame.ErrInvalid)
 	}
@@ -41,7 +41,7 @@ func readWitness(s *writableSegment, h *frame.Head) (w witness, newest frame.Slo
 }
 
 // claim is what a slot is to say.
-type claim struct {
+type checkpointRecord struct {
 	at    frame.Place // behind the last frame
 	lsn   LSN         // every record up to it is durable
 	front LSN
@@ -49,21 +49,21 @@ type claim struct {
 	cut   frame.Cut
 }
 
-// claimNow returns the claim of a checkpoint that covers all before a place of
+// newCheckpointRecord returns the claim of a checkpoint that covers all before a place of
 // the present epoch. The caller holds syncMu.
-func (l *Log) claimNow(at frame.Place, lsn LSN) claim {
+func (l *Log) newCheckpointRecord(at frame.Place, lsn LSN) checkpointRecord {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return claim{at: at, lsn: lsn, front: l.FirstLSN(), epoch: l.epoch, cut: l.cut}
+	return checkpointRecord{at: at, lsn: lsn, front: l.FirstLSN(), epoch: l.epoch, cut: l.cut}
 }
 
 // writeSlot writes a witness into the segment's older slot and makes it
 // durable. All that it names is durable before: the store itself may reach the
 // device at any time after it. The caller holds syncMu.
-func (l *Log) writeSlot(s *writableSegment, c claim) error {
-	w := &l.witness
+func (l *Log) writeSlot(s *writableSegment, c checkpointRecord) error {
+	w := &l.slots
 	if w.segment != s.ordinal {
-		*w = witness{segment: s.ordinal, newest: 1}
+		*w = checkpointSlots{segment: s.ordinal, newest: 1}
 	}
 	w.valid = false
 	slot := frame.Slot{
@@ -99,7 +99,7 @@ func (s *writableSegment) storeSynced(off int64, p []byte) error {
 
 // writeSlots writes a witness into both slots, one after the other: what they
 // name outlives the loss of either, and no older claim is left.
-func (l *Log) writeSlots(s *writableSegment, c claim) error {
+func (l *Log) writeSlots(s *writableSegment, c checkpointRecord) error {
 	for range frame.Slots {
 		if err := l.writeSlot(s, c); err != nil {
 			return err

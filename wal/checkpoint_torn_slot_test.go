@@ -112,7 +112,7 @@ func judgeSlots(t *testing.T, state durabilitytest.Files) {
 			files[name] = b
 		}
 	}
-	j, err := waltest.JudgeAll(files, func(wal.LSN, []byte) error { return nil })
+	j, err := waltest.RecoverAll(files, func(wal.LSN, []byte) error { return nil })
 	if err != nil || j.Verdict == wal.Damaged || j.First != 1 && j.First != 5 || j.Last != 30 {
 		t.Fatalf("judged %+v, %v", j, err)
 	}

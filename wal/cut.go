@@ -29,7 +29,7 @@ import (
 //     appended next.
 //  5. The other slot repeats the first, so that the cut outlives the loss of
 //     either, and no older claim is left in any.
-func (l *Log) cutBehind(s *writableSegment, c claim, remove, zero func() error) error {
+func (l *Log) cutBehind(s *writableSegment, c checkpointRecord, remove, zero func() error) error {
 	if err := l.writeSlot(s, c); err != nil {
 		return err
 	}

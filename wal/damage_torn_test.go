@@ -112,7 +112,7 @@ func TestOlderSegmentTorn(t *testing.T) {
 			s := take(t, bases[tt.durable].dir)
 			tt.hurt(s)
 			tt.want.size, tt.want.anyTorn = 10000, true
-			s.judge(small(), tt.want)
+			s.analyze(small(), tt.want)
 		})
 	}
 }

@@ -153,7 +153,7 @@ func (c *campaignRound) run(seed uint64) string {
 			t.Errorf("%s: the error does not name the file: %s", c.words(), s)
 		}
 	}
-	c.judge()
+	c.check()
 	switch {
 	case c.since == 0:
 		return "nothing is harmed"
@@ -226,10 +226,10 @@ func (c *campaignRound) words() string {
 	return fmt.Sprintf("%s %s at %d of %d", c.harm.name, c.file, c.at, c.size)
 }
 
-// judge reads the directory. What the writer holds durable by calls that began
+// analyze reads the directory. What the writer holds durable by calls that began
 // behind the harm is there, or intact behind damage; so is all of it where the
 // harm took no record.
-func (c *campaignRound) judge() {
+func (c *campaignRound) check() {
 	got := make(map[wal.LSN]bool)
 	note := func(lsn wal.LSN, p []byte) error {
 		if string(p) != string(harmedRecord(lsn)) {

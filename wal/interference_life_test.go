@@ -82,7 +82,7 @@ func harmLife(t *testing.T, rng *rand.Rand, tg target, h harm, m moment) string 
 		t.Fatalf("%s: %v", h.name, n.err)
 	}
 	f.wantNamed(err)
-	f.judge()
+	f.check()
 	return f.outcome(err)
 }
 
@@ -255,7 +255,7 @@ func (f *harmedLife) wantNamed(err error) {
 // judge opens the log again. What was acknowledged behind the harm must be
 // there: in the log, or intact behind damage that is named. So must be what was
 // acknowledged before, where the harm took nothing.
-func (f *harmedLife) judge() {
+func (f *harmedLife) check() {
 	o := f.opts
 	o.OnDurable = nil
 	got := make(map[wal.LSN]bool)

@@ -18,8 +18,8 @@ func (l *Log) assertTail() {
 		broken("the tail has epoch %d, the log %d: epochs never fall", l.at.Epoch, l.epoch)
 	case durable > l.at.LSN:
 		broken("durable %d is behind the last record %d", durable, l.at.LSN)
-	case l.claimed > durable:
-		broken("a frame claims %d, durable is %d", l.claimed, durable)
+	case l.namedWatermark > durable:
+		broken("a frame claims %d, durable is %d", l.namedWatermark, durable)
 	case len(l.dirty) == 0 || l.dirty[len(l.dirty)-1].seg != l.tail:
 		broken("the tail is not the last dirty segment")
 	}

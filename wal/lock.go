@@ -17,11 +17,11 @@ import (
 // sync, before it is acknowledged. What keeps the other writer out until then
 // are the locks of the segments that are mapped for writing.
 type owner struct {
-	dir    *durability.Dir
-	lock   *durability.File
-	expect durability.Expectation
-	note   logdir.Identity // what the lock file says
-	room   bool            // it has blocks for checkpoints
+	dir      *durability.Dir
+	lock     *durability.File
+	expect   durability.Expectation
+	note     logdir.Identity // what the lock file says
+	hasSlots bool            // it has blocks for checkpoints
 }
 
 // begin notes the lock file as it is from now on, and looks whether it is the
@@ -130,7 +130,7 @@ func (o *owner) writeLock(have logdir.Identity, id frame.UUID) error {
 	if err != nil && !isEOF(err) {
 		return err
 	}
-	if o.room = true; bytes.Equal(have.Device, want) && bytes.Equal(cached[:n], want) {
+	if o.hasSlots = true; bytes.Equal(have.Device, want) && bytes.Equal(cached[:n], want) {
 		return nil
 	}
 	_, err = o.lock.WriteAt(want, 0)
@@ -138,7 +138,7 @@ func (o *owner) writeLock(have logdir.Identity, id frame.UUID) error {
 		err = o.lock.Sync()
 	}
 	if errors.Is(err, ErrNoSpace) {
-		o.room = false
+		o.hasSlots = false
 		if have.UUID == id && bytes.HasPrefix(cached[:n], text) {
 			return nil
 		}
@@ -156,8 +156,8 @@ func (o *owner) writeLock(have logdir.Identity, id frame.UUID) error {
 // for it, what is there stays and is no less true: noted is false then.
 func (o *owner) noteCheckpoint(c frame.Checkpoint) (noted bool, err error) {
 	c.UUID, c.Counter = o.note.UUID, o.note.Newest.Counter
-	if !o.room || c == o.note.Newest {
-		return o.room, nil
+	if !o.hasSlots || c == o.note.Newest {
+		return o.hasSlots, nil
 	}
 	c.Counter++
 	slot := (o.note.Slot + 1) % frame.Slots

@@ -31,26 +31,26 @@ type Log struct {
 	syncMu sync.Mutex
 
 	// mu guards the tail and all up to the blank line.
-	mu      sync.Mutex
-	room    *sync.Cond // of mu: a segment was prepared, could not be, or the log ended
-	tail    *writableSegment
-	at      frame.Place // where the next frame goes
-	linkOff int64       // where at.link lies in the tail's mapping
-	limit   int64       // where frames must end
-	epoch   uint32
-	cut     frame.Cut
-	claimed LSN // the highest watermark that an appended frame names
-	dirty   []dirtyRange
-	ready   []*writableSegment // prepared, in order
-	prepare preparation
-	spare   *spare // a segment to be recycled, or nil
-	behind  bool   // a background sync catches up
-	resets  bool   // a Reset wants a segment: no appender may take one
-	buf     frame.Buffer
-	storing int64 // bytes of the frame that is being stored; not 0 behind a store only where that panicked
+	mu             sync.Mutex
+	spaceAvailable *sync.Cond // of mu: a segment was prepared, could not be, or the log ended
+	tail           *writableSegment
+	at             frame.Place // where the next frame goes
+	linkOff        int64       // where at.link lies in the tail's mapping
+	limit          int64       // where frames must end
+	epoch          uint32
+	cut            frame.Cut
+	namedWatermark LSN // the highest watermark that an appended frame names
+	dirty          []dirtyRange
+	ready          []*writableSegment // prepared, in order
+	prepare        preparation
+	spare          *spare // a segment to be recycled, or nil
+	behind         bool   // a background sync catches up
+	resets         bool   // a Reset wants a segment: no appender may take one
+	buf            frame.Buffer
+	storing        int64 // bytes of the frame that is being stored; not 0 behind a store only where that panicked
 
-	witness witness // syncMu guards it
-	warming warming // the warmer's own, but for wake
+	slots   checkpointSlots // syncMu guards it
+	warming warming         // the warmer's own, but for wake
 
 	closing  atomic.Bool   // set under mu
 	cutting  atomic.Bool   // a cut is under way, nobody appends or prepares; set under mu
@@ -141,7 +141,7 @@ func (l *Log) wake() {
 	p.wake()
 	p.mu.Unlock()
 	l.mu.Lock()
-	l.room.Broadcast()
+	l.spaceAvailable.Broadcast()
 	l.mu.Unlock()
 }
 

@@ -150,7 +150,7 @@ func TestDirectory(t *testing.T) {
 			s := take(t, base.dir)
 			tt.hurt(s)
 			tt.want.size = 10000
-			s.judge(small(), tt.want)
+			s.analyze(small(), tt.want)
 			if _, err := os.Lstat(filepath.Join(s.dir, tt.gone)); tt.gone != "" && !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("%s is still there: %v", tt.gone, err)
 			}

@@ -90,9 +90,9 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 // bad is an attempt to read a record that has to be there, as a writer that was seen
 // at work says, and is not.
 type bad struct {
-	is        bool
-	seen      frame.Control // behind the attempt
-	witnessed bool          // a writer has kept its block up since
+	is           bool
+	seen         frame.Control // behind the attempt
+	writerActive bool          // a writer has kept its block up since
 }
 
 // check checks whether the writer has kept its block up since: one that is opening
@@ -105,7 +105,7 @@ func (a *bad) check(b *outsidePlace) {
 	n, err := segment.LoadControl(b.tail.mem)
 	if err == nil && n.Epoch == a.seen.Epoch &&
 		(n.Next != a.seen.Next || n.Appended > a.seen.Appended || n.Durable > a.seen.Durable) {
-		a.witnessed = true
+		a.writerActive = true
 	}
 }
 
@@ -116,7 +116,7 @@ func (a *bad) again(b *outsidePlace) bool {
 	if !b.told || b.state.recovered || !b.state.live {
 		return false
 	}
-	if a.is && a.witnessed && a.seen.Epoch == b.seen.Epoch {
+	if a.is && a.writerActive && a.seen.Epoch == b.seen.Epoch {
 		return true
 	}
 	*a = bad{is: true, seen: b.seen}

@@ -39,7 +39,7 @@ package wal
 // acquire: on amd64 every store and load is, on arm64 Go emits STLR and LDAR.
 //
 // The second is that of a sequence lock. The writer's part: between the store of
-// the epoch and the first byte that is changed lie locks (assertUnheld, claimNow),
+// the epoch and the first byte that is changed lie locks (assertUnheld, newCheckpointRecord),
 // and system calls. On arm64, the STLR of the epoch is ordered before the
 // load-acquire by which a lock is taken, as STLR and LDAR are among themselves,
 // and that before what follows it. The reader's part: its plain loads must be

@@ -70,7 +70,7 @@ func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 		opts: o, dirPath: path, dir: d, owner: owner{dir: d},
 		kick: make(chan struct{}, 1), naming: make(chan *writableSegment, 2*MaxSegmentsAhead),
 	}
-	l.room = sync.NewCond(&l.mu)
+	l.spaceAvailable = sync.NewCond(&l.mu)
 	l.stopped, l.stop = context.WithCancel(context.Background())
 	op := &opening{l: l, mode: mode}
 	defer func() {
@@ -155,7 +155,7 @@ type opening struct {
 // run takes the log from whatever the last writer left to one that can be
 // appended to.
 func (op *opening) run() error {
-	if err := op.judge(); err != nil {
+	if err := op.analyze(); err != nil {
 		return err
 	}
 	if logdir.NoLog(op.known, op.res) {
@@ -179,8 +179,8 @@ func (op *opening) run() error {
 	return nil
 }
 
-// judge reads the directory and judges what is there.
-func (op *opening) judge() error {
+// analyze reads the directory and judges what is there.
+func (op *opening) analyze() error {
 	l := op.l
 	var err error
 	if op.known, err = logdir.DeviceIdentity(l.owner.lock); err != nil {
@@ -192,7 +192,7 @@ func (op *opening) judge() error {
 	}
 	files := make([]recovery.File, 0, len(entries))
 	for _, e := range entries {
-		d := &diskFile{Entry: e, dir: l.dir, tolerant: op.mode.force, room: diskRoom{kept: &op.kept}}
+		d := &diskFile{Entry: e, dir: l.dir, tolerant: op.mode.force, buf: diskBuffer{kept: &op.kept}}
 		op.files = append(op.files, d)
 		if err = d.open(&op.open); err != nil {
 			return err

@@ -60,7 +60,7 @@ func (op *opening) resume() error {
 			return err
 		}
 	} else if err := op.nameFront(s, tail); err != nil {
-		return s.noRoom(err)
+		return s.storeError(err)
 	}
 	if err := op.clear(tail); err != nil {
 		return err
@@ -84,14 +84,14 @@ func (op *opening) resume() error {
 // A trim has named both already, with the epoch that it began.
 func (op *opening) nameFront(s *writableSegment, tail *diskFile) error {
 	l := op.l
-	if l.witness.valid {
+	if l.slots.valid {
 		return nil
 	}
 	h := frame.DecodeHead(tail.head.Bytes())
 	if h.StampErr == nil && h.Stamp.Epoch == l.epoch && h.Stamp.Front == l.FirstLSN() {
 		return nil
 	}
-	return l.writeSlots(s, l.claimNow(l.at, l.at.LSN))
+	return l.writeSlots(s, l.newCheckpointRecord(l.at, l.at.LSN))
 }
 
 // reconcile makes page cache and device the same for every file judged.
@@ -189,9 +189,9 @@ func (op *opening) enterTail(s *writableSegment, tail *diskFile) {
 	l.at = frame.Place{Off: t.Offset, Link: t.Link, LSN: t.LSN, Epoch: t.Epoch}
 	base := op.indexTail()
 	var slot frame.Slot
-	if l.witness, slot = readWitness(s, &h); slot.Counter != 0 {
-		l.witness.at = slot.Place(t.Epoch)
-		l.witness.valid = slot.Epoch == op.res.Epoch && slot.Front == l.FirstLSN()
+	if l.slots, slot = readSlots(s, &h); slot.Counter != 0 {
+		l.slots.at = slot.Place(t.Epoch)
+		l.slots.valid = slot.Epoch == op.res.Epoch && slot.Front == l.FirstLSN()
 	}
 	l.appended.Store(uint64(t.LSN))
 	l.setDurable(t.LSN)
@@ -251,7 +251,7 @@ func (op *opening) settle(s *writableSegment) error {
 		l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0, begin: s.start})
 	} else {
 		if err := l.storeControl(s); err != nil {
-			return s.noRoom(err)
+			return s.storeError(err)
 		}
 		l.dirty = append(l.dirty, dirtyRange{seg: s, from: l.at.Off, begin: l.at})
 	}

@@ -25,7 +25,7 @@ type diskFile struct {
 	head   *logdir.KeptHead
 	reason string // why it was read through the page cache
 	loaded bool   // it was synced, and its frames may have been read
-	room   diskRoom
+	buf    diskBuffer
 
 	dropped bool  // the page cache was emptied before it was read through
 	stays   int64 // bytes that stayed in it all the same
@@ -102,7 +102,7 @@ func (d *diskFile) refresh() (bool, error) {
 	if !d.loaded {
 		return false, nil
 	}
-	now := d.room.head
+	now := d.buf.head
 	if now == nil { // no byte of it was asked for
 		head := make([]byte, d.head.Size)
 		if err := logdir.Readable(d.readAt(head, 0)); err != nil {
@@ -281,5 +281,5 @@ func (d *diskFile) fillHoles() error {
 // looked at any more.
 func (d *diskFile) close() error {
 	d.gone, d.handed, d.loaded = true, nil, false
-	return errors.Join(d.room.free(), d.held.Close())
+	return errors.Join(d.buf.free(), d.held.Close())
 }

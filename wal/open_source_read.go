@@ -19,9 +19,9 @@ const (
 	scanBytes = 1 << 20
 )
 
-// diskRoom is the memory that a segment's file is read into: addresses for all of
+// diskBuffer is the memory that a segment's file is read into: addresses for all of
 // it, and pages for what is looked at.
-type diskRoom struct {
+type diskBuffer struct {
 	kept *int64 // bytes of all files that are kept while they are not loaded
 	mine int64  // those of this one
 
@@ -41,7 +41,7 @@ type extent struct{ off, n int64 }
 // Load implements recovery.Bytes. It makes the file durable before any of its
 // frames is looked at. What somebody put behind the segment's end is not loaded.
 func (d *diskFile) Load() ([]byte, error) {
-	r := &d.room
+	r := &d.buf
 	if !d.loaded {
 		if err := d.sync(); err != nil {
 			return nil, err
@@ -70,7 +70,7 @@ func (d *diskFile) Load() ([]byte, error) {
 // what the page cache holds, without a change of either: later it may be gone from
 // here.
 func (d *diskFile) Touch(from, to int64) error {
-	r := &d.room
+	r := &d.buf
 	switch {
 	case r.lo <= from && to <= r.hi:
 		return d.badIn(from, to)
@@ -92,7 +92,7 @@ func (d *diskFile) Touch(from, to int64) error {
 
 // fetch reads bytes into the room, those that can be read.
 func (d *diskFile) fetch(from, to int64) error {
-	r := &d.room
+	r := &d.buf
 	if err := logdir.Readable(d.readAt(r.data[from:to], from)); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (d *diskFile) fetch(from, to int64) error {
 
 // Release implements recovery.Bytes.
 func (d *diskFile) Release(from, to int64) {
-	r := &d.room
+	r := &d.buf
 	switch {
 	case to <= r.lo || from >= r.hi:
 	case from <= r.lo:
@@ -125,7 +125,7 @@ func (d *diskFile) Release(from, to int64) {
 // Unload implements recovery.Bytes. As far as there is room what was read is kept:
 // the next look at it may be near.
 func (d *diskFile) Unload() {
-	r := &d.room
+	r := &d.buf
 	if r.view != nil {
 		_ = r.view.Unmap() // read-only
 		r.view = nil
@@ -139,13 +139,13 @@ func (d *diskFile) Unload() {
 }
 
 // drop gives the memory back.
-func (r *diskRoom) drop() {
+func (r *diskBuffer) drop() {
 	logdir.FreeBuffer(r.data)
 	r.data, r.lo, r.hi, r.strewn = nil, 0, 0, false
 }
 
 // free gives back all that the room holds.
-func (r *diskRoom) free() (err error) {
+func (r *diskBuffer) free() (err error) {
 	if r.view != nil {
 		err = r.view.Unmap()
 		r.view = nil
@@ -201,7 +201,7 @@ func (d *diskFile) nonzero(from int64) (bool, error) {
 // compare notes where the page cache holds something else than was read of the
 // bytes [from, to). What cannot be read is compared with nothing.
 func (d *diskFile) compare(from, to int64) error {
-	r := &d.room
+	r := &d.buf
 	if r.view == nil {
 		f, err := d.source()
 		if err != nil {
@@ -239,7 +239,7 @@ func (d *diskFile) compare(from, to int64) error {
 
 // compareCached is compare of bytes that are in the page cache.
 func (d *diskFile) compareCached(from, to int64) error {
-	r, page := &d.room, int64(pageSize)
+	r, page := &d.buf, int64(pageSize)
 	buf := warmBuffers.Get().(*[segment.PopulateBytes]byte) //nolint:forcetypeassert // the pool's own
 	defer warmBuffers.Put(buf)
 	for off := from; off < to; {
@@ -264,7 +264,7 @@ func (d *diskFile) compareCached(from, to int64) error {
 // writeDiffering writes what the device holds over each page of the page cache that
 // held something else, and returns how many bytes.
 func (d *diskFile) writeDiffering() (differ int64, err error) {
-	if err = d.scan(d.room.seen, func(int64, []byte) error { return nil }); err != nil {
+	if err = d.scan(d.buf.seen, func(int64, []byte) error { return nil }); err != nil {
 		return 0, err
 	}
 	f, err := d.held.Use()
@@ -272,7 +272,7 @@ func (d *diskFile) writeDiffering() (differ int64, err error) {
 		return 0, err
 	}
 	p := make([]byte, pageSize)
-	for _, e := range d.room.differ {
+	for _, e := range d.buf.differ {
 		if err = logdir.Readable(d.readAt(p[:e.n], e.off)); err != nil {
 			return differ, err
 		}

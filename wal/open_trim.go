@@ -18,11 +18,11 @@ func (op *opening) trim(s *writableSegment, tail *diskFile) error {
 	}
 	l.opts.Logger.Warn("trimming the log", "dir", l.dirPath, "last", l.LastLSN(), "torn_bytes", res.TornBytes)
 	l.beginEpoch(epoch, s.ordinal, l.at)
-	err = l.cutBehind(s, l.claimNow(l.at, l.at.LSN),
+	err = l.cutBehind(s, l.newCheckpointRecord(l.at, l.at.LSN),
 		func() error { return op.removeBehind(tail) },
 		func() error { return op.zeroBehind(s, tail) })
 	if err != nil {
-		return s.noRoom(err)
+		return s.storeError(err)
 	}
 	if err := s.file.Check(s.expect); err != nil {
 		return err

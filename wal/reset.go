@@ -45,7 +45,7 @@ func (l *Log) Reset(next LSN) error {
 	if _, err := l.syncLocked(); err != nil {
 		return err
 	}
-	if err := l.holdWithRoom(); err != nil {
+	if err := l.quiescePrepared(); err != nil {
 		return err
 	}
 	defer l.resume()
@@ -63,18 +63,18 @@ func (l *Log) Reset(next LSN) error {
 func (l *Log) allowRotation(may bool) {
 	l.mu.Lock()
 	l.resets = !may
-	l.room.Broadcast()
+	l.spaceAvailable.Broadcast()
 	l.mu.Unlock()
 }
 
-// holdWithRoom is quiesce with a prepared segment at hand.
-func (l *Log) holdWithRoom() error {
+// quiescePrepared is quiesce with a prepared segment at hand.
+func (l *Log) quiescePrepared() error {
 	for {
 		if err := l.checkWritable(); err != nil {
 			return err
 		}
 		l.mu.Lock()
-		err := l.awaitRoom(math.MaxInt64, true)
+		err := l.awaitSegment(math.MaxInt64, true)
 		l.mu.Unlock()
 		if err != nil {
 			return err
@@ -118,7 +118,7 @@ func (l *Log) reset(next LSN) (err error) {
 	if err == nil {
 		l.dirty = l.dirty[:0]
 		l.enter(s)
-		l.claimed = 0
+		l.namedWatermark = 0
 		l.cutCount.Add(1)
 	}
 	l.mu.Unlock()
@@ -130,7 +130,7 @@ func (l *Log) reset(next LSN) (err error) {
 		return err
 	}
 	// Both slots repeat what the stamp says.
-	c := l.claimNow(s.start, next-1)
+	c := l.newCheckpointRecord(s.start, next-1)
 	if err = l.writeSlots(s, c); err != nil {
 		return err
 	}

@@ -130,10 +130,10 @@ func (s *writableSegment) clean(off, n int64) error {
 	return nil
 }
 
-// noRoom tells why a store failed: where the file is whole and the page can be
+// storeError tells why a store failed: where the file is whole and the page can be
 // read, the filesystem had no room for a copy of it (C8), as where blocks are
 // shared with another file.
-func (s *writableSegment) noRoom(cause error) error {
+func (s *writableSegment) storeError(cause error) error {
 	fault := (*durability.FaultError)(nil)
 	if !errors.As(cause, &fault) {
 		return cause

@@ -99,7 +99,7 @@ func (l *Log) awaitNear(w *warming) bool {
 			return true
 		default:
 			w.wake = l.at.Off + far - warmAhead // an entered segment wakes too
-			l.room.Wait()
+			l.spaceAvailable.Wait()
 		}
 	}
 	return false

@@ -33,17 +33,17 @@ type preparation struct {
 	full    error            // why the last of them did
 }
 
-// awaitRoom waits until so many bytes fit behind the tail or a segment is
+// awaitSegment waits until so many bytes fit behind the tail or a segment is
 // prepared, and returns why neither can be. Of many that wait for a segment, one
 // enters it, and the others find room behind it; a reset comes before them. The
 // caller holds mu, which is released meanwhile.
-func (l *Log) awaitRoom(size int64, reset bool) error {
+func (l *Log) awaitSegment(size int64, reset bool) error {
 	p := &l.prepare
 	p.asked++
 	mine, refusal := p.asked, p.nextRefusal()
 	p.wanted++
 	l.stats.waits++
-	l.room.Broadcast()
+	l.spaceAvailable.Broadcast()
 	defer func() { p.wanted-- }()
 	for !l.fits(size) && (!l.canRotate() || l.resets && !reset) {
 		if err := l.checkWritable(); err != nil {
@@ -57,7 +57,7 @@ func (l *Log) awaitRoom(size int64, reset bool) error {
 		if p.tried >= mine && p.err != nil && !p.filling {
 			return fmt.Errorf("wal: cannot prepare segment %s: %w", logdir.FinalName(p.next), p.err)
 		}
-		l.room.Wait()
+		l.spaceAvailable.Wait()
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func (l *Log) runPreparer(ctx context.Context) {
 			if l.checkWritable() != nil {
 				return
 			}
-			l.room.Wait()
+			l.spaceAvailable.Wait()
 		}
 		ordinal, fill, tried := p.next, l.fillBytes(), p.tried
 		p.tried, p.filling = p.asked, true
@@ -136,12 +136,12 @@ func (l *Log) runPreparer(ctx context.Context) {
 		}
 		p.filling = false
 		if stale {
-			l.room.Broadcast()
+			l.spaceAvailable.Broadcast()
 			continue
 		}
 		if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 			p.tried = tried // a cut is in the way: no attempt
-			l.room.Broadcast()
+			l.spaceAvailable.Broadcast()
 			continue
 		}
 		p.err = err
@@ -149,14 +149,14 @@ func (l *Log) runPreparer(ctx context.Context) {
 			if ctx.Err() == nil {
 				l.opts.Logger.Warn("cannot prepare a segment", "segment", logdir.FinalName(ordinal), "err", err)
 			}
-			l.room.Broadcast()
+			l.spaceAvailable.Broadcast()
 			continue
 		}
 		p.next++
 		l.ready = append(l.ready, s)
 		p.unnamed++
 		l.stats.prepared++
-		l.room.Broadcast()
+		l.spaceAvailable.Broadcast()
 		l.naming <- s // has room for all that may be unnamed
 	}
 }

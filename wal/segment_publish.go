@@ -17,7 +17,7 @@ func (l *Log) runNamer() {
 		l.nameSegment(s)
 		l.mu.Lock()
 		l.prepare.unnamed--
-		l.room.Broadcast()
+		l.spaceAvailable.Broadcast()
 		l.mu.Unlock()
 	}
 }
@@ -103,7 +103,7 @@ func (l *Log) discard(s *writableSegment, cause error) bool {
 			l.opts.Logger.Warn("cannot remove a discarded segment", "err", err)
 		}
 	}
-	l.room.Broadcast()
+	l.spaceAvailable.Broadcast()
 	return true
 }
 
@@ -113,13 +113,13 @@ const renameRetry = 250 * time.Millisecond
 // naming is what a sync and the namer tell each other of a segment that holds
 // records and whose directory did not take its name.
 type naming struct {
-	again chan struct{} // a sync wants another attempt
-	full  chan noRoom   // the last attempt's failure
+	again chan struct{}    // a sync wants another attempt
+	full  chan nameFailure // the last attempt's failure
 }
 
 // newNaming returns a naming that nothing has been said in.
 func newNaming() naming {
-	return naming{again: make(chan struct{}, 1), full: make(chan noRoom, 1)}
+	return naming{again: make(chan struct{}, 1), full: make(chan nameFailure, 1)}
 }
 
 // ask asks for another attempt.
@@ -130,8 +130,8 @@ func (n naming) ask() {
 	}
 }
 
-// noRoom is why an attempt failed.
-type noRoom struct{ cause error }
+// nameFailure is why an attempt failed.
+type nameFailure struct{ cause error }
 
 // notDurableError says that a sync has to wait for space, or for a permission. It is
 // no poison.
@@ -153,13 +153,13 @@ func (l *Log) awaitSpace(s *writableSegment, cause error) bool {
 	l.mu.Lock()
 	l.prepare.stuck, l.prepare.full = s, cause
 	l.prepare.refused++
-	l.room.Broadcast() // a cut does not wait for the name, nor appenders for ever
+	l.spaceAvailable.Broadcast() // a cut does not wait for the name, nor appenders for ever
 	l.mu.Unlock()
 	select {
 	case <-s.naming.full: // an older one that nobody read
 	default:
 	}
-	s.naming.full <- noRoom{cause}
+	s.naming.full <- nameFailure{cause}
 	select {
 	case <-s.naming.again:
 	case <-time.After(renameRetry):

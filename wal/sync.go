@@ -27,14 +27,14 @@ func (l *Log) Sync() error {
 	last, cuts := l.at.LSN, l.cutCount.Load()
 	l.mu.Unlock()
 	if last <= l.DurableLSN() {
-		return l.lookAgain()
+		return l.recheck()
 	}
 	return l.commit(context.Background(), last, cuts)
 }
 
-// lookAgain checks the tail where there is nothing to sync, in a round of its
+// recheck checks the tail where there is nothing to sync, in a round of its
 // own or together with one on its way.
-func (l *Log) lookAgain() error {
+func (l *Log) recheck() error {
 	r, lead := l.commits.join()
 	if r == nil {
 		return ErrClosed
@@ -147,7 +147,7 @@ func (l *Log) mark() error {
 		return nil
 	}
 	pad := l.padding()
-	if l.claimed == durable && pad == 0 {
+	if l.namedWatermark == durable && pad == 0 {
 		return nil
 	}
 	return l.putMark(pad)
@@ -262,7 +262,7 @@ func (l *Log) acknowledge(snap *snapshot) {
 		kept = append(kept, r)
 	}
 	l.dirty = kept
-	l.room.Broadcast() // the preparer may have waited for fewer of them
+	l.spaceAvailable.Broadcast() // the preparer may have waited for fewer of them
 	l.durable.Store(uint64(snap.lsn))
 	segment.StoreDurable(l.tail.mem, snap.lsn)
 	l.store.syncs.broadcast()
@@ -301,21 +301,21 @@ func (l *Log) checkpoint(closing bool) error {
 	if err != nil {
 		return err
 	}
-	if !l.witness.is(&snap) {
-		if err := l.leaveWitness(&snap); err != nil {
+	if !l.slots.is(&snap) {
+		if err := l.writeCheckpoint(&snap); err != nil {
 			return l.fail(err)
 		}
 	}
 	return l.noteCheckpoint(&snap)
 }
 
-// leaveWitness makes the tail's metadata durable too, and then leaves a witness of
+// writeCheckpoint makes the tail's metadata durable too, and then leaves a witness of
 // what the snapshot covers in it. The caller holds syncMu.
-func (l *Log) leaveWitness(snap *snapshot) error {
+func (l *Log) writeCheckpoint(snap *snapshot) error {
 	if err := snap.tail.file.Sync(); err != nil {
 		return err
 	}
-	if err := l.writeSlot(snap.tail, l.claimNow(snap.at, snap.lsn)); err != nil {
+	if err := l.writeSlot(snap.tail, l.newCheckpointRecord(snap.at, snap.lsn)); err != nil {
 		return err
 	}
 	// The segments before the tail were checked, and may be closed by now.
@@ -323,7 +323,7 @@ func (l *Log) leaveWitness(snap *snapshot) error {
 	if err := l.checkSynced(snap); err != nil {
 		return err
 	}
-	l.witness.set(snap)
+	l.slots.set(snap)
 	l.stats.checkpoints.Add(1)
 	return nil
 }
@@ -331,7 +331,7 @@ func (l *Log) leaveWitness(snap *snapshot) error {
 // noteCheckpoint leaves the checkpoint in the lock file, too, where the loss of the
 // newest segments does not reach it. The caller holds syncMu.
 func (l *Log) noteCheckpoint(snap *snapshot) error {
-	c := l.claimNow(snap.at, snap.lsn)
+	c := l.newCheckpointRecord(snap.at, snap.lsn)
 	noted, err := l.owner.noteCheckpoint(frame.Checkpoint{
 		Ordinal: snap.tail.ordinal, Watermark: c.lsn, Front: c.front, Epoch: c.epoch,
 	})

@@ -384,7 +384,7 @@ func (s *specimen) dump(want finding) {
 
 // judge verifies and opens the specimen, and compares all that is found. A log
 // that opens is appended to, closed, and is clean then.
-func (s *specimen) judge(o wal.Options, want finding) {
+func (s *specimen) analyze(o wal.Options, want finding) {
 	s.t.Helper()
 	s.verify(want)
 	if s.t.Failed() {

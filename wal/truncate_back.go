@@ -92,7 +92,7 @@ type backCut struct {
 	old   *writableSegment // the tail before
 	end   int64            // offset behind the last byte of seg that may not be zero
 	epoch uint32
-	w     witness // of seg
+	w     checkpointSlots // of seg
 }
 
 // planCut finds the place of a cut and opens the segment that it lies in. It
@@ -108,7 +108,7 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 		return nil, err
 	}
 	if ordinal == l.tail.ordinal {
-		c.seg, c.end, c.w = l.tail, l.at.Off, l.witness
+		c.seg, c.end, c.w = l.tail, l.at.Off, l.slots
 		return c, nil
 	}
 	// Half a cut is poison: where no file may be removed, it does not begin.
@@ -124,7 +124,7 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 		return nil, errors.Join(err, c.seg.close())
 	}
 	h := frame.DecodeHead(head)
-	c.w, _ = readWitness(c.seg, &h)
+	c.w, _ = readSlots(c.seg, &h)
 	return c, nil
 }
 
@@ -198,7 +198,7 @@ func (c *backCut) run() error {
 	if err := c.tell(); err != nil {
 		return err
 	}
-	if err := l.cutBehind(c.seg, l.claimNow(c.at, c.lsn), c.removeBehind, c.zeroBehind); err != nil {
+	if err := l.cutBehind(c.seg, l.newCheckpointRecord(c.at, c.lsn), c.removeBehind, c.zeroBehind); err != nil {
 		return err
 	}
 	if err := l.alignTail(); err != nil {
@@ -300,10 +300,10 @@ func (c *backCut) goOn() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.beginEpoch(c.epoch, c.seg.ordinal, c.at)
-	l.witness = c.w
+	l.slots = c.w
 	l.tail, l.at, l.linkOff = c.seg, c.at, c.link
 	l.limit = c.seg.size() - markReserve
 	l.dirty = append(l.dirty[:0], dirtyRange{seg: c.seg, from: c.at.Off, begin: c.at})
-	l.claimed = 0 // the frames that claimed more are gone
+	l.namedWatermark = 0 // the frames that claimed more are gone
 	l.cutCount.Add(1)
 }

@@ -37,7 +37,7 @@ func (l *Log) TruncateFront(lsn LSN) error {
 	if err != nil {
 		return err
 	}
-	c := l.claimNow(snap.at, snap.lsn)
+	c := l.newCheckpointRecord(snap.at, snap.lsn)
 	c.front = lsn
 	if err := l.writeSlots(snap.tail, c); err != nil {
 		return l.fail(err)
@@ -46,7 +46,7 @@ func (l *Log) TruncateFront(lsn LSN) error {
 	if err := l.checkSynced(&snap); err != nil {
 		return l.fail(err)
 	}
-	l.witness.set(&snap)
+	l.slots.set(&snap)
 	l.raiseFront(lsn)
 	l.dispose(l.store.takeBelow(lsn, snap.tail.ordinal))
 	l.stats.truncations.Add(1)
@@ -119,7 +119,7 @@ func (l *Log) quiesce() error {
 	defer l.mu.Unlock()
 	l.cutting.Store(true)
 	for l.prepare.filling || l.prepare.unnamed > 0 && l.prepare.stuck == nil {
-		l.room.Wait()
+		l.spaceAvailable.Wait()
 	}
 	err := l.checkWritable()
 	if err == nil && l.prepare.stuck != nil {
@@ -127,7 +127,7 @@ func (l *Log) quiesce() error {
 	}
 	if err != nil {
 		l.cutting.Store(false)
-		l.room.Broadcast()
+		l.spaceAvailable.Broadcast()
 		return err
 	}
 	return nil
@@ -137,6 +137,6 @@ func (l *Log) quiesce() error {
 func (l *Log) resume() {
 	l.mu.Lock()
 	l.cutting.Store(false)
-	l.room.Broadcast()
+	l.spaceAvailable.Broadcast()
 	l.mu.Unlock()
 }
