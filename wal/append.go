@@ -53,9 +53,10 @@ func (l *Log) appendOne(f *frame.Frame, p []byte) (lsn LSN, cuts uint64, err err
 	return l.publish(1, int64(len(p))), l.cutCount.Load(), nil
 }
 
-// unlock gives mu up. Where the load of a payload faulted, at an address that is
-// not ours, that is a panic of the caller's: the frame's bytes become zero, and the
-// log goes on.
+// unlock releases mu. It is deferred, since reading the payload may panic: where the
+// caller's slice lies at an address that faults and that is no mapping of package
+// durability. Then storing is not 0; the half of the frame that was stored becomes
+// zero again, the log goes on, and the panic reaches the caller.
 func (l *Log) unlock() {
 	if n := l.storing; n != 0 {
 		l.storing = 0
@@ -143,9 +144,10 @@ func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
 	return nil
 }
 
-// reserve sees to it that a frame or a batch of that size, of so many records, fits
-// behind the tail, and that the tail is still what was stored. The caller holds mu,
-// which may be released meanwhile.
+// reserve makes sure that a frame or a batch of size bytes, with so many records,
+// fits behind the tail, and that the tail is still what was stored. It rotates into
+// the next prepared segment, or waits for one. The caller holds mu; a wait releases
+// it, so the tail may be another one when reserve returns.
 func (l *Log) reserve(size int64, records int) error {
 	for {
 		if err := l.checkWritable(); err != nil {
@@ -195,7 +197,7 @@ func (l *Log) checkLink() error {
 }
 
 // put stores one frame behind the tail and moves the tail behind it. The
-// caller holds mu and has reserved the room.
+// caller holds mu and has reserved the space.
 func (l *Log) put(f *frame.Frame, p []byte) error {
 	f.LSN, f.Epoch = l.at.LSN, l.epoch
 	watermark := l.namedWatermark
@@ -220,10 +222,10 @@ func (l *Log) put(f *frame.Frame, p []byte) error {
 	return nil
 }
 
-// undoAppend deals with a store that failed half way. Where the file is whole, the
-// filesystem had no room for a page (C8), or the payload, which lies in another
+// undoAppend handles a store that failed half way. Where the file is whole, either
+// the filesystem had no space for a page (C8), or the payload, which lies in another
 // mapping, could not be read: the frame's bytes are zeroed and the log goes on.
-// Otherwise, or where even that fails, the log is poisoned.
+// Otherwise, or where the bytes cannot be zeroed, the log is poisoned.
 func (l *Log) undoAppend(cause error, size int64) error {
 	if err := l.tail.file.Check(l.tail.expect); err != nil {
 		return l.fail(fmt.Errorf("%w (%w)", err, cause))
@@ -239,7 +241,9 @@ func (l *Log) undoAppend(cause error, size int64) error {
 }
 
 // publish makes the frames that were put since the last publish readable: n
-// records of so many bytes. The caller holds mu.
+// records of so many bytes. The caller holds mu. The order is that of the readers:
+// the frames are stored before the LSN that lets a reader look for them, and that
+// before the wakeup, so that no reader misses the event and none sees half a frame.
 func (l *Log) publish(n int, bytes int64) LSN {
 	l.tail.index.Add(l.at)
 	segment.StoreAppended(l.tail.mem, l.at.LSN)
@@ -260,8 +264,9 @@ func (l *Log) publish(n int, bytes int64) LSN {
 	return l.at.LSN
 }
 
-// afterAppend does what the sync policy asks for. cuts is how many there were
-// when the record was appended.
+// afterAppend does what the sync policy asks for, without mu: with SyncEach it
+// waits for a sync, which covers what others append in the same time. cuts is how
+// many cuts at the back there had been when the record was appended.
 func (l *Log) afterAppend(lsn LSN, cuts uint64) error {
 	switch {
 	case l.opts.Sync.each:
@@ -300,7 +305,8 @@ func (l *Log) rotate() error {
 }
 
 // stamp stores the stamp and the control block of a segment that the log is
-// about to enter. A store that fails for want of space is taken back.
+// about to enter. The control block comes first: a reader that sees the stamp may
+// follow it into the segment at once. A store that fails for want of space is undone.
 func (l *Log) stamp(s *writableSegment, previous frame.Link, flags uint32) error {
 	st := frame.Stamp{
 		UUID: l.uuid, Ordinal: s.ordinal, Salt: s.header.Salt,
@@ -334,7 +340,9 @@ func (l *Log) storeControl(s *writableSegment) error {
 	})
 }
 
-// enter makes a stamped segment the tail, at its start.
+// enter makes a stamped segment the tail, at its start. The caller holds mu, or is
+// Open. The range that has to be synced begins at 0, so that the stamp becomes durable
+// with the first records.
 func (l *Log) enter(s *writableSegment) {
 	l.tail, l.at = s, s.start
 	l.linkOff = frame.StampLinkOffset

@@ -10,25 +10,26 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// cutBehind cuts what lies behind the place of a claim, in the segment that the log
-// ends in from then on. All before the place is durable, and the claim has the next
-// epoch and the cut that begins it (beginEpoch). remove removes the later segments,
-// the newest first, and syncs the directory; zero zeroes what the segment holds behind
-// the place, and syncs that. At every step a crash leaves the old tail or the new one:
+// cutBehind cuts what lies behind the place of a checkpoint record, in the segment
+// that becomes the log's last one. All before the place is durable, and the record
+// has the next epoch and the cut that begins it (beginEpoch). remove removes the later
+// segments, the newest first, and syncs the directory; zero zeroes what the segment
+// holds behind the place, and syncs that. At every step a crash leaves the old tail or
+// the new one:
 //
-//  1. Before this is called, Open has saved what is intact behind the tail beside the
-//     log (saveBehind), and TruncateBack has told readers, before any byte behind the
-//     cut changes.
+//  1. Before this is called, Open has copied what is intact behind the tail into
+//     another directory (save), and TruncateBack has told readers, before any byte
+//     behind the cut changes.
 //  2. A slot names the next epoch and where it begins, durably. From here on
-//     frames and segments behind that place with a smaller epoch are remains:
-//     whatever of the following steps is lost, they are neither records nor
-//     damage, and their watermarks accuse nobody.
+//     frames and segments behind that place with a smaller epoch are remains of the
+//     cut: whichever of the following steps a crash undoes, they are neither records
+//     nor damage, and their watermarks do not count.
 //  3. Later segments are removed, the newest first, and the directory synced.
 //  4. Everything behind the tail becomes zero, in the page cache and on the
 //     device, and is synced: nothing that lay there can be chained to what is
 //     appended next.
 //  5. The other slot repeats the first, so that the cut outlives the loss of
-//     either, and no older claim is left in any.
+//     either, and no older checkpoint record is left.
 func (l *Log) cutBehind(s *writableSegment, c checkpointRecord, remove, zero func() error) error {
 	if err := l.writeSlot(s, c); err != nil {
 		return err

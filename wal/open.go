@@ -51,13 +51,14 @@ type repairMode struct {
 	saveTo string
 	noSave bool
 	idle   bool // leave a clean log alone
-	from   LSN  // judge no less than from here on, 0 for what Open needs
+	from   LSN  // analyze from here on at the latest; 0 for what Open needs
 }
 
 // errClean says that an idle recovery found nothing to do.
 var errClean = errors.New("wal: nothing to repair")
 
-// openDir locks, judges and mends the log in an existing directory.
+// openDir locks the log in an existing directory, analyzes it, and makes it one that
+// can be appended to.
 func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 	d, err := durability.OpenDir(path, o.Tracer)
 	if err != nil {
@@ -138,14 +139,14 @@ func (l *Log) start() {
 	}
 }
 
-// opening is an Open or a Repair on its way.
+// opening is an Open or a Repair in progress. One goroutine uses it.
 type opening struct {
 	l     *Log
 	mode  repairMode
 	known logdir.Identity // what the lock file said
 	files []*diskFile
 	open  logdir.OpenFiles
-	kept  int64 // bytes that the files keep in memory between two looks at them
+	kept  int64 // bytes that the files keep in memory while they are not loaded
 	res   *recovery.Result
 	rep   *Report
 
@@ -179,7 +180,8 @@ func (op *opening) run() error {
 	return nil
 }
 
-// analyze reads the directory and judges what is there.
+// analyze lists the directory and recovers the log's state from the files, without
+// changing any.
 func (op *opening) analyze() error {
 	l := op.l
 	var err error
@@ -202,8 +204,9 @@ func (op *opening) analyze() error {
 	if err = op.checkUnowned(); err != nil {
 		return err
 	}
-	// Each round loads what the heads that are known so far ask for; a head
-	// changes at most once.
+	// Recovery decides by the heads which files it loads. A file is synced when it is
+	// loaded, and that may bring another head to the device than the one that was
+	// read: then recovery runs again. A head changes at most once, so this ends.
 	for again := true; again; {
 		op.places = placesNoted{}
 		op.res, err = logdir.Recover(op.known, files, recovery.Options{

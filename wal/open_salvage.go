@@ -18,10 +18,10 @@ import (
 const saveChunk = 64 << 10
 
 // save copies the segment of the tail, and all behind it, into a numbered
-// directory beside them, or where the repair was told to, durably, before anything
-// is removed. The copies are whole segments with their heads, sparse where they are
-// zero, so that what reads a log reads them too. Where it fails, nothing of them is
-// left.
+// directory under lost, or under the one that the repair was given, durably, before
+// anything is removed. The copies are whole segments with their heads, sparse where
+// they are zero, so that any tool that reads a log reads them too. Where it fails, it
+// removes what it copied.
 func (op *opening) save() error {
 	if op.mode.noSave {
 		return nil

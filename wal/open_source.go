@@ -80,8 +80,8 @@ func (d *diskFile) Head() ([]byte, error) {
 	if d.head != nil {
 		return d.head.Bytes(), d.badIn(0, int64(d.head.Size))
 	}
-	// What the stamp of a segment on its way says decides whether the file is
-	// read at all, or removed.
+	// A segment under its temporary name is read or removed by what its stamp
+	// says, so the stamp has to be durable.
 	if d.Temp {
 		if err := d.sync(); err != nil {
 			return nil, err
@@ -201,12 +201,12 @@ func eachResident(mem *durability.Mapping, size int64, fn func(off, n int64) err
 	return nil
 }
 
-// reconcile makes the page cache hold what the device holds, where it holds
-// anything else, and the device keep it: what is stored beside such a page
-// would otherwise carry it to the device (kernel fact 4), and whoever reads
-// through the cache believes it until it is evicted. Of a file that was not
-// loaded this is about the head, by which it was judged. It returns how many
-// bytes differed.
+// reconcile makes the page cache hold what the device holds, wherever the two
+// differ, and makes that durable. Otherwise a later store into such a page would
+// write its other bytes to the device too (kernel fact 4), and what reads through
+// the cache would believe them until they are evicted. Of a file that was not
+// loaded, only the head is reconciled, since recovery used nothing else. It returns
+// how many bytes differed.
 func (d *diskFile) reconcile() (differ int64, err error) {
 	if d.loaded {
 		differ, err = d.writeDiffering()
@@ -278,7 +278,7 @@ func (d *diskFile) fillHoles() error {
 }
 
 // close closes the file, unless it was handed on. Nothing that was loaded may be
-// looked at any more.
+// used any more.
 func (d *diskFile) close() error {
 	d.gone, d.handed, d.loaded = true, nil, false
 	return errors.Join(d.buf.free(), d.held.Close())

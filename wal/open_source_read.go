@@ -12,34 +12,36 @@ import (
 )
 
 const (
-	// maxKept is how many bytes of segments Open keeps between two looks at them.
-	// Where all that it loads is no more, it reads each byte once.
+	// maxKept is how many bytes of segments Open keeps in memory after they are
+	// unloaded, in case they are loaded again. Where all that it loads is no more
+	// than that, it reads each byte once.
 	maxKept = 8 << 20
-	// scanBytes is how much of a segment is read at once where nobody goes back.
+	// scanBytes is how much of a segment is read at once by a scan, which never goes
+	// back.
 	scanBytes = 1 << 20
 )
 
 // diskBuffer is the memory that a segment's file is read into: addresses for all of
-// it, and pages for what is looked at.
+// the file, and pages only for the parts that are read.
 type diskBuffer struct {
-	kept *int64 // bytes of all files that are kept while they are not loaded
-	mine int64  // those of this one
+	kept *int64 // bytes that the buffers of all files keep while those are not loaded
+	mine int64  // this buffer's share of them
 
 	data   []byte // nil where nothing of it is loaded
 	lo, hi int64  // these bytes were read
-	strewn bool   // and others
+	strewn bool   // others were read too
 
 	head   *logdir.KeptHead    // as it was first read behind the sync, or nil
 	view   *durability.Mapping // of the file, to ask what the page cache holds of it
 	seen   int64               // bytes up to here were compared with the page cache
-	differ []extent            // of which the page cache held something else, page by page
+	differ []extent            // where the page cache held something else, page by page
 }
 
 // extent is a run of bytes of a file.
 type extent struct{ off, n int64 }
 
 // Load implements recovery.Bytes. It makes the file durable before any of its
-// frames is looked at. What somebody put behind the segment's end is not loaded.
+// frames is read. What the file holds behind the segment's end is not loaded.
 func (d *diskFile) Load() ([]byte, error) {
 	r := &d.buf
 	if !d.loaded {
@@ -67,8 +69,8 @@ func (d *diskFile) Load() ([]byte, error) {
 }
 
 // Touch implements recovery.Bytes. What is read for the first time is compared with
-// what the page cache holds, without a change of either: later it may be gone from
-// here.
+// what the page cache holds, and neither is changed: the bytes may be released from
+// the buffer before reconcile asks where the two differ.
 func (d *diskFile) Touch(from, to int64) error {
 	r := &d.buf
 	switch {
@@ -90,7 +92,7 @@ func (d *diskFile) Touch(from, to int64) error {
 	return d.badIn(from, to)
 }
 
-// fetch reads bytes into the room, those that can be read.
+// fetch reads the bytes [from, to) into the buffer, as far as they can be read.
 func (d *diskFile) fetch(from, to int64) error {
 	r := &d.buf
 	if err := logdir.Readable(d.readAt(r.data[from:to], from)); err != nil {
@@ -122,8 +124,8 @@ func (d *diskFile) Release(from, to int64) {
 	logdir.EmptyBuffer(r.data, from, to)
 }
 
-// Unload implements recovery.Bytes. As far as there is room what was read is kept:
-// the next look at it may be near.
+// Unload implements recovery.Bytes. Within maxKept, what was read is kept: it may soon
+// be loaded again.
 func (d *diskFile) Unload() {
 	r := &d.buf
 	if r.view != nil {
@@ -138,13 +140,13 @@ func (d *diskFile) Unload() {
 	r.drop()
 }
 
-// drop gives the memory back.
+// drop frees the memory that was read into.
 func (r *diskBuffer) drop() {
 	logdir.FreeBuffer(r.data)
 	r.data, r.lo, r.hi, r.strewn = nil, 0, 0, false
 }
 
-// free gives back all that the room holds.
+// free frees all that the buffer holds, for good.
 func (r *diskBuffer) free() (err error) {
 	if r.view != nil {
 		err = r.view.Unmap()
@@ -159,8 +161,8 @@ func (r *diskBuffer) free() (err error) {
 }
 
 // scan calls fn with the segment's bytes from an offset on, as the device holds
-// them, by pieces that end at multiples of scanBytes. What of a tolerant file cannot
-// be read is zeros.
+// them, in pieces that end at multiples of scanBytes. In a tolerant file, bytes that
+// cannot be read are zeros.
 func (d *diskFile) scan(from int64, fn func(off int64, p []byte) error) error {
 	data, err := d.Load()
 	if err != nil {
@@ -198,8 +200,9 @@ func (d *diskFile) nonzero(from int64) (bool, error) {
 	return false, err
 }
 
-// compare notes where the page cache holds something else than was read of the
-// bytes [from, to). What cannot be read is compared with nothing.
+// compare notes where, in the bytes [from, to), the page cache holds something else
+// than was read from the device. Pages that could not be read are left out. Only what
+// is resident is compared, so that nothing is brought into the page cache.
 func (d *diskFile) compare(from, to int64) error {
 	r := &d.buf
 	if r.view == nil {

@@ -46,8 +46,9 @@ func (d *diskFile) badIn(from, to int64) error {
 	return &u
 }
 
-// rewrite writes zeros where the file cannot be read, durably: a device then gives
-// the place other room, a filesystem another checksum.
+// rewrite writes zeros where the file cannot be read, durably. That makes a device
+// map the sectors to others, and a filesystem store a new checksum, so that they can
+// be read again.
 func (d *diskFile) rewrite() error {
 	if len(d.bad) == 0 {
 		return nil

@@ -10,12 +10,12 @@ import (
 )
 
 // Reset removes all records and makes the log go on at the given LSN, which
-// may be any up to MaxLSN but zero, also one that the log has had: a store that installs a
-// snapshot begins its log anew behind it. FirstLSN is next then, LastLSN
+// may be any up to MaxLSN but zero, also one that the log has had: a store that installs
+// a snapshot lets its log begin again behind it. FirstLSN is next then, LastLSN
 // next-1, durably when it returns nil. It begins with a wait until nobody holds a
 // record by Reader.ZeroCopy, as TruncateBack does.
 //
-// It returns what TruncateBack returns, and ErrNoSpace where there is no room
+// It returns what TruncateBack returns, and ErrNoSpace where there is no space
 // for the segment that it needs; the log is then as it was. At any crash the
 // log is the old one or the new one.
 func (l *Log) Reset(next LSN) error {
@@ -38,8 +38,9 @@ func (l *Log) Reset(next LSN) error {
 	if _, err := l.nextCut(); err != nil {
 		return err
 	}
-	// Appenders enter no segment until this call has one. Those that wait for a
-	// sync could keep it from being prepared, and nobody else syncs meanwhile.
+	// Appenders enter no segment until this call has one. Segments that wait for a
+	// sync could keep it from being prepared, and no other goroutine can sync them
+	// while this one holds syncMu.
 	l.allowRotation(false)
 	defer l.allowRotation(true)
 	if _, err := l.syncLocked(); err != nil {
@@ -67,7 +68,9 @@ func (l *Log) allowRotation(may bool) {
 	l.mu.Unlock()
 }
 
-// quiescePrepared is quiesce with a prepared segment at hand.
+// quiescePrepared is quiesce, and makes sure that a prepared segment is at hand. It
+// repeats, since the segment that it waited for may be discarded before the log is
+// quiet.
 func (l *Log) quiescePrepared() error {
 	for {
 		if err := l.checkWritable(); err != nil {
@@ -88,7 +91,7 @@ func (l *Log) quiescePrepared() error {
 		if n > 0 {
 			return nil
 		}
-		l.resume() // it was discarded meanwhile
+		l.resume() // it was discarded before quiesce returned
 	}
 }
 
@@ -147,9 +150,10 @@ func (l *Log) reset(next LSN) (err error) {
 			l.opts.Logger.Warn("cannot remove a truncated segment", "dir", l.dirPath, "err", err)
 		}
 	}
-	// What is gone has LSNs that come again. Only this cut, and the segment's stamp,
-	// tell it from the log: behind the next cut, and where a crash had brought it back,
-	// the loss of the stamp would make it the log's.
+	// The LSNs of what was removed are given out again. Only this cut and the segment's
+	// stamp tell those files from the log's own: if a crash brought them back behind the
+	// next cut, and the stamp were lost, they would count as the log. So their removal
+	// is made durable.
 	return l.dir.Sync()
 }
 

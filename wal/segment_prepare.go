@@ -18,25 +18,25 @@ import (
 // pageSize is the system's, in bytes.
 var pageSize = os.Getpagesize()
 
-// preparation is what the preparer and those who wait for it tell each other.
-// The log's mutex guards it.
+// preparation is what the preparer, the namer and the appenders that wait for a
+// segment tell each other. Log.mu guards it.
 type preparation struct {
-	next    uint64 // the ordinal of the next segment
-	wanted  int    // appenders that wait for one
-	asked   uint64 // counts requests of waiting appenders
-	tried   uint64 // the request that the last attempt had seen when it began
-	err     error  // of the last attempt; nil after one that succeeded
-	filling bool
+	next    uint64           // the ordinal of the next segment
+	wanted  int              // appenders that wait for one
+	asked   uint64           // counts requests of waiting appenders
+	tried   uint64           // the request that the last attempt had seen when it began
+	err     error            // of the last attempt; nil after one that succeeded
+	filling bool             // the preparer makes a segment, without mu
 	unnamed int              // segments that have their temporary name still
-	stuck   *writableSegment // one that holds records and has: there is no room for its name
+	stuck   *writableSegment // one that holds records, and whose directory has no space for its name
 	refused uint64           // counts the attempts to name one that ended so
 	full    error            // why the last of them did
 }
 
 // awaitSegment waits until so many bytes fit behind the tail or a segment is
-// prepared, and returns why neither can be. Of many that wait for a segment, one
-// enters it, and the others find room behind it; a reset comes before them. The
-// caller holds mu, which is released meanwhile.
+// prepared, and returns why neither can be. Of many appenders that wait, one enters
+// the segment, and the others find space in it; a reset comes before them. The
+// caller holds mu, which the wait releases.
 func (l *Log) awaitSegment(size int64, reset bool) error {
 	p := &l.prepare
 	p.asked++
@@ -76,8 +76,8 @@ func (p *preparation) nextRefusal() uint64 {
 }
 
 // refusal returns why no segment is prepared where so many wait for their names
-// that none may be: there is no room for the first one's, as the refusal with
-// that number says. It asks for an attempt if there was none yet.
+// that none may be: the directory has no space for the first one's, as the refusal
+// with that number says. It asks for an attempt if there was none yet.
 func (l *Log) refusal(number uint64) error {
 	p := &l.prepare
 	if p.stuck == nil || !l.aheadLimitReached() {
@@ -87,14 +87,15 @@ func (l *Log) refusal(number uint64) error {
 		p.stuck.naming.ask()
 		return nil
 	}
-	return fmt.Errorf("wal: cannot prepare segment %s, %d before it are not durable for want of room for a name: %w",
+	return fmt.Errorf("wal: cannot prepare segment %s, %d before it are not durable for want of space for a name: %w",
 		logdir.FinalName(p.next), len(l.dirty), p.full)
 }
 
 // canRotate reports whether there is a segment that the log may go on in. It may
-// be one that has its temporary name still: C1 needs no more. Where each append
-// is synced, that gains nothing, and an append that then finds no room for the
-// name would have to say so with its record in the log. The caller holds mu.
+// be one that still has its temporary name: surviving the process's death (C1) needs
+// no more. With SyncEach that gains nothing, since each append waits for the name
+// anyway; and an append that then found no space for the name would have to return an
+// error with its record in the log. The caller holds mu.
 func (l *Log) canRotate() bool {
 	if len(l.ready) == 0 {
 		return false
@@ -130,7 +131,7 @@ func (l *Log) runPreparer(ctx context.Context) {
 		l.mu.Unlock()
 		s, err := l.makeSegment(ctx, ordinal, fill)
 		l.mu.Lock()
-		stale := p.next != ordinal // one before it was discarded meanwhile
+		stale := p.next != ordinal // one before it was discarded during the fill
 		if stale && err == nil {
 			l.dropStale(s)
 		}
@@ -140,7 +141,7 @@ func (l *Log) runPreparer(ctx context.Context) {
 			continue
 		}
 		if errors.Is(err, context.Canceled) && ctx.Err() == nil {
-			p.tried = tried // a cut is in the way: no attempt
+			p.tried = tried // a cut ended it: that does not count as an attempt
 			l.spaceAvailable.Broadcast()
 			continue
 		}
@@ -157,12 +158,13 @@ func (l *Log) runPreparer(ctx context.Context) {
 		p.unnamed++
 		l.stats.prepared++
 		l.spaceAvailable.Broadcast()
-		l.naming <- s // has room for all that may be unnamed
+		l.naming <- s // never blocks: its buffer holds all that may be unnamed
 	}
 }
 
 // dropStale removes a segment that was filled for nothing. The caller holds mu, which
-// is released meanwhile: nobody else makes a file under a temporary name.
+// is released during the removal: only the preparer, which calls this, makes files
+// under temporary names.
 func (l *Log) dropStale(s *writableSegment) {
 	l.mu.Unlock()
 	err := errors.Join(s.close(), l.dir.Remove(logdir.TempName(s.ordinal)))
@@ -277,8 +279,8 @@ func (l *Log) newSalt() uint64 {
 	}
 }
 
-// random fills b with random bytes: those of the crash lab, where its tracer has
-// some, so that it can live a life again byte by byte.
+// random fills b with random bytes. In the crash lab they come from its tracer, so
+// that a run can be replayed byte by byte.
 func (l *Log) random(b []byte) {
 	if r, ok := l.opts.Tracer.(seam.Random); ok && r.LabRandom(b) {
 		return

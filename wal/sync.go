@@ -14,8 +14,8 @@ import (
 // Sync makes everything that was appended before the call durable: an msync
 // checkpoint. It shares the sync of others where it can.
 //
-// Where nothing is new, it looks whether the newest segment and the lock file
-// are in their places and whole still.
+// Where nothing was appended since the last sync, it checks that the newest segment
+// and the lock file are still whole and in their places.
 //
 // It returns ErrPoisoned after any failed sync, this one included, ErrClosed,
 // and ErrNoSpace where Commit does.
@@ -33,7 +33,7 @@ func (l *Log) Sync() error {
 }
 
 // recheck checks the tail where there is nothing to sync, in a round of its
-// own or together with one on its way.
+// own or as part of the one in progress.
 func (l *Log) recheck() error {
 	r, lead := l.commits.join()
 	if r == nil {
@@ -80,7 +80,8 @@ func (l *Log) syncLocked() (snapshot, error) {
 		return snap, err
 	}
 	if snap.lsn == l.DurableLSN() && snap.at.Off == snap.syncedTo() {
-		// Nothing is new; whoever asks is told that all of it is there.
+		// Nothing is new, but the caller is told nil, which says that all of it is
+		// durable and still there.
 		if err = l.checkSynced(&snap); err != nil {
 			err = l.fail(err)
 		}
@@ -111,7 +112,8 @@ func (l *Log) syncLocked() (snapshot, error) {
 	return snap, nil
 }
 
-// syncedTo returns up to where the tail was synced before.
+// syncedTo returns the offset up to which the tail was synced before, or -1 where
+// more than the tail's frames is not synced yet: older segments, or its head.
 func (s *snapshot) syncedTo() int64 {
 	if len(s.ranges) != 1 || s.ranges[0].seg != s.tail || s.ranges[0].from == 0 {
 		return -1
@@ -154,7 +156,8 @@ func (l *Log) mark() error {
 }
 
 // putMark appends a mark that names the durable LSN and takes at least so many
-// bytes. Where it has no room, the next segment's stamp names it.
+// bytes. Where no space for it is left in the segment, the next one's stamp names
+// that LSN.
 func (l *Log) putMark(pad int64) error {
 	durable := l.DurableLSN()
 	n := max(pad-frame.HeaderBytes, frame.MarkBytes)
@@ -202,7 +205,9 @@ func alignBytes(a Align, fill uint32) int64 {
 	}
 }
 
-// syncRange makes a range of a segment durable, and before that its name.
+// syncRange makes a range of a segment durable, and waits before that until the
+// segment has its final name: under a temporary one, recovery would not find the
+// records.
 func (l *Log) syncRange(r dirtyRange) error {
 	if err := r.seg.awaitName(); err != nil {
 		return err
@@ -214,10 +219,10 @@ func (l *Log) syncRange(r dirtyRange) error {
 	return r.seg.mem.Sync(r.from, r.to-r.from)
 }
 
-// checkSynced looks, after the sync and before the acknowledgement, whether
-// the files are still those that were mapped: after a truncation msync returns
-// success for what is gone (kernel fact 5). And whether the log is the only
-// writer still.
+// checkSynced checks, after the sync and before the acknowledgement, that the
+// files are still those that were mapped: after a truncation msync returns
+// success for what is gone (kernel fact 5). It also checks that the lock file and
+// the directory are in place, so that there is no second writer.
 func (l *Log) checkSynced(snap *snapshot) error {
 	for _, r := range snap.ranges {
 		if err := r.seg.file.Check(r.seg.expect); err != nil {
@@ -252,8 +257,9 @@ func (l *Log) acknowledge(snap *snapshot) {
 	for _, r := range l.dirty {
 		switch {
 		case r.seg == snap.tail:
-			// Also where the log has gone on meanwhile and all of it is durable:
-			// a checkpoint or a cut goes on to write into it. The next sync closes it.
+			// It stays also where the log has rotated since and all of it is durable:
+			// the checkpoint or the cut that called for the sync still writes into it.
+			// The next sync closes it.
 			r.from, r.begin = snap.at.Off, snap.at
 		case !r.newer(snap.tail):
 			full = append(full, r.seg)
@@ -283,9 +289,9 @@ func (l *Log) acknowledge(snap *snapshot) {
 func (r *dirtyRange) newer(s *writableSegment) bool { return r.seg.ordinal > s.ordinal }
 
 // Checkpoint makes everything that was appended before the call durable, data
-// and metadata, by fsync, and then leaves a witness of it in the segment, and in the
-// lock file, where the loss of whole segments does not reach it: from
-// then on the loss of any of these records is damage, never a torn tail.
+// and metadata, by fsync, and then writes a checkpoint record into the segment, and
+// into the lock file, which the loss of whole segments leaves intact. From then on
+// the loss of any of these records is damage, never a torn tail.
 //
 // It costs three syncs more than Sync, and returns what Sync returns.
 func (l *Log) Checkpoint() error { return l.checkpoint(false) }
@@ -301,7 +307,7 @@ func (l *Log) checkpoint(closing bool) error {
 	if err != nil {
 		return err
 	}
-	if !l.slots.is(&snap) {
+	if !l.slots.covers(&snap) {
 		if err := l.writeCheckpoint(&snap); err != nil {
 			return l.fail(err)
 		}
@@ -309,8 +315,9 @@ func (l *Log) checkpoint(closing bool) error {
 	return l.noteCheckpoint(&snap)
 }
 
-// writeCheckpoint makes the tail's metadata durable too, and then leaves a witness of
-// what the snapshot covers in it. The caller holds syncMu.
+// writeCheckpoint makes the tail's metadata durable too, and only then writes into it
+// the checkpoint record that covers the snapshot: the record would otherwise call
+// damage what a crash may still take. The caller holds syncMu.
 func (l *Log) writeCheckpoint(snap *snapshot) error {
 	if err := snap.tail.file.Sync(); err != nil {
 		return err
@@ -328,8 +335,8 @@ func (l *Log) writeCheckpoint(snap *snapshot) error {
 	return nil
 }
 
-// noteCheckpoint leaves the checkpoint in the lock file, too, where the loss of the
-// newest segments does not reach it. The caller holds syncMu.
+// noteCheckpoint writes the checkpoint into the lock file too, which outlives the
+// loss of the newest segments. The caller holds syncMu.
 func (l *Log) noteCheckpoint(snap *snapshot) error {
 	c := l.newCheckpointRecord(snap.at, snap.lsn)
 	noted, err := l.owner.noteCheckpoint(frame.Checkpoint{

@@ -42,9 +42,10 @@ func (l *Log) runInterval(ctx context.Context) {
 // written by is sure to be told that its writeback failed.
 const maxUnsynced = 64
 
-// syncBehind syncs behind appenders whom nobody asks for a sync, from half the
-// bound on; at the bound no segment is prepared, and they wait. The caller holds
-// mu, and has entered a segment.
+// syncBehind starts a sync in the background where half of maxUnsynced is reached,
+// for a log whose user calls neither Sync nor Commit: at the bound no segment is
+// prepared any more, and appenders would wait. The caller holds mu, and has entered
+// a segment.
 func (l *Log) syncBehind() {
 	if l.behind || len(l.dirty) <= maxUnsynced/2 {
 		return
@@ -67,7 +68,7 @@ func (l *Log) runBehind(ctx context.Context) {
 		if !again {
 			return
 		}
-		if err != nil { // there is no room for a segment's name
+		if err != nil { // the directory has no space for a segment's name
 			select {
 			case <-time.After(renameRetry):
 			case <-ctx.Done():

@@ -18,10 +18,10 @@ import (
 // end with ErrTruncated; others go on.
 //
 // TruncateBack begins with a wait until nobody holds a record behind the cut by
-// Reader.ZeroCopy, since its bytes are zeroed. It holds nobody up meanwhile:
-// records may be read, appended, which the cut then removes too, and made durable,
-// also by whoever holds the record. Only a goroutine that holds one itself and calls
-// TruncateBack waits for ever, or until the log is closed.
+// Reader.ZeroCopy, since its bytes are zeroed. The wait blocks no other call: records
+// may be read, made durable, and appended, which the cut then removes too, also by
+// the goroutine that holds the record. Only a goroutine that calls TruncateBack while
+// it holds such a record itself waits for ever, or until the log is closed.
 //
 // It returns ErrNotFound for an LSN above LastLSN, ErrTruncated for one below
 // FirstLSN-1, ErrExhausted, ErrPoisoned, ErrClosed, *CorruptError where the records around
@@ -92,7 +92,7 @@ type backCut struct {
 	old   *writableSegment // the tail before
 	end   int64            // offset behind the last byte of seg that may not be zero
 	epoch uint32
-	w     checkpointSlots // of seg
+	slots checkpointSlots // of seg
 }
 
 // planCut finds the place of a cut and opens the segment that it lies in. It
@@ -108,7 +108,7 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 		return nil, err
 	}
 	if ordinal == l.tail.ordinal {
-		c.seg, c.end, c.w = l.tail, l.at.Off, l.slots
+		c.seg, c.end, c.slots = l.tail, l.at.Off, l.slots
 		return c, nil
 	}
 	// Half a cut is poison: where no file may be removed, it does not begin.
@@ -124,7 +124,7 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 		return nil, errors.Join(err, c.seg.close())
 	}
 	h := frame.DecodeHead(head)
-	c.w, _ = readSlots(c.seg, &h)
+	c.slots, _ = readSlots(c.seg, &h)
 	return c, nil
 }
 
@@ -209,9 +209,10 @@ func (c *backCut) run() error {
 }
 
 // tell makes the place of the cut the tail, and lowers what readers may read: in
-// this process by the epoch that every read ends with a look at, in others by the
-// control blocks of the old and the new tail. Nobody in this process holds a record
-// that is behind the cut when it returns, and who still copies one throws it away.
+// this process by the epoch, which every read checks at its end, in others by the
+// control blocks of the old and the new tail. When it returns, nothing in this process
+// holds a record that is behind the cut, and a reader that is still copying one will
+// discard it.
 func (c *backCut) tell() error {
 	l, t := c.l, &c.l.store
 	l.mu.Lock()
@@ -294,16 +295,16 @@ func (c *backCut) zeroBehind() error {
 	return z.sync()
 }
 
-// goOn makes the place of the cut the one to append at, once the log is resumed.
+// goOn makes the place of the cut the tail, where the log appends once it is resumed.
 func (c *backCut) goOn() {
 	l := c.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.beginEpoch(c.epoch, c.seg.ordinal, c.at)
-	l.slots = c.w
+	l.slots = c.slots
 	l.tail, l.at, l.linkOff = c.seg, c.at, c.link
 	l.limit = c.seg.size() - markReserve
 	l.dirty = append(l.dirty[:0], dirtyRange{seg: c.seg, from: c.at.Off, begin: c.at})
-	l.namedWatermark = 0 // the frames that claimed more are gone
+	l.namedWatermark = 0 // the frames that named a higher one are gone
 	l.cutCount.Add(1)
 }

@@ -31,8 +31,8 @@ func (l *Log) TruncateFront(lsn LSN) error {
 		return fmt.Errorf("%w: truncate the front up to LSN %d, the last is %d", ErrNotFound, lsn, last)
 	}
 	// A log whose first record is behind its last durable one would be damaged
-	// by the next crash; and a segment may go only when the stamp of the one
-	// behind it, which says where the log goes on, is durable.
+	// by the next crash; and a segment may be removed only when the stamp of the
+	// next one, which says where the log goes on, is durable.
 	snap, err := l.syncLocked()
 	if err != nil {
 		return err
@@ -77,8 +77,8 @@ func (t *segments) takeBelow(front LSN, from uint64) []*stored {
 	return t.take(0, keep)
 }
 
-// take takes a part of the list out, and lets go of its mappings. The caller holds
-// mu for writing, and calls unlock.
+// take removes the segments [from, to) from the list and returns them. Their mappings
+// are unmapped by unlock, which the caller, who holds mu for writing, calls next.
 func (t *segments) take(from, to int) []*stored {
 	gone := slices.Clone(t.list[from:to])
 	t.list = slices.Delete(t.list, from, to)
@@ -88,8 +88,8 @@ func (t *segments) take(from, to int) []*stored {
 	return gone
 }
 
-// cut notes a cut at the back. The caller holds mu for writing, and lowers what
-// readers may read behind it: who sees that sees the epoch too.
+// cut notes a cut at the back. The caller holds mu for writing, and lowers the last
+// readable LSN after it: a reader that sees the lower LSN then sees the new epoch too.
 func (t *segments) cut(epoch uint32, last LSN) {
 	t.epoch.Store(epoch)
 	t.cuts.add(epoch, last)
@@ -111,9 +111,10 @@ func (l *Log) dispose(gone []*stored) {
 	}
 }
 
-// quiesce keeps the tail and the files as they are until resume: appenders
-// wait, no segment is prepared, and those on their way have got their names or
-// were given up. The caller holds syncMu.
+// quiesce keeps the tail and the files as they are until resume: appenders wait, no
+// segment is being prepared, and each that was has its name or was discarded. The
+// caller holds syncMu, so no sync runs either. It returns an error, and the log goes
+// on, where a segment that holds records cannot get its name.
 func (l *Log) quiesce() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
