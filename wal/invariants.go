@@ -19,7 +19,7 @@ func (l *Log) assertTail() {
 	case durable > l.at.LSN:
 		broken("durable %d is behind the last record %d", durable, l.at.LSN)
 	case l.namedWatermark > durable:
-		broken("a frame claims %d, durable is %d", l.namedWatermark, durable)
+		broken("a frame names the watermark %d, durable is %d", l.namedWatermark, durable)
 	case len(l.dirty) == 0 || l.dirty[len(l.dirty)-1].seg != l.tail:
 		broken("the tail is not the last dirty segment")
 	}

@@ -19,26 +19,26 @@ type diskFile struct {
 	dir    *durability.Dir
 	held   logdir.OpenFile
 	gone   bool             // it was closed for good, or handed on
-	handed *durability.File // to whom it was handed on; it may still be read
+	handed *durability.File // the same file, where it was handed on: it may still be read
 	size   int64
 	span   int64 // bytes of it that are the segment's; set by Load
 	head   *logdir.KeptHead
-	reason string // why it was read through the page cache
+	reason string // why it was read through the page cache, or ""
 	loaded bool   // it was synced, and its frames may have been read
 	buf    diskBuffer
 
-	dropped bool  // the page cache was emptied before it was read through
+	dropped bool  // the page cache was emptied before the file was read through it
 	stays   int64 // bytes that stayed in it all the same
 
-	tolerant bool            // what cannot be read is zeros, and told
-	bad      []recovery.Span // what that is
-	why      error
+	tolerant bool            // bytes that cannot be read count as zeros, and are reported
+	bad      []recovery.Span // those bytes
+	why      error           // the last error of such a read
 }
 
 var _ recovery.Bytes = (*diskFile)(nil)
 
-// open opens the file for writing: where its sync fails, this descriptor is
-// told.
+// open opens the file for writing, before anything of it is read: the kernel reports a
+// failed writeback once to each descriptor that was open then, and so to this one.
 func (d *diskFile) open(set *logdir.OpenFiles) error {
 	d.held = logdir.OpenFile{Set: set, Dir: d.dir, Of: &d.Entry, Writable: true, Direct: true}
 	err := d.held.Open()

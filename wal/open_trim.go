@@ -106,7 +106,9 @@ func (op *opening) clear(tail *diskFile) error {
 	return nil
 }
 
-// giveUp notes which acknowledged records a forced cut at the tail gives up.
+// giveUp notes in the report which acknowledged records a forced cut at the tail
+// gives up. Behind keeps only those that were not acknowledged, so that no record is
+// listed twice.
 func (rep *Report) giveUp(res *recovery.Result) {
 	if res.Verdict != recovery.Damaged {
 		return
@@ -139,13 +141,14 @@ func (rep *Report) giveUp(res *recovery.Result) {
 }
 
 // unrecoverable reports whether no segment is left that the log could go on
-// in: a forced repair then starts over.
+// in: a forced repair then makes an empty log (recreate).
 func unrecoverable(res *recovery.Result) bool {
 	t := res.Tail.File
 	return t < 0 || res.Segments[t].State == recovery.StateDamaged
 }
 
-// lastKnown returns the highest LSN that anything on the disk speaks of.
+// lastKnown returns the highest LSN that anything on the disk names: a watermark, the
+// tail, or an intact record behind it.
 func lastKnown(res *recovery.Result) LSN {
 	last := max(res.Watermark, res.Tail.LSN)
 	for _, r := range res.Behind {
@@ -154,8 +157,9 @@ func lastKnown(res *recovery.Result) LSN {
 	return last
 }
 
-// recreate makes an empty log with the same identity behind the highest LSN
-// that anything on the disk speaks of. It is reached with force only.
+// recreate makes an empty log with the same identity behind the highest LSN that
+// anything on the disk names, so that no LSN is given out twice, and with a greater
+// epoch than any. It is reached with force only, and saves all segments first.
 func (op *opening) recreate() error {
 	res := op.res
 	if err := op.save(); err != nil {
