@@ -13,8 +13,8 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// headFile is a segment's file as Inspect reads it: its head, and of the rest
-// what is in memory already.
+// headFile is a segment's file as Inspect reads it: its head, and of the rest only
+// what is in memory already, so that an inspection does not change what it reports.
 type headFile struct {
 	*logdir.MappedFile
 	says   bool   // the kernel says which pages are in memory
@@ -33,8 +33,8 @@ func (h *headFile) Head() ([]byte, error) {
 	if h.Kept != nil {
 		return h.Kept.Bytes(), nil
 	}
-	// Where it has to go through the cache after all, no more than this is
-	// brought in.
+	// Where a direct read is not possible, the hint keeps the kernel from reading
+	// ahead, so that no more than the head is brought into the page cache.
 	f, err := h.Held.Use()
 	if err != nil {
 		return nil, err
@@ -75,7 +75,8 @@ func (h *headFile) read(p []byte, at int64) error {
 	return nil
 }
 
-// Control is MappedFile.Control that brings no page in.
+// Control is MappedFile.Control, but brings no page into memory. A block that cannot
+// be read is zeros.
 func (h *headFile) Control() frame.Control {
 	head := make([]byte, frame.ControlOffset+frame.ControlBytes)
 	err := h.read(head[frame.StampOffset:], frame.StampOffset)
@@ -166,7 +167,8 @@ type trail struct {
 }
 
 // trail returns the start of a walk: the newest checkpoint record that is not behind the
-// durable LSN, or the first frame. There is none where the head does not tell.
+// durable LSN, or the first frame. It reports false where the head is damaged, or the
+// kernel does not tell which pages are in memory.
 func (h *headFile) trail(durable LSN) (*trail, bool) {
 	t := &trail{h: h, durable: durable}
 	if !h.says || h.Size < frame.DataOffset {
@@ -185,8 +187,8 @@ func (h *headFile) trail(durable LSN) (*trail, bool) {
 	return t, true
 }
 
-// follow goes on behind the record with that LSN and the marks behind it, as far
-// as the headers are in memory.
+// follow walks up to the end of the record with that LSN and of the marks behind it,
+// or as far as the headers are in memory.
 func (t *trail) follow(last LSN) (err error) {
 	f, err := t.h.Held.Use()
 	if err != nil {

@@ -14,13 +14,13 @@ import (
 type PageCount struct {
 	PageBytes int64 `json:"page_bytes"`
 	Pages     int64 `json:"pages"`
-	// Residency and Dirtiness say whether the numbers behind them are the
-	// kernel's. Of a log's files, they are the least that is so for all.
+	// Residency and Dirtiness say whether the kernel tells the numbers below them.
+	// For a log as a whole they are known where they are for all of its files.
 	Residency durability.Knowledge `json:"-"`
 	Resident  int64                `json:"resident"`
 	Dirtiness durability.Knowledge `json:"-"`
-	Dirty     int64                `json:"dirty"`     // not on their way to the device yet
-	Writeback int64                `json:"writeback"` // on their way
+	Dirty     int64                `json:"dirty"`     // changed, and not being written to the device yet
+	Writeback int64                `json:"writeback"` // being written to the device
 	// The same for scripts.
 	ResidentKnown bool `json:"resident_known"`
 	DirtyKnown    bool `json:"dirty_known"`
@@ -57,8 +57,8 @@ func (p *PageCount) settle() {
 	}
 }
 
-// PageState is what a run of pages, one character of a map, is like: the first
-// of the states below, read upwards, that is true of any of its pages.
+// PageState is the state of a run of pages, one character of a map: of the states
+// below, the last one that is true.
 type PageState byte
 
 // The states, by their characters.
@@ -67,15 +67,15 @@ const (
 	PagesAbsent    PageState = '.' // none is in memory
 	PagesPartly    PageState = '-' // some are in memory
 	PagesResident  PageState = '#' // all are in memory
-	PagesWriteback PageState = 'w' // some are on their way to the device
-	PagesDirty     PageState = 'D' // some are not on their way to the device yet
+	PagesWriteback PageState = 'w' // some are being written to the device
+	PagesDirty     PageState = 'D' // some are changed, and not being written yet
 )
 
 // PageMap is a file's pages, in runs of equal length: one PageState each.
 type PageMap string
 
-// cellBytes returns the length of the runs with which a file of that size has
-// no more than so many: a power of two, and whole pages.
+// cellBytes returns the length, in bytes, of the runs into which a file of that size
+// is divided so that there are at most columns of them: a page times a power of two.
 func cellBytes(size int64, columns int) int64 {
 	n := int64(pageSize)
 	for n*int64(columns) < size {

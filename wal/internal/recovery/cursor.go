@@ -42,8 +42,8 @@ func (a *analysis) open(s *segment, at frame.Place) (*cursor, error) {
 }
 
 // close ends the reading of the segment. It is never deferred: a load that
-// faults is a panic, and the code that recovers from it looks the address up among
-// the mappings, so the mapping must still be there.
+// faults panics, and durability.Guard, which recovers from that, looks the address up
+// among the mappings, so the mapping must still be there.
 func (c *cursor) close() {
 	c.reportProgress()
 	c.seg.file.Bytes.Unload()

@@ -367,7 +367,7 @@ func (a *analysis) warn(format string, args ...any) {
 // segmentName returns the final name of a segment.
 func segmentName(ordinal uint64) string { return fmt.Sprintf("%016x.wal", ordinal) }
 
-// zeroPage is what a page of a prepared segment looks like.
+// zeroPage is a run of zeros, as in a prepared segment, to compare bytes with.
 var zeroPage [64 << 10]byte
 
 // LastNonzero returns the offset behind the last byte of p that is not zero.

@@ -192,7 +192,7 @@ func (c *cursor) intactAt(f *frame.Frame, off int64) (bool, error) {
 const loneBytes = 8
 
 // searchLone handles a segment without header and stamp in which no two frames were
-// found: it looks for a single frame at the place of the first one, proved by its
+// found: it tries a single frame at the place of the first one, proved by its
 // payload's checksum alone.
 func (c *cursor) searchLone() error {
 	if !c.seg.guessed || c.analysis.scan.holds(c.seg) {

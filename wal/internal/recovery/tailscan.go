@@ -117,9 +117,9 @@ func (c *cursor) usedEnd() (int64, error) {
 	return end, nil
 }
 
-// search looks for genuine frames between the cursor and end. With chained,
+// search finds the genuine frames between the cursor and end. With chained,
 // the cursor's place is part of the chain; otherwise, and behind each break,
-// it first looks for the next two frames that validate each other.
+// it first finds the next two frames that validate each other.
 func (c *cursor) search(end int64, chained bool) error {
 	for {
 		if chained {
@@ -139,7 +139,9 @@ func (c *cursor) search(end int64, chained bool) error {
 }
 
 // followRun follows the chain by its headers and collects watermarks and intact
-// records, until no header is valid. Records count by whole batches.
+// records, until no header is valid. A damaged payload does not end the run, since the
+// chain covers headers only; but a batch counts only where all of its records are
+// intact.
 func (c *cursor) followRun() error {
 	a := c.analysis
 	var begin frame.Place // of the batch at hand, as long as it is whole
