@@ -96,7 +96,7 @@ func TestDamagedSlotAfterACut(t *testing.T) {
 	}
 }
 
-// durable returns what Verify says to be durable: which of two equal witnesses
+// durable returns what Verify says to be durable: which of two equal checkpoint records
 // is left makes a difference to that.
 func (s *specimen) durable() wal.LSN {
 	s.t.Helper()

@@ -86,7 +86,7 @@ func (s *specimen) truncateAt(cuts []int64, kept bool) {
 			want.FirstLSN, want.LastLSN = 1, 41
 		}
 		want.Unknown = !kept && n < frame.DataOffset
-		if n >= frame.DataOffset { // the witnesses are there
+		if n >= frame.DataOffset { // the checkpoint records are there
 			want.Offset = n
 			want.LastLSN = 41
 			end := int64(frame.DataOffset)
@@ -220,7 +220,7 @@ func (w *studied) openAgrees(what string, rep *wal.Report) {
 	defer l.Close()
 	last := l.LastLSN()
 	if rep.Verdict == wal.Damaged {
-		// The newest witness stands: nothing behind it was touched.
+		// The newest checkpoint record stands: nothing behind it was touched.
 		if l.Recovery().Trimmed || last < rep.DurableLSN {
 			w.t.Fatalf("%s: damaged, and open goes on with record %d of %d", what, last, rep.DurableLSN)
 		}

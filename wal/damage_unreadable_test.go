@@ -149,7 +149,7 @@ var unreadableTests = []struct {
 		nil, "[]", false, nil,
 	},
 	{
-		"a witness",
+		"a checkpoint record",
 		[]bad{{fourthName, frame.SlotOffset}},
 		14,
 		[]wal.Damage{unread(fourthName, frame.SlotOffset, 0, 0, false)},

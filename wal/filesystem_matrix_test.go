@@ -69,7 +69,7 @@ func newVolume(t *testing.T, kind volumeKind) *volume {
 }
 
 // mount mounts the filesystem on a loop device that ends with the mount, also
-// when this process is killed and somebody else unmounts.
+// when this process is killed and another process unmounts.
 func (v *volume) mount() {
 	v.t.Helper()
 	loop, err := attachLoop(v.image)
@@ -111,7 +111,7 @@ func attachLoop(image string) (*os.File, error) {
 			return loop, nil
 		}
 		loop.Close()
-		if !errors.Is(err, unix.EBUSY) { // somebody else was faster
+		if !errors.Is(err, unix.EBUSY) { // another process was faster
 			return nil, err
 		}
 	}

@@ -176,7 +176,7 @@ func TestFilesystemEnds(t *testing.T) {
 	}
 }
 
-// endUnderWriter ends the filesystem under a log, and mounts it anew.
+// endUnderWriter ends the filesystem under a log, and mounts it again.
 func endUnderWriter(t *testing.T, v *volume, dir string, end fsEnd, step func(*wal.Log) error) {
 	t.Helper()
 	l, err := wal.Open(dir, small())

@@ -113,7 +113,7 @@ func (s *specimen) wantReport(t testing.TB, v wal.Verdict, last, durable wal.LSN
 		t.Fatal(err)
 	}
 	if rep.Verdict != v || rep.LastLSN != last || rep.DurableLSN != durable || fmt.Sprint(rep.Behind) != fmt.Sprint(behind) {
-		t.Fatalf("judged %v, last %d, durable %d, behind %v; want %v, %d, %d, %v; damage %+v",
+		t.Fatalf("found %v, last %d, durable %d, behind %v; want %v, %d, %d, %v; damage %+v",
 			rep.Verdict, rep.LastLSN, rep.DurableLSN, rep.Behind, v, last, durable, behind, rep.Damage)
 	}
 }

@@ -17,7 +17,7 @@ func spliced(t *testing.T) (*specimen, wal.LSN) {
 		appendRecords(t, l, 1, 500)
 	}
 	next := l.Segments()[1].FirstLSN
-	awaitPrepared(t, l, dir) // no file is on its way while the directory is read
+	awaitPrepared(t, l, dir) // no file is being made while the directory is read
 	before := readDir(t, dir)[firstName]
 	if err := l.TruncateBack(next - 5); err != nil {
 		t.Fatal(err)

@@ -59,7 +59,7 @@ var dirHarms = []fileHarm{
 			return err
 		}
 		err := os.CopyFS(path, os.DirFS(path+".away"))
-		if errors.Is(err, os.ErrNotExist) { // a file got another name meanwhile
+		if errors.Is(err, os.ErrNotExist) { // a file got another name by now
 			err = nil
 		}
 		return err
@@ -187,7 +187,7 @@ func (c *campaignRound) tryHarm() bool {
 	case err == nil:
 		c.since = clock()
 		return true
-	case errors.Is(err, os.ErrNotExist) && c.file != c.dir: // it was renamed or removed meanwhile
+	case errors.Is(err, os.ErrNotExist) && c.file != c.dir: // it was renamed or removed by now
 	default:
 		c.t.Fatalf("%s: %v", c.words(), err)
 	}

@@ -40,7 +40,7 @@ const harmedBytes = 9000
 // payload is the payload of a record of a generation.
 func payload(lsn wal.LSN, gen int32) []byte { return record(lsn+wal.LSN(gen)*100_000, harmedBytes) }
 
-// harmLife runs a log through its life, with a harm on the way, and judges what
+// harmLife runs a log through its life, with a harm on the way, and checks what
 // is left. It returns what the writer said of the harm, in a word.
 func harmLife(t *testing.T, rng *rand.Rand, tg target, h harm, m moment) string {
 	t.Helper()
@@ -252,7 +252,7 @@ func (f *harmedLife) wantNamed(err error) {
 	}
 }
 
-// judge opens the log again. What was acknowledged behind the harm must be
+// check opens the log again. What was acknowledged behind the harm must be
 // there: in the log, or intact behind damage that is named. So must be what was
 // acknowledged before, where the harm took nothing.
 func (f *harmedLife) check() {

@@ -21,7 +21,7 @@ import (
 )
 
 // harmedChild is the environment variable that makes the test binary a process
-// beside a neighbour: "write" or "follow", a seed and the directory, separated by
+// with a neighbour: "write" or "follow", a seed and the directory, separated by
 // commas. It ends when its standard input does, and by no signal.
 const harmedChild = "SEAWALL_TEST_HARMED"
 
@@ -155,7 +155,7 @@ func lookWithoutCopy(o *wal.LogReader, lsn wal.LSN) error {
 	return err
 }
 
-// harmedProcess is a process beside a neighbour, as its parent sees it.
+// harmedProcess is a process with a neighbour, as its parent sees it.
 type harmedProcess struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser

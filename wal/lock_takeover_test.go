@@ -326,7 +326,7 @@ func takeOver(dir string, process bool) string {
 	return out.String()
 }
 
-// wantTakenOver judges a log that two writers have had.
+// wantTakenOver checks a log that two writers have had.
 func wantTakenOver(t *testing.T, dir string, acked, appended wal.LSN, said string) {
 	t.Helper()
 	var opened, second wal.LSN

@@ -309,7 +309,7 @@ func TestAllSegmentsMissing(t *testing.T) {
 	damage = []wal.Damage{{File: firstName, Unknown: true, Reason: gone}}
 	s.verify(finding{verdict: wal.Damaged, last: 0, damage: damage})
 	s.refused(small(), damage)
-	// Leftovers of a segment in the making do not make it another one.
+	// Leftovers of a segment that is being made do not make it another one.
 	s.put("0000000000000007.tmp", []byte("garbage"))
 	s.refused(small(), damage)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // Records are looked at where they lie, inside durability.Guard: a file that
-// somebody truncates meanwhile is an error and not the end of the process.
+// another process truncates at that time is an error and not the end of the process.
 func ExampleReader_ZeroCopy() {
 	dir, remove := exampleDir()
 	defer remove()

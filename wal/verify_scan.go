@@ -131,7 +131,7 @@ func (k *scan) once() (rep *Report, err error) {
 	if k.limit = math.MaxUint64; s.Live && before.Epoch != 0 {
 		k.limit = before.Appended
 	}
-	settled := s.Live || s.Unsure != nil // OpenSnapshot has checked that no cut came between two heads
+	settled := s.Live || s.Unsure != nil // OpenSnapshot has read the heads until two readings agreed
 	res, err := k.recover(s)
 	var handed *handError
 	switch {

@@ -41,7 +41,7 @@ func LoadControl(mem *durability.Mapping) (c frame.Control, err error) {
 	return c, nil
 }
 
-// StoreControl sets the control block of a segment that no reader looks at yet.
+// StoreControl sets the control block of a segment that no reader reads yet.
 func StoreControl(mem *durability.Mapping, c *frame.Control) error {
 	return storeWords(mem,
 		word{frame.ControlFront, uint64(c.Front)}, word{frame.ControlAppended, uint64(c.Appended)},
@@ -58,8 +58,9 @@ func LowerControl(mem *durability.Mapping, c *frame.Control) error {
 		word{frame.ControlFront, uint64(c.Front)}, word{frame.ControlNext, c.Next}, word{frame.ControlEpoch, c.Epoch})
 }
 
-// The writer stores single words. A store that fails is no error here: the next look
-// at the file finds what is wrong with it.
+// The writer stores single words. A store that fails is no error here: readers only
+// learn of the change later, and the next check of the file, at the next sync at the
+// latest, finds what is wrong with it.
 
 // StoreAppended tells readers of the last record that they may read.
 func StoreAppended(mem *durability.Mapping, lsn frame.LSN) {

@@ -26,9 +26,9 @@ var (
 // Cursor follows the chain of frames through a segment that is mapped.
 type Cursor struct {
 	frame.Chain
-	LinkOff int64             // where the place's link lies; 0 where it is the stamp's
+	LinkOff int64             // where the place's link lies; 0 before a frame was passed
 	Window  int64             // bytes that are brought into memory at once
-	Passed  func(frame.Place) // is told the places that are passed, or nil
+	Passed  func(frame.Place) // called with each place that is passed, or nil
 
 	mem   *durability.Mapping
 	size  int64 // of the segment
@@ -89,7 +89,8 @@ func (c *Cursor) skip() {
 }
 
 // Copy copies the payload of the frame at the place into buf and moves
-// behind it. The copy is what is checked: the bytes below may change.
+// behind it. The copy is checked against the checksum, and not the mapped bytes, since
+// a cut may change these between the check and the copy.
 func (c *Cursor) Copy(buf []byte) ([]byte, error) {
 	from := c.Off + frame.HeaderBytes
 	n := int64(c.frame.Length)
@@ -113,7 +114,8 @@ func (c *Cursor) Copy(buf []byte) ([]byte, error) {
 }
 
 // Lend returns the payload of the frame at the place where it lies, and moves
-// behind it.
+// behind it. The caller makes sure that no cut changes these bytes as long as they are
+// used.
 func (c *Cursor) Lend() ([]byte, error) {
 	from := c.Off + frame.HeaderBytes
 	n := int64(c.frame.Length)
@@ -122,7 +124,8 @@ func (c *Cursor) Lend() ([]byte, error) {
 		if err := c.bringIn(from + n); err != nil {
 			return err
 		}
-		// What lies behind it is none of the reader's business.
+		// The capacity ends with the record, so that an append to the slice copies it
+		// and does not store into the next frame.
 		p = c.mem.Bytes()[from : from+n : from+n]
 		if frame.Checksum(p) != c.frame.PayloadCRC {
 			return ErrBadPayload

@@ -10,9 +10,10 @@ import (
 const IndexStep = 16 << 10
 
 // Index holds places of a segment from which its chain can be followed, to find a
-// record without following all of it. One goroutine adds, many read.
+// record without following all of it. One goroutine adds, many read without a lock:
+// the writer fills a place before it raises n, and never changes a place below n.
 type Index struct {
-	marks []indexMark
+	marks []indexMark // allocated at once, so that readers never see it move
 	n     atomic.Int32
 }
 
