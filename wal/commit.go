@@ -29,7 +29,7 @@ type round struct {
 // When ctx ends first, Commit returns its error at once; the record stays in
 // the log, and the sync goes on. Commit returns ErrNotFound for an LSN that
 // was not appended yet, ErrPoisoned after any failed sync, and ErrClosed. It
-// returns ErrNoSpace where the directory has no room for the name of a segment
+// returns ErrNoSpace where the directory has no space for the name of a segment
 // that the log goes on in already, and an error that matches fs.ErrPermission
 // where it may not be written to: the records are in the log, and a later Commit
 // makes them durable once the cause is removed.

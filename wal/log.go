@@ -152,8 +152,8 @@ func (l *Log) wake() {
 // the log. Appends that have begun are finished first, later ones return
 // ErrClosed; a Commit that waits returns nil if the checkpoint covers it. A
 // poisoned log is closed without a sync, and says so; so is one whose directory
-// has no room for the name of the segment at its end, with ErrNoSpace: Open finds
-// the records once there is room. The second Close returns ErrClosed.
+// has no space for the name of the segment at its end, with ErrNoSpace: Open finds
+// the records once there is space. The second Close returns ErrClosed.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	if !l.closing.CompareAndSwap(false, true) {

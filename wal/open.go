@@ -42,7 +42,7 @@ func Open(dir string, o Options) (*Log, error) {
 	return l, nil
 }
 
-// repairMode says what recovery may do besides what Open does.
+// repairMode says what a repair does differently from Open, whose mode is zero.
 type repairMode struct {
 	force bool // cut at damage
 	save  bool // save all that is removed, not only intact records

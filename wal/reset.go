@@ -12,8 +12,8 @@ import (
 // Reset removes all records and makes the log go on at the given LSN, which
 // may be any up to MaxLSN but zero, also one that the log has had: a store that installs
 // a snapshot lets its log begin again behind it. FirstLSN is next then, LastLSN
-// next-1, durably when it returns nil. It begins with a wait until nobody holds a
-// record by Reader.ZeroCopy, as TruncateBack does.
+// next-1, durably when it returns nil. It begins with a wait until no Reader holds a
+// record by ZeroCopy, as TruncateBack does.
 //
 // It returns what TruncateBack returns, and ErrNoSpace where there is no space
 // for the segment that it needs; the log is then as it was. At any crash the

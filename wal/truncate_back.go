@@ -17,8 +17,8 @@ import (
 // A batch may be cut anywhere. What a Reader has read and is cut away makes it
 // end with ErrTruncated; others go on.
 //
-// TruncateBack begins with a wait until nobody holds a record behind the cut by
-// Reader.ZeroCopy, since its bytes are zeroed. The wait blocks no other call: records
+// TruncateBack begins with a wait until no Reader holds a record behind the cut by
+// ZeroCopy, since its bytes are zeroed. The wait blocks no other call: records
 // may be read, made durable, and appended, which the cut then removes too, also by
 // the goroutine that holds the record. Only a goroutine that calls TruncateBack while
 // it holds such a record itself waits for ever, or until the log is closed.
