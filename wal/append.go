@@ -110,8 +110,11 @@ func (l *Log) appendBatch(ps [][]byte, sums []uint32, size, bytes int64) (lsn LS
 	return l.publish(len(ps), bytes), l.cutCount.Load(), nil
 }
 
-// putBatch stores a batch's frames. Where one cannot be stored, those before it
-// are taken back.
+// putBatch stores a batch's frames. Where one cannot be stored, or reading its payload
+// panics, those before it are undone, so that the batch is in the log whole or not at
+// all: the tail goes back to where the batch began, and the bytes behind it become zero
+// again. Nothing of it was published yet, so no reader has seen it. Space for the whole
+// batch is reserved first: a batch never lies in two segments.
 func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
 	if err = l.reserve(size, len(ps)); err != nil {
 		return err
@@ -198,6 +201,11 @@ func (l *Log) checkLink() error {
 
 // put stores one frame behind the tail and moves the tail behind it. The
 // caller holds mu and has reserved the space.
+//
+// A record's frame names the durable LSN by its distance from the record's own LSN,
+// which is 0, for none, where it does not fit into the field. durable is read under mu
+// and a sync raises it only after all was synced, so a frame never names an LSN that is
+// not durable yet. storing tells unlock how many bytes to zero if the store panics.
 func (l *Log) put(f *frame.Frame, p []byte) error {
 	f.LSN, f.Epoch = l.at.LSN, l.epoch
 	watermark := l.namedWatermark

@@ -56,8 +56,10 @@ type zeroing struct {
 	from, to int64 // what a sync has to cover; to is 0 where nothing was zeroed
 }
 
-// blocks zeroes what is not zero of the mapping's bytes from off on, which are those
-// of p.
+// blocks zeroes what is not zero of the mapping's bytes from off on; p is what they
+// hold. It goes by blocks and leaves those that are zero alone, so that a cut dirties,
+// and syncs, no more pages than were written: behind the cut most of a segment usually
+// is zero. p may be a mapping, and is read in Guard.
 func (z *zeroing) blocks(off int64, p []byte) error {
 	for len(p) > 0 {
 		n := min(frame.BlockBytes-off%frame.BlockBytes, int64(len(p)))
@@ -91,7 +93,8 @@ func (z *zeroing) sync() error {
 	return z.mem.Sync(z.from, z.to-z.from)
 }
 
-// removeFile removes a segment's file. That another process did it is no error.
+// removeFile removes a segment's file. It is no error where another process has removed
+// it already.
 func (l *Log) removeFile(name string) error {
 	err := l.dir.Remove(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -107,12 +110,14 @@ func (l *Log) nextCut() (uint32, error) {
 	return nextEpoch(l.epoch)
 }
 
-// nextCut returns the epoch of a cut that Open makes.
+// nextCut returns the epoch of a cut that Open makes. It lies above that of the lock
+// file's checkpoint too: the segments with the highest epoch may have been lost.
 func (op *opening) nextCut() (uint32, error) {
 	return nextEpoch(max(op.res.Epoch, op.known.Newest.Epoch))
 }
 
-// nextEpoch returns the epoch behind another.
+// nextEpoch returns the epoch behind another, or ErrExhausted. An epoch is never used
+// twice: remains of an older cut would count as records.
 func nextEpoch(epoch uint32) (uint32, error) {
 	if epoch+1 == 0 {
 		return 0, fmt.Errorf("%w: epochs; copy the records into a new log", ErrExhausted)

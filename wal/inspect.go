@@ -144,7 +144,8 @@ type inspecting struct {
 	control frame.Control
 }
 
-// countPages asks the kernel about each file's pages, and maps the files.
+// countPages asks the kernel about each file's pages. It runs before any file is read,
+// since a read would bring pages into memory and be counted.
 func (x *inspecting) countPages(columns int) error {
 	largest := int64(0)
 	for _, c := range x.Files {
@@ -166,7 +167,8 @@ func (x *inspecting) countPages(columns int) error {
 	return nil
 }
 
-// survey reads the heads.
+// survey reads the heads, and recovers from them what can be told without a frame: the
+// log's identity, front and epoch, and the state of each file.
 func (x *inspecting) survey() (err error) {
 	files := x.RecoveryFiles()
 	for i := range files {
@@ -189,7 +191,10 @@ func (x *inspecting) readControls() (top frame.Control) {
 	return top
 }
 
-// records fills in what heads and the control block say of the records.
+// records fills in what heads and the control block say of the records. The block is
+// the newest source but proves nothing: after a crash it may be behind the heads, or
+// ahead of them. So its numbers are raised to what the heads prove, and kept consistent
+// with each other.
 func (x *inspecting) records() {
 	in, b := x.in, x.control
 	in.UUID = UUID(x.res.UUID)

@@ -48,7 +48,9 @@ func (h *headFile) Head() ([]byte, error) {
 	return head, nil
 }
 
-// read reads all of p, which is of the head.
+// read reads all of p, which is of the head. Each page that was in memory is read
+// through the page cache, which then has the newest bytes; any other is read directly,
+// so that it is not in memory afterwards either.
 func (h *headFile) read(p []byte, at int64) error {
 	f, err := h.Held.Use()
 	if err != nil {
@@ -117,7 +119,9 @@ func (h *headFile) newestSlot() frame.Slot {
 }
 
 // follow finds out where the log's segments end, and how many bytes are at
-// risk: it follows the frame headers that are in memory.
+// risk: it follows the frame headers that are in memory. Where one is not, it stops, and
+// the numbers are marked as not known. Segments that are durable as a whole are not
+// followed: they add nothing to what is at risk.
 func (x *inspecting) follow() error {
 	in := x.in
 	known := true
@@ -204,7 +208,8 @@ func (t *trail) follow(last LSN) (err error) {
 	return errors.Join(err, t.mem.Unmap())
 }
 
-// walk is follow with the file mapped.
+// walk is follow with the file mapped. Headers are checked against the chain, payloads
+// are not read: they need not be in memory.
 func (t *trail) walk(last LSN) error {
 	data := t.mem.Bytes()
 	for {
@@ -230,7 +235,8 @@ func (t *trail) walk(last LSN) error {
 }
 
 // isIn reports whether all pages of a range are in memory. The kernel is asked
-// about many at once.
+// about many at once, since frames are small. The answer may be outdated when the page
+// is read; then the read brings in that page, and no other (AdviceRandom).
 func (t *trail) isIn(from, to int64) (bool, error) {
 	page := int64(pageSize)
 	if to > t.inFrom+int64(len(t.in))*page {

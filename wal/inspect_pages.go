@@ -28,7 +28,7 @@ type PageCount struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// add adds up two counts.
+// add adds another file's count. What is unknown of one file is unknown of the sum.
 func (p *PageCount) add(o *PageCount) {
 	p.Pages += o.Pages
 	p.Resident += o.Resident
@@ -46,7 +46,8 @@ func (p *PageCount) add(o *PageCount) {
 	p.settle()
 }
 
-// settle sets what scripts read.
+// settle sets the fields of the JSON form that depend on the others. A number that is
+// not known is 0 there, and not what the kernel happened to return.
 func (p *PageCount) settle() {
 	p.ResidentKnown, p.DirtyKnown = p.Residency == durability.Known, p.Dirtiness == durability.Known
 	if !p.ResidentKnown {
@@ -95,7 +96,10 @@ func mayAsk(f *durability.File) bool {
 	return os.Geteuid() == 0 || int(st.Uid) == os.Geteuid()
 }
 
-// countPages counts the file's pages and draws their map.
+// countPages counts the file's pages and draws their map. cachestat(2) tells which are
+// cached, dirty or being written; an older kernel is asked by mincore(2), which knows
+// residency only, and answers truly only to the file's owner (mayAsk). The mapping that
+// this takes is not loaded from, so it brings nothing in.
 func (h *headFile) countPages(cell int64, info *SegmentInspected) error {
 	page := int64(pageSize)
 	count := PageCount{PageBytes: page, Pages: (h.Size + page - 1) / page}
@@ -148,7 +152,8 @@ func (h *headFile) countCells(mem *durability.Mapping, cell int64, pc durability
 }
 
 // cell returns the state of a run of pages, and counts them. pc is what the
-// kernel says of the whole file.
+// kernel says of the whole file: where that has no page in memory, the runs need no
+// call of their own.
 func (h *headFile) cell(mem *durability.Mapping, off, n int64, pc durability.PageCache, count *PageCount) (PageState, error) {
 	if !h.says {
 		return PagesUnknown, nil

@@ -7,7 +7,8 @@ import (
 )
 
 // assertTail panics where the tail is not what every append relies on. The
-// caller holds mu.
+// caller holds mu. Only invariants that memory alone can break are checked: what a
+// file holds is never a reason to panic.
 func (l *Log) assertTail() {
 	switch durable := l.DurableLSN(); {
 	case l.at.Off%frame.Alignment != 0:

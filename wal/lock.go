@@ -56,7 +56,8 @@ func lockFile(f *durability.File) error {
 	return err
 }
 
-// lockedBy returns the error for a file that another writer has locked.
+// lockedBy returns the error for a file that another writer has locked: another process,
+// or another Log of this one.
 func lockedBy(f *durability.File) error { return fmt.Errorf("%w: %s", ErrLocked, f.Path()) }
 
 // lockSegment locks a segment's file, and returns what holds the lock: an open file
@@ -95,8 +96,10 @@ func (op *opening) checkUnowned() error {
 	return nil
 }
 
-// openLock opens the file whose lock makes a writer the only one. It is
-// created if need be, and never replaced: a lock belongs to the inode.
+// openLock opens the file whose lock makes a writer the only one, and locks it. It is
+// created if need be, and never replaced: a lock belongs to the inode. Two writers may
+// race to create it; the one that comes second opens the other's file. The kernel
+// releases the lock when the process dies, so no stale lock has to be broken.
 func openLock(dir *durability.Dir, perm fs.FileMode) (*durability.File, error) {
 	f, err := dir.Open(logdir.LockName, true)
 	if errors.Is(err, fs.ErrNotExist) {

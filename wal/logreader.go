@@ -155,7 +155,9 @@ func (o *LogReader) Close() error {
 }
 
 // bounds returns the first and the last record that may be read now. Where the
-// log cannot be read, it is what was last seen.
+// log cannot be read, it is what was last seen. Each call loads the control block, so
+// that the answer is as new as the call; the state is read again only where the block
+// says that it does not hold any more.
 func (o *LogReader) bounds(durable bool) (first, last LSN) {
 	wait := patience{o: o}
 	for refreshed := false; ; {
@@ -182,7 +184,9 @@ func (o *LogReader) bounds(durable bool) (first, last LSN) {
 	}
 }
 
-// ask asks the lock whether the log has a writer. The caller holds mu.
+// ask asks the lock whether the log has a writer, without taking it. The lock file is
+// opened when it is first there: a reader may be older than the log's first writer. The
+// caller holds mu.
 func (o *LogReader) ask() (bool, error) {
 	if o.closed.Load() {
 		return false, ErrClosed

@@ -42,7 +42,8 @@ func (o *LogReader) checkPlace(r *Reader) error {
 	return nil
 }
 
-// linkAt loads a link of a segment.
+// linkAt loads a link of a segment. The page is populated first, and the load goes
+// through the guarded mapping: the file may have been truncated.
 func (o *LogReader) linkAt(h *segmentHead, off int64) (frame.Link, error) {
 	o.mu.Lock()
 	if o.closed.Load() {
@@ -64,7 +65,10 @@ func (o *LogReader) linkAt(h *segmentHead, off int64) (frame.Link, error) {
 	return frame.Link(got), err
 }
 
-// position brings the cursor to a place before the record that is next.
+// position brings the cursor to a place before the record that is next, the nearest one
+// that is known: where the cursor stands, behind the last record, a place that an
+// earlier read noted, or the segment's start. Where the record lies in another segment
+// than the last one, carry first proves that the two belong together.
 func (o *LogReader) position(r *Reader) error {
 	b := &r.outside
 	h := b.state.find(r.next)

@@ -288,7 +288,9 @@ func (l *headList) previous() (*segmentHead, error) {
 }
 
 // tail finds the segment that the log ends in: the last one that is stamped or,
-// while a cut removes segments, one before.
+// while a cut removes segments, one before. The last segment's control block tells the
+// two apart: a cut lowers its appended LSN below the segment's first one before any file
+// is removed, and sets the same epoch in the block of the segment that becomes the tail.
 func (l *headList) tail() (*mappedSegment, error) {
 	h, err := l.previous()
 	if err != nil {

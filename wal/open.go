@@ -127,7 +127,7 @@ func (l *Log) warnFilesystem() {
 	}
 }
 
-// start begins the background work.
+// start begins the background work. A repair does not: it only closes the log again.
 func (l *Log) start() {
 	l.work.Add(3)
 	go l.runPreparer(l.stopped)
@@ -154,7 +154,8 @@ type opening struct {
 }
 
 // run takes the log from whatever the last writer left to one that can be
-// appended to.
+// appended to. Nothing is changed before the verdict is known: a damaged log, without
+// force, and a clean one that a repair was asked for, stay as they are.
 func (op *opening) run() error {
 	if err := op.analyze(); err != nil {
 		return err
@@ -241,8 +242,12 @@ func refusal(dir string, err error) error {
 	return fmt.Errorf("%w: %s/%s: %s", sentinel, dir, n.Name, n.Detail)
 }
 
-// create makes a new, empty log: its first segment, and then the name of the
+// create makes a new, empty log: its first segment, and then the identity of the
 // log in the lock file. Leftovers of an earlier attempt are removed first.
+//
+// The segment is durable under its final name before the lock file names the log: a lock
+// file that names a log without a segment means that its segments were lost. A crash in
+// between leaves a segment without a stamp, which is an empty log to the next Open.
 func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	l := op.l
 	if id == (frame.UUID{}) {
@@ -286,7 +291,8 @@ func (l *Log) begin(s *writableSegment, flags uint32) error {
 	return nil
 }
 
-// removeAll removes every segment's file, the newest first, durably.
+// removeAll removes every segment's file, the newest first, durably. In that order a
+// crash in between leaves no gap in the names.
 func (op *opening) removeAll() error {
 	for i := len(op.files) - 1; i >= 0; i-- {
 		d := op.files[i]
@@ -301,7 +307,7 @@ func (op *opening) removeAll() error {
 	return op.l.dir.Sync()
 }
 
-// close closes the files that were not handed on.
+// close closes the files that were not handed on to segments.
 func (op *opening) close() error {
 	var errs []error
 	for _, d := range op.files {

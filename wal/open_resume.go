@@ -167,7 +167,9 @@ func (op *opening) mapFile(d *diskFile) (*writableSegment, error) {
 }
 
 // enterTail makes the segment with the tail the one to append to, and fills
-// the list of segments that readers are served from.
+// the list of segments that readers are served from. All that recovery found is durable
+// by now (reconcile), so the durable LSN begins at the tail's. No lock is needed: the
+// Log is not returned yet.
 func (op *opening) enterTail(s *writableSegment, tail *diskFile) {
 	l, t := op.l, &op.res.Tail
 	for i, d := range op.files {

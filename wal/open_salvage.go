@@ -154,7 +154,9 @@ func (op *opening) lostDir() (_ *durability.Dir, rel string, made []string, err 
 	return d, path.Join(rel, name), made, err
 }
 
-// saveFile copies the segment in one file, as the device holds it.
+// saveFile copies the segment in one file, as the device holds it. Zeros are left out,
+// so that the copy is sparse and takes no more space than the records. A file that is
+// there already is never overwritten.
 func (op *opening) saveFile(dir *durability.Dir, d *diskFile) error {
 	f, err := dir.Create(d.Name, op.l.opts.FileMode)
 	if errors.Is(err, fs.ErrExist) {

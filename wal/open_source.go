@@ -127,7 +127,9 @@ func (d *diskFile) readAt(p []byte, off int64) error {
 }
 
 // readAll reads from the device, all of p. Where the filesystem has no direct
-// reads, the page cache is emptied first, as far as the kernel lets it.
+// reads, the page cache is emptied first, as far as the kernel lets it, once for each
+// file, and then read through. reason then says why, for a warning: such a read proves
+// less. A file that ends early was truncated after it was listed.
 func (d *diskFile) readAll(p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
@@ -220,7 +222,8 @@ func (d *diskFile) reconcile() (differ int64, err error) {
 	return differ, err
 }
 
-// reconcileHead is reconcile of the head alone.
+// reconcileHead is reconcile of the head alone, for a file of which recovery read
+// nothing else. The rest of it is proved to have been durable.
 func (d *diskFile) reconcileHead() (int64, error) {
 	device := d.head.Bytes()
 	if len(device) == 0 {
@@ -258,7 +261,8 @@ func (d *diskFile) writeWhere(f *durability.File, mem *durability.Mapping, devic
 }
 
 // fillHoles gives the segment blocks where a sparse copy left holes, so that no
-// store into the mapping has to find some.
+// store into the mapping has to allocate some: on a full filesystem that store would
+// fault. A file with all of its blocks, which is the usual case, costs one stat.
 func (d *diskFile) fillHoles() error {
 	f, err := d.held.Use()
 	if err != nil {

@@ -240,7 +240,9 @@ func (d *diskFile) compare(from, to int64) error {
 	return nil
 }
 
-// compareCached is compare of bytes that are in the page cache.
+// compareCached is compare of bytes that are in the page cache. They are copied out of
+// the mapping, guarded, a buffer at a time, and the mapping's pages are released after
+// that, so that what is mapped at once does not grow with the file.
 func (d *diskFile) compareCached(from, to int64) error {
 	r, page := &d.buf, int64(pageSize)
 	buf := warmBuffers.Get().(*[segment.PopulateBytes]byte) //nolint:forcetypeassert // the pool's own
@@ -265,7 +267,10 @@ func (d *diskFile) compareCached(from, to int64) error {
 }
 
 // writeDiffering writes what the device holds over each page of the page cache that
-// held something else, and returns how many bytes.
+// held something else, and returns how many bytes. The scan first compares the part of
+// the segment that recovery did not read. The bytes are read from the device again: those
+// that recovery used may have been released. Pages that cannot be read are left as they
+// are; rewrite deals with them.
 func (d *diskFile) writeDiffering() (differ int64, err error) {
 	if err = d.scan(d.buf.seen, func(int64, []byte) error { return nil }); err != nil {
 		return 0, err

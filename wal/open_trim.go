@@ -9,7 +9,9 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// trim cuts what lies behind the tail, in the order of cutBehind.
+// trim cuts what lies behind the tail, in the order of cutBehind. The epoch and the cut
+// are set in memory first, since the checkpoint record is made of them. That the file is
+// whole is checked at the end: after a truncation, syncs return success for what is gone.
 func (op *opening) trim(s *writableSegment, tail *diskFile) error {
 	l, res := op.l, op.res
 	epoch, err := op.nextCut()
@@ -84,7 +86,9 @@ func (op *opening) zeroBehind(s *writableSegment, tail *diskFile) error {
 }
 
 // clear removes the files that are no part of the log: prepared segments
-// that no record reached, and leftovers of a front cut.
+// that no record reached, and leftovers of a front cut. It runs last: only when the
+// front and the last cut are durable in the tail (trim, nameFront) is no other file
+// needed to tell that these are not the log's.
 func (op *opening) clear(tail *diskFile) error {
 	removed := false
 	for i := range op.files {

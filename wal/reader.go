@@ -144,7 +144,8 @@ func (r *Reader) begin() bool {
 	return true
 }
 
-// advance reads the next record, if there is one.
+// advance reads the next record, if there is one. next is 0 behind the last possible
+// LSN, where the number has wrapped; at the beginning it is 0 too, but last is then.
 func (r *Reader) advance(ctx context.Context) bool {
 	if r.next == 0 && r.last != 0 {
 		return false // nothing is behind the last number

@@ -205,7 +205,9 @@ func (l *Log) lookUp(r *Reader) (missing *stored, indexed bool, err error) {
 }
 
 // goOn moves the cursor, and the pin, to the start of the next segment, if there is
-// one and it goes on from the place.
+// one and it goes on from the place. Its mapping is pinned before the old one is
+// unpinned. Where it does not continue the chain, the log was cut at the same time,
+// which the caller finds by the epoch, or the segment is damaged.
 func (l *Log) goOn(r *Reader) (bool, error) {
 	c, t := &r.cur, &l.store
 	for {

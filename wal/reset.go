@@ -157,8 +157,9 @@ func (l *Log) reset(next LSN) (err error) {
 	return l.dir.Sync()
 }
 
-// tellReset takes all records from readers. It returns the segments that held
-// them.
+// tellReset takes all records from readers, before a byte changes, and returns the
+// segments that held them. In this process the epoch tells, in others the control block
+// of the old tail, where readers also find that the log goes on in the next segment.
 func (l *Log) tellReset(next LSN, epoch uint32) ([]*stored, error) {
 	t := &l.store
 	l.mu.Lock()

@@ -84,7 +84,10 @@ func (l *Log) nameSegment(s *writableSegment) {
 }
 
 // discard removes a prepared segment that could not be made durable, and those
-// behind it, and reports whether it did: not if the log has entered it.
+// behind it, and reports whether it did: not if the log has entered it. Those behind it
+// go too, since a gap in the names is a missing segment. The failure counts as one of
+// preparation, which waiting appenders are told, and not as poison: nothing in these
+// segments was acknowledged. mu decides between this and an appender that enters.
 func (l *Log) discard(s *writableSegment, cause error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

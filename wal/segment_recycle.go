@@ -115,8 +115,8 @@ func (l *Log) recyclable(f *durability.File, ordinal uint64, fill int) error {
 	return nil
 }
 
-// cancelled returns what ends the filling of a segment early: the end of the
-// log, and a cut, which may remove it.
+// cancelled returns a function that reports whether the filling of a segment is to end
+// early: at the end of the log, and for a cut, which waits for it and may remove it.
 func (l *Log) cancelled(ctx context.Context) func() bool {
 	return func() bool { return ctx.Err() != nil || l.cutting.Load() }
 }

@@ -296,7 +296,9 @@ func (r *dirtyRange) newer(s *writableSegment) bool { return r.seg.ordinal > s.o
 // It costs three syncs more than Sync, and returns what Sync returns.
 func (l *Log) Checkpoint() error { return l.checkpoint(false) }
 
-// checkpoint is Checkpoint; closing lets Close pass.
+// checkpoint is Checkpoint; closing lets Close pass. syncMu is held throughout, so that
+// no other sync and no cut come between the sync and the records that name it. Where the
+// newest record covers the same already, only the lock file may still lack it.
 func (l *Log) checkpoint(closing bool) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()

@@ -96,7 +96,8 @@ type backCut struct {
 }
 
 // planCut finds the place of a cut and opens the segment that it lies in. It
-// changes nothing.
+// changes nothing, so that whatever fails here leaves the log usable: from run on, a
+// failure poisons it.
 func (l *Log) planCut(lsn LSN) (*backCut, error) {
 	epoch, err := l.nextCut()
 	if err != nil {
@@ -130,7 +131,8 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 
 // findPlace finds the place behind the record that becomes the last one, and
 // returns the segment that it lies in: where a segment begins behind it, that
-// one.
+// one. It reads the record too: a log must not end in a record that is damaged, since
+// the next Open would find that acknowledged data is lost.
 func (c *backCut) findPlace() (ordinal uint64, err error) {
 	l := c.l
 	r := Reader{next: c.lsn + 1, epoch: uint64(l.store.epoch.Load()), cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
@@ -159,7 +161,8 @@ func (c *backCut) findPlace() (ordinal uint64, err error) {
 }
 
 // reopenSegment maps a segment that is full for writing again. It gives the
-// file blocks where a sparse copy left holes.
+// file blocks where a sparse copy left holes. The file is found by its name, so header
+// and stamp are checked to be those of the segment before it is written to.
 func (l *Log) reopenSegment(ordinal uint64) (*writableSegment, error) {
 	d := &diskFile{Entry: logdir.Entry{Name: logdir.FinalName(ordinal), Ordinal: ordinal}, dir: l.dir}
 	err := d.open(new(logdir.OpenFiles))

@@ -185,7 +185,9 @@ func (k *scan) sameAsBefore(res *recovery.Result, err error) bool {
 	return same
 }
 
-// recover recovers the log from a snapshot.
+// recover recovers the log from a snapshot. A further scan begins at the last record
+// that was handed out, which pass then has to meet again; records before it are not
+// read twice.
 func (k *scan) recover(s *logdir.Snapshot) (*recovery.Result, error) {
 	ro := recovery.Options{All: k.all, From: k.from}
 	if k.last > 0 {

@@ -105,7 +105,8 @@ func (c *cursor) payload(f *frame.Frame) ([]byte, error) {
 }
 
 // payloadAt is payload of a frame at an offset, for which errPayload is all that can
-// be wrong with it.
+// be wrong with it. A large payload is summed in pieces, so that the window that has to
+// be readable at once does not grow with the record.
 func (c *cursor) payloadAt(f *frame.Frame, off int64) ([]byte, error) {
 	from := off + frame.HeaderBytes
 	if f.Length <= touchBytes {

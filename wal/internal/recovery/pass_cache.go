@@ -31,7 +31,9 @@ func (a *analysis) mayUseCache() bool {
 	return a.o.Visit == nil && a.o.Behind == nil && a.o.Progress == nil
 }
 
-// walkCached is walkSegment, or what it found before.
+// walkCached is walkSegment, or what it found before. The segment is walked with an
+// empty chain, so that what is kept is about this segment alone; join then adds it to
+// the chain of the pass.
 func (a *analysis) walkCached(i int) (frame.Place, error) {
 	if !a.mayUseCache() {
 		return a.walkSegment(i)

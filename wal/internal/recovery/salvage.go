@@ -19,7 +19,8 @@ import (
 // never part of the chain; they count as intact records behind the tail.
 
 // findSeeds finds the seeds of the segments that have neither header nor stamp,
-// and decodes their slots.
+// and decodes their slots. The stamp of the segment before gives a lower bound of the
+// LSNs, which makes it far less likely that arbitrary bytes pass for a frame header.
 func (a *analysis) findSeeds() error {
 	least := frame.LSN(0)
 	for _, s := range a.all {
@@ -60,7 +61,8 @@ func (a *analysis) checkOthers() {
 	}
 }
 
-// findSeed finds the seed of the cursor's segment.
+// findSeed finds the seed of the cursor's segment. The slots are tried first: a slot's
+// seed counts where one pair of frames, or the other slot, has the same.
 func (c *cursor) findSeed() error {
 	s := c.seg
 	end, err := c.usedEnd()

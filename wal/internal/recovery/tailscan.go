@@ -33,7 +33,8 @@ type chainBreak struct {
 }
 
 // scanTail searches everything behind the tail, in the segment of the tail and
-// in all later ones.
+// in all later ones. It has to read all of it: one genuine frame there may name a
+// watermark above the tail, and turn what looks torn into damage.
 func (a *analysis) scanTail() error {
 	if a.scanFromCache() {
 		return nil
@@ -57,7 +58,9 @@ func (a *analysis) scanTail() error {
 	return nil
 }
 
-// scanSegment searches one segment behind the tail.
+// scanSegment searches one segment behind the tail, from the best place that is known:
+// the tail itself, the segment's valid stamp, or, where that is lost, the first offset
+// at which a frame may begin.
 func (a *analysis) scanSegment(i int) error {
 	s := a.log[i]
 	at := frame.Place{Off: frame.DataOffset, Link: s.Link, LSN: a.chain.tail.LSN, Epoch: 0}
@@ -189,7 +192,8 @@ func (c *cursor) followRun() error {
 }
 
 // intact adds the records of a whole batch behind the tail: the batch ends at that
-// offset, with that record.
+// offset, with that record. Runs that follow each other in one segment are joined, so
+// that the list stays short however many records there are.
 func (c *cursor) intact(begin frame.Place, end int64, last frame.LSN) error {
 	a := c.analysis
 	e := &a.scan
@@ -254,7 +258,8 @@ func (c *cursor) adopt(a *frame.Frame, off int64) {
 	c.adopted, c.tried = true, off
 }
 
-// ranges returns the intact runs as LSN ranges, sorted and joined.
+// ranges returns the intact runs as LSN ranges, sorted and joined: runs of several
+// segments may touch, and forged or restored files may overlap.
 func (e *tailScan) ranges() []Range {
 	var out []Range
 	for _, r := range e.runs {

@@ -84,7 +84,8 @@ func (a *analysis) analyzeFrom(start int) error {
 	return nil
 }
 
-// finish returns the result.
+// finish returns the result. Damage comes before torn: a torn tail loses nothing that
+// was acknowledged, and Open may trim it, while damage is for a person to decide on.
 func (a *analysis) finish() *Result {
 	r := &Result{
 		UUID: a.uuid, Warnings: a.warnings, Front: a.front, First: a.firstHeld(),
@@ -117,7 +118,8 @@ func (a *analysis) firstHeld() frame.LSN {
 	return a.front
 }
 
-// states completes what is known of each file.
+// states completes what is known of each file. A file behind the tail is torn where
+// anything in it is not zero, a damaged stamp included; otherwise it is prepared.
 func (a *analysis) states() []Segment {
 	for i, s := range a.log {
 		info := &a.infos[s.index]
@@ -204,7 +206,10 @@ func (l *losses) add(d Damage) {
 	l.out = append(l.out, d)
 }
 
-// lose adds a lost range at the place where it begins.
+// lose adds a lost range at the place where it begins. Where damage that is in the list
+// already explains the break, a missing segment for instance, the range is noted there,
+// so that one cause is reported once. A range that several unreadable places have caused
+// is divided among them.
 func (l *losses) lose(lost Range) {
 	a := l.a
 	if len(a.log) == 0 {

@@ -21,8 +21,9 @@ func storeWords(mem *durability.Mapping, words ...word) error {
 	return nil
 }
 
-// LoadControl loads a segment's control block, in the order in which it can be
-// believed.
+// LoadControl loads a segment's control block, epoch and next first: a cut stores them
+// last, after the lowered LSNs. So a reader that loads the new epoch loads the new LSNs
+// too, and one that loads the old epoch finds out when it loads it again after its read.
 func LoadControl(mem *durability.Mapping) (c frame.Control, err error) {
 	for _, w := range [...]struct {
 		off int64

@@ -138,8 +138,9 @@ func (c *Cursor) Lend() ([]byte, error) {
 	return p, err
 }
 
-// Verify checks all frames up to an offset, and leaves the cursor at the first that is
-// not what was stored.
+// Verify checks all frames up to an offset, headers against the chain and payloads
+// against their checksums, and leaves the cursor at the first that is not what was
+// stored. Marks are checked like records.
 func (c *Cursor) Verify(to int64) error {
 	return durability.Guard(func() error {
 		for c.Off < to {
