@@ -100,7 +100,8 @@ func (l *Log) AppendBatch(ps [][]byte) (LSN, error) {
 	return lsn, l.afterAppend(lsn, cuts)
 }
 
-// appendBatch is appendOne for a batch.
+// appendBatch is appendOne for a batch: readers see all of it or nothing, since
+// publish comes after the last frame.
 func (l *Log) appendBatch(ps [][]byte, sums []uint32, size, bytes int64) (lsn LSN, cuts uint64, err error) {
 	l.mu.Lock()
 	defer l.unlock()
@@ -288,6 +289,11 @@ func (l *Log) afterAppend(lsn LSN, cuts uint64) error {
 // rotate goes on in the next prepared segment: it stamps it, and makes it the
 // tail. Stamp and first frames become durable in the same sync. The caller
 // holds mu and has seen that there is one.
+//
+// Nothing is synced here, so a crash may leave the stamp on the device and not the last
+// frames before it. The stamp repeats the last frame's link, by which recovery finds
+// that these are missing. Readers in other processes are told of the next segment only
+// when it has its stamp.
 func (l *Log) rotate() error {
 	next := l.ready[0]
 	if err := next.checkPrepared(); err != nil {

@@ -17,6 +17,18 @@ import (
 //
 // Lock order: syncMu before mu before store.mu. None is held while a segment is filled,
 // synced by the preparer, or renamed.
+//
+// These goroutines work in the background, from Open until Close:
+//
+//   - the preparer makes the segments that the log goes on in (segment_prepare.go);
+//   - the namer syncs each of them and gives it its final name (segment_publish.go);
+//   - the warmer reads ahead of the first appends (segment_prefault.go), and ends when
+//     all that Open found is in memory;
+//   - with SyncEvery, one syncs some time after an append (sync_background.go);
+//   - where nothing else syncs, one keeps the number of segments that are not durable
+//     bounded (runBehind).
+//
+// Close ends all of them before its own checkpoint.
 type Log struct {
 	opts     Options
 	dirPath  string

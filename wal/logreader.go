@@ -44,9 +44,12 @@ const (
 type LogReader struct {
 	path   string
 	closed atomic.Bool
-	now    atomic.Pointer[logState]
-	asked  atomic.Int64 // when the lock was last asked, in Unix nanoseconds
+	now    atomic.Pointer[logState] // the present state; nil before the first, and when closed. Set under mu
+	asked  atomic.Int64             // when the lock was last asked, in Unix nanoseconds
 
+	// mu guards the fields below, and the reference counts of the mapped segments. It
+	// is held while the state is read again, which reads files; a Reader that goes on
+	// in its segment does not take it.
 	mu      sync.Mutex
 	dir     *durability.Dir
 	layered bool             // on overlayfs: a writer's first write copies the file, and a mapping stays the old one

@@ -197,7 +197,8 @@ func (o *LogReader) disturbed(entries []logdir.Entry, files []*recoveredFile) (b
 	return false, nil
 }
 
-// sameFile reports whether both are the same file.
+// sameFile reports whether both are the same file: the same inode, whatever their names
+// are by now.
 func sameFile(a, b *durability.File) (bool, error) {
 	is, err := a.Stat()
 	if err != nil {

@@ -73,7 +73,9 @@ func (o *LogReader) stamped(ordinal uint64) (segmentHead, error) {
 	return h, f.Close()
 }
 
-// bounds returns the first and the last record that may be read.
+// bounds returns the first and the last record that may be read, when the tail's block
+// says n: by the recovery, where the state is one, and otherwise by the block, which
+// rises with each append.
 func (p *logState) bounds(n frame.Control, durable bool) (first, last LSN) {
 	switch {
 	case p.recovered && durable:

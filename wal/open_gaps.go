@@ -30,7 +30,8 @@ func (op *opening) fillGaps() error {
 	return nil
 }
 
-// extend makes a file that is shorter than its header says as long as that.
+// extend makes a file that is shorter than its header says as long as that, with zeros
+// that have blocks, so that the segment can be mapped and written to like any other.
 func (d *diskFile) extend() error {
 	h, err := frame.DecodeHeader(d.head.Bytes())
 	if err != nil || d.size >= h.SegmentBytes {

@@ -177,7 +177,9 @@ func (op *opening) saveFile(dir *durability.Dir, d *diskFile) error {
 	return errors.Join(err, f.Close())
 }
 
-// saveChunks writes what is not zero of some bytes of a copy.
+// saveChunks writes what is not zero of some bytes of a copy. Chunks of zeros are
+// skipped, and become holes, as does the end of each chunk from its last byte on that is
+// not zero.
 func saveChunks(f *durability.File, off int64, p []byte) error {
 	for chunk := range slices.Chunk(p, saveChunk) {
 		if n := recovery.LastNonzero(chunk); n > 0 {

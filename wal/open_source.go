@@ -63,7 +63,8 @@ func (d *diskFile) sync() error {
 	return f.Sync()
 }
 
-// endDirect closes the descriptor for direct reads.
+// endDirect closes the descriptor for direct reads. It is a second one for the same
+// file: with one for each segment of a large log, a process would run out of them.
 func (d *diskFile) endDirect() error {
 	f := d.handed
 	if f == nil {

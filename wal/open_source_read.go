@@ -109,7 +109,8 @@ func (d *diskFile) fetch(from, to int64) error {
 	return err
 }
 
-// Release implements recovery.Bytes.
+// Release implements recovery.Bytes. The memory of the bytes is given back to the
+// system; their addresses stay reserved.
 func (d *diskFile) Release(from, to int64) {
 	r := &d.buf
 	switch {
@@ -186,7 +187,8 @@ func (d *diskFile) scan(from int64, fn func(off int64, p []byte) error) error {
 // errFound ends a scan.
 var errFound = errors.New("wal: found")
 
-// nonzero reports whether a byte from an offset on is not zero.
+// nonzero reports whether a byte from an offset on is not zero. It stops at the first
+// one.
 func (d *diskFile) nonzero(from int64) (bool, error) {
 	err := d.scan(from, func(_ int64, p []byte) error {
 		if recovery.LastNonzero(p) > 0 {

@@ -35,7 +35,9 @@ func (op *opening) trim(s *writableSegment, tail *diskFile) error {
 	return nil
 }
 
-// saveBehind saves what a trim would remove, before a byte of the log is changed.
+// saveBehind saves what a trim would remove, before a byte of the log is changed. Open
+// saves only where intact records lie behind the tail, a repair always. That there is an
+// epoch left for the cut is checked first, so that a refused Open leaves no copies.
 func (op *opening) saveBehind() error {
 	if op.res.Verdict == recovery.Clean || !op.mode.save && len(op.res.Behind) == 0 {
 		return nil
@@ -49,7 +51,8 @@ func (op *opening) saveBehind() error {
 	return nil
 }
 
-// removeBehind removes the segments behind the tail, the newest first.
+// removeBehind removes the segments behind the tail, the newest first, so that a crash
+// in between leaves no gap in the names, and then syncs the directory.
 func (op *opening) removeBehind(tail *diskFile) error {
 	for i := len(op.files) - 1; i >= 0; i-- {
 		d := op.files[i]

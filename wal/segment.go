@@ -17,6 +17,18 @@ const markReserve = frame.HeaderBytes + frame.MarkBytes
 // writableSegment is a segment that the log holds mapped for writing: prepared, the
 // tail, or one that no sync has covered yet. Once the segment is entered, only index,
 // ref and the fields behind them change.
+//
+// A segment goes through these states:
+//
+//  1. The preparer fills it under its temporary name, and puts it into Log.ready.
+//  2. The namer makes it durable and gives it its final name.
+//  3. rotate stamps it and makes it the tail, mostly after step 2, and without
+//     SyncEach also before. From here on it has an entry in Log.dirty.
+//  4. When the log has rotated into the next one, it takes no more frames.
+//  5. The sync that covers its last frame closes it (acknowledge): readers then map it
+//     for reading only (stored), as those of an earlier writer.
+//
+// TruncateBack may map a segment of step 5 for writing again, as the new tail.
 type writableSegment struct {
 	ordinal uint64
 	header  frame.Header

@@ -178,7 +178,10 @@ func (l *Log) aheadLimitReached() bool {
 	return l.prepare.unnamed >= MaxSegmentsAhead || len(l.dirty) >= maxUnsynced
 }
 
-// mayPrepare reports whether there is a segment to prepare. The caller holds mu.
+// mayPrepare reports whether there is a segment to prepare. After a failure it is only
+// tried again for an appender that waits and asked after the last attempt began, so that
+// a full disk is not asked without end. A log without an append prepares nothing: to
+// open it for a checkpoint, say, costs no file. The caller holds mu.
 func (l *Log) mayPrepare() bool {
 	p := &l.prepare
 	if l.checkWritable() != nil || l.cutting.Load() || len(l.ready) >= l.opts.SegmentsAhead || l.aheadLimitReached() {
@@ -268,7 +271,9 @@ func (l *Log) epochNow() uint32 {
 	return l.epoch
 }
 
-// newSalt returns a salt. It is never zero.
+// newSalt returns a salt. It is never zero, which stands for one that is not known. A
+// new one for each segment, recycled ones included, keeps frames that lay in the file
+// before from being valid in it.
 func (l *Log) newSalt() uint64 {
 	var b [8]byte
 	for {

@@ -36,7 +36,8 @@ type counters struct {
 	syncNanos, syncMax                    atomic.Int64
 }
 
-// synced counts an acknowledged sync.
+// synced counts an acknowledged sync. Stats may be called at any time, so the maximum is
+// raised atomically.
 func (c *counters) synced(d time.Duration) {
 	c.acks.Add(1)
 	c.syncNanos.Add(int64(d))

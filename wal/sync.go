@@ -49,9 +49,10 @@ func (l *Log) recheck() error {
 	return nil // what the round failed for otherwise is newer than the call
 }
 
-// snapshot is what one sync is to cover.
+// snapshot is what one sync is to cover. It is taken under mu and not changed by
+// appends after that, which go behind it.
 type snapshot struct {
-	lsn    LSN
+	lsn    LSN         // the last record that is covered
 	at     frame.Place // the tail behind the last frame that is covered
 	tail   *writableSegment
 	ranges []dirtyRange
@@ -69,7 +70,18 @@ func (l *Log) syncOnce() error {
 }
 
 // syncLocked is syncOnce for a caller that holds syncMu. It returns what it
-// covered.
+// covered. Its order:
+//
+//  1. Under mu, the commit is closed, with a mark if need be, and what is to be synced
+//     is noted (snapshot). Appends go on behind that.
+//  2. Each segment's name and bytes are made durable, the oldest segment first.
+//  3. The files are checked to be those that were mapped, and the lock file to be in its
+//     place (checkSynced).
+//  4. What was synced is read back (readBack).
+//  5. Only now is the durable LSN raised, and are waiting callers told (acknowledge).
+//
+// A failure in any step poisons the log, with one exception: a name for which the
+// directory has no space. Nothing is acknowledged then, and the next sync tries again.
 func (l *Log) syncLocked() (snapshot, error) {
 	if p := l.poison.Load(); p != nil {
 		return snapshot{}, p
@@ -249,7 +261,9 @@ func (l *Log) checkSynced(snap *snapshot) error {
 }
 
 // acknowledge publishes what a sync made durable, and closes the segments before
-// the one that it ended in.
+// the one that it ended in. The caller holds syncMu, so the durable LSN rises in order
+// and OnDurable is never called twice at once. mu is released before that call: it may
+// call Stats, which takes mu, and no append is to wait for it.
 func (l *Log) acknowledge(snap *snapshot) {
 	l.mu.Lock()
 	kept := l.dirty[:0]

@@ -24,7 +24,9 @@ func (s *snapshot) readBack() error {
 	return nil
 }
 
-// readBack is snapshot.readBack for one segment.
+// readBack is snapshot.readBack for one segment. It begins at a place of the chain, at or
+// before the first byte that was synced, since a frame can be checked only behind the
+// one before it.
 func (r *dirtyRange) readBack() error {
 	c := segment.Cursor{Window: min(segment.PopulateBytes, r.to-r.begin.Off)}
 	c.Enter(r.seg.mem, r.seg.size(), r.seg.seed, r.begin)

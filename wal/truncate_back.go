@@ -71,7 +71,9 @@ func (l *Log) TruncateBack(lsn LSN) error {
 	return nil
 }
 
-// mayCut returns why the record with that LSN cannot become the last one, or nil.
+// mayCut returns why the record with that LSN cannot become the last one, or nil. It is
+// asked twice: before the wait for Readers, so that a cut that is refused waits for
+// nothing, and again when the log is quiet, since other cuts may have come first.
 func (l *Log) mayCut(lsn LSN) error {
 	switch first, last := l.FirstLSN(), l.LastLSN(); {
 	case lsn > last:
@@ -82,7 +84,8 @@ func (l *Log) mayCut(lsn LSN) error {
 	return nil
 }
 
-// backCut is a cut at the back in progress. The log is quiesced.
+// backCut is a cut at the back in progress. The log is quiesced and syncMu is held, so
+// one goroutine uses it, and the tail does not move.
 type backCut struct {
 	l     *Log
 	lsn   LSN         // the new last one
@@ -282,7 +285,10 @@ func (c *backCut) removeBehind() error {
 	return l.dir.Sync()
 }
 
-// zeroBehind zeroes what is not zero behind the cut, and makes that durable.
+// zeroBehind zeroes what is not zero behind the cut, and makes that durable. In the
+// segment that was the tail nothing lies behind its last frame, so c.end is where that
+// ended. Each piece is populated before it is read: a load that faults would hold up the
+// garbage collector (kernel fact 7).
 func (c *backCut) zeroBehind() error {
 	z := zeroing{mem: c.seg.mem}
 	for off := c.at.Off; off < c.end; {

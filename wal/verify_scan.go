@@ -292,7 +292,8 @@ func sureOf(r recovery.Record) Sure {
 	return SureChain
 }
 
-// addExtracted notes a record that was handed out.
+// addExtracted notes a record that was handed out. Records that follow each other, and
+// of which one is as sure as the other, make one entry.
 func (rep *Report) addExtracted(lsn LSN, sure Sure) {
 	if n := len(rep.Extracted); n > 0 {
 		if e := &rep.Extracted[n-1]; e.Last+1 == lsn && e.Sure == sure {

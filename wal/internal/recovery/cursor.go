@@ -84,7 +84,9 @@ func (c *cursor) next() (frame.Frame, error) {
 	return f, nil
 }
 
-// frameAt decodes the frame at the cursor, given the bytes from there on.
+// frameAt decodes the frame at the cursor, given the bytes from there on. The link of an
+// adopted frame cannot be checked, since its predecessor is lost; that its LSN and epoch
+// may follow the cursor's place is.
 func (c *cursor) frameAt(rest []byte) (frame.Frame, error) {
 	if !c.adopted {
 		return c.Next(rest)

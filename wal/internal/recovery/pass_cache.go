@@ -68,6 +68,9 @@ func (ch *chain) join(next *chain) {
 }
 
 // scanFromCache takes what an earlier pass found behind the same tail, if there was one.
+// Passes that begin at different segments mostly end at the same tail, and the search
+// behind it is what takes longest. The fields of infos that scanFrom sets are restored
+// too, since each pass begins with empty ones.
 func (a *analysis) scanFromCache() bool {
 	g := a.cache.scan
 	if g == nil || !a.mayUseCache() || g.end != a.chain.end || g.tail != a.chain.tail {

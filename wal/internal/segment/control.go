@@ -11,7 +11,8 @@ type word struct {
 	v   uint64
 }
 
-// storeWords stores words in their order.
+// storeWords stores words in their order, each atomically: a reader in another process
+// sees a later one only together with those before it.
 func storeWords(mem *durability.Mapping, words ...word) error {
 	for _, w := range words {
 		if err := mem.StoreUint64(frame.ControlOffset+w.off, w.v); err != nil {

@@ -63,7 +63,8 @@ func (c *Cursor) Seek(lsn frame.LSN) error {
 	})
 }
 
-// header reads the frame header at the place and checks it against the chain.
+// header reads the frame header at the place and checks it against the chain. Every
+// header that does not fit is ErrNoFrame: the log may simply end here.
 func (c *Cursor) header() error {
 	if c.Off+frame.HeaderBytes > c.size {
 		return ErrNoFrame
@@ -161,7 +162,9 @@ func (c *Cursor) Verify(to int64) error {
 	})
 }
 
-// bringIn makes the segment's bytes up to end resident.
+// bringIn makes the segment's bytes up to end resident, and at least Window bytes at
+// once: small frames would otherwise cost a system call each. What was brought in may be
+// evicted again; then the load faults, which is slower, but no error.
 func (c *Cursor) bringIn(end int64) error {
 	if end <= c.ready {
 		return nil

@@ -30,7 +30,8 @@ func (x *Index) Init(segmentBytes int64) {
 	x.marks = make([]indexMark, segmentBytes/IndexStep+1)
 }
 
-// Add notes a place if it is far enough from the one before.
+// Add notes a place if it is far enough from the one before. It never allocates, since
+// Append calls it: Init has made all of the memory.
 func (x *Index) Add(p frame.Place) {
 	n := x.n.Load()
 	if n > 0 && p.Off < int64(x.marks[n-1].off)+IndexStep || int(n) == len(x.marks) {
