@@ -123,7 +123,8 @@ func maxRecord(segmentBytes int64) int64 {
 }
 
 // checkWritable returns why the log takes no more records, and nothing can be
-// acknowledged any more, or nil.
+// acknowledged any more, or nil. Poison comes first: on a log that was closed after a
+// failure, the caller is to learn of the failure.
 func (l *Log) checkWritable() error {
 	if p := l.poison.Load(); p != nil {
 		return p

@@ -112,7 +112,8 @@ func (p *logState) holds(h *segmentHead) bool {
 }
 
 // refresh replaces a state that does not hold any more, unless another goroutine
-// has done so by now.
+// has done so by now: of many Readers that find it outdated at once, one reads the
+// directory. The caller then goes by LogReader.now, whichever goroutine set it.
 func (o *LogReader) refresh(old *logState) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

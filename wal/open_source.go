@@ -183,8 +183,9 @@ func (d *diskFile) dropCache(f *durability.File) error {
 // residentChunk is how many bytes of a file the kernel is asked about at once.
 const residentChunk = 1 << 30
 
-// eachResident calls fn with each page of a mapping's first bytes that is in
-// memory, by its offset and how much of it lies within them.
+// eachResident calls fn with each page of a mapping's first size bytes that is in
+// memory, by its offset and how much of it lies within them. The kernel's answer takes a
+// byte a page, so a large file is asked about in chunks.
 func eachResident(mem *durability.Mapping, size int64, fn func(off, n int64) error) error {
 	for from := int64(0); from < size; from += residentChunk {
 		resident, err := mem.Resident(from, min(residentChunk, size-from))
@@ -243,7 +244,9 @@ func (d *diskFile) reconcileHead() (int64, error) {
 }
 
 // writeWhere writes each page of what the device holds where the page cache
-// holds another.
+// holds another. Only pages that are in memory can differ, and only they are loaded.
+// Writing makes the page dirty, so that the sync after it reaches the device also where
+// the cache held the page as clean.
 func (d *diskFile) writeWhere(f *durability.File, mem *durability.Mapping, device []byte) (differ int64, err error) {
 	cached := make([]byte, pageSize)
 	err = eachResident(mem, int64(len(device)), func(off, n int64) error {

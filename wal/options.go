@@ -144,7 +144,9 @@ type Options struct {
 	OnDurable func(LSN)
 }
 
-// withDefaults returns the options with defaults filled in, or ErrOptions.
+// withDefaults returns the options with defaults filled in, or ErrOptions. Sizes must be
+// multiples of this machine's page, which may be larger than 4 KiB: a segment is mapped
+// whole, and a folio consists of whole pages.
 func (o Options) withDefaults() (Options, error) {
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = DefaultSegmentBytes

@@ -194,7 +194,8 @@ func (r *Reader) Record() []byte { return r.rec }
 // was truncated, ErrClosed, and what Follow says.
 func (r *Reader) Err() error { return r.err }
 
-// Close ends the reading. It returns Err, but for the end of a context.
+// Close ends the reading. It returns Err, but for the end of a context. It may be called
+// again, and also after the log was closed.
 func (r *Reader) Close() error {
 	if !r.done {
 		r.done, r.rec, r.buf = true, nil, nil

@@ -147,7 +147,8 @@ func newReport(dir string, r *recovery.Result) *Report {
 }
 
 // count adds up what was read, and returns warnings of what is not known or could
-// not be read.
+// not be read. They are sorted, and files with the same reason make one warning, so that
+// the same log gives the same report.
 func (rep *Report) count(s *logdir.Snapshot) []string {
 	var warnings []string
 	if s.Unsure != nil {

@@ -248,7 +248,9 @@ func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*writa
 }
 
 // fillSegment gives a new file, or one that was wiped, its blocks and header, and
-// maps it.
+// maps it. The blocks are real, and filled with zeros: a store into the mapping then
+// neither allocates, which could fail, nor changes metadata, which msync would have to
+// write.
 func (l *Log) fillSegment(ctx context.Context, f *durability.File, h frame.Header) (*writableSegment, error) {
 	err := f.Allocate(h.SegmentBytes, durability.AllocateOptions{
 		FillBytes: int(h.FillBytes), Head: frame.DataOffset,

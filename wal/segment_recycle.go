@@ -86,8 +86,10 @@ func (l *Log) recycle(ctx context.Context, ordinal uint64, fill int) (*durabilit
 	return f, nil
 }
 
-// recyclable returns why a file cannot be used again as it is, or nil. A file with a
-// second name is also part of a copy of the log that was made by hard links.
+// recyclable returns why a file cannot be used again as it is, or nil. It has to be what
+// a new file would be: of the size that is asked for now, with all of its blocks, and
+// with folios of that size in the page cache. A file with a second name is also part of
+// a copy of the log that was made by hard links, whose bytes must not change.
 func (l *Log) recyclable(f *durability.File, ordinal uint64, fill int) error {
 	st, err := f.Stat()
 	if err != nil {

@@ -239,7 +239,8 @@ func lsnRange(first, last LSN) string {
 }
 
 // report makes the report of what was recovered, and reads what lies behind the tail
-// if that was asked for.
+// if that was asked for. Earlier scans may have handed out records that were cut off
+// since; of these it warns.
 func (k *scan) report(s *logdir.Snapshot, res *recovery.Result, live bool) (*Report, error) {
 	if k.last > res.Tail.LSN {
 		k.warn("%s cut off at the end after they were read", lsnRange(res.Tail.LSN+1, k.last))

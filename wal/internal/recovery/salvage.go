@@ -88,7 +88,9 @@ func (c *cursor) findSeed() error {
 }
 
 // seedOfSlots returns the seed of a slot that agrees with the seed of two frames or
-// of the other slot, and a lower bound of the segment's LSNs.
+// of the other slot, and a lower bound of the segment's LSNs. A slot alone proves
+// nothing: a seed can be computed from any bytes. The search for pairs ends at the first
+// one that agrees.
 func (c *cursor) seedOfSlots(head []byte, end int64) (frame.Seed, frame.LSN, bool, error) {
 	var other frame.Seed
 	for i := range frame.Slots {
@@ -152,7 +154,8 @@ func (c *cursor) seedOfFrames(end int64) (frame.Seed, bool, error) {
 
 // eachPair calls fn with the seed of each two headers that could follow each
 // other, as long as it returns true. Where two could, the search goes on at the
-// second.
+// second, so that n frames of a chain give n-1 pairs, and bytes within a payload that
+// look like a header are skipped.
 func (c *cursor) eachPair(end int64, least frame.LSN, fn func(frame.Seed) bool) error {
 	seed := func(p *pair, b []byte) bool {
 		p.seed = c.SeedOf(b, &p.b, p.a.Link, p.a.next)

@@ -117,7 +117,8 @@ func (c *cursor) orUnreadable(err error, from, to int64) error {
 	return err
 }
 
-// addUnreadable adds the blocks of the log that cannot be read.
+// addUnreadable adds the blocks of the log that cannot be read to the damage, whether or
+// not a record was in them: they may have held any, and a repair writes over them.
 func (l *losses) addUnreadable() {
 	for _, s := range l.a.log {
 		for _, span := range s.spans {

@@ -185,7 +185,9 @@ type losses struct {
 	after  map[*segment]*segment
 }
 
-// newLosses returns a list with the damage that names and heads show.
+// newLosses returns a list with the damage that names and heads show, and the blocks
+// that cannot be read. Lost records are added to these entries where they explain the
+// loss, so they come first.
 func newLosses(a *analysis) *losses {
 	l := &losses{a: a, open: make(map[string][]int), after: make(map[*segment]*segment)}
 	for _, d := range a.structural {

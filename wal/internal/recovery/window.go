@@ -62,7 +62,8 @@ type farWindow struct {
 }
 
 // need makes the bytes [from, to) readable, which begin no earlier than those of the
-// call before.
+// call before. Units that the first window covers are not read twice, and units behind
+// are released at once: few bytes of each are needed.
 func (g *farWindow) need(from, to int64) error {
 	first := from &^ (unitBytes - 1)
 	if g.from < first {
