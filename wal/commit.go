@@ -13,9 +13,11 @@ import (
 // were appended while the first one ran. So a lone writer waits for its own sync
 // only, and no caller waits for more than two: the one in progress and the next.
 type group struct {
-	mu    sync.Mutex // guards the fields below; not held during a sync
-	round *round     // the sync in progress, or nil
-	ended bool       // set by Close: no round may begin
+	// mu guards the fields below. It is not held during a sync: callers that come while
+	// one runs have to find it.
+	mu    sync.Mutex
+	round *round // the sync in progress, or nil
+	ended bool   // set by Close: no round may begin
 }
 
 // round is one sync and the callers that wait for it.

@@ -136,6 +136,11 @@ func inspectOnce(path string, d *durability.Dir) (_ *Inspection, err error) {
 }
 
 // inspecting is an inspection in progress.
+//
+// An inspection tells which pages are in memory, and so must not bring any in. It asks
+// the kernel first (countPages). Then it reads heads directly where they are not in
+// memory (headFile), and follows frames only as far as their headers are (trail). What
+// it cannot find out in this way it reports as not known.
 type inspecting struct {
 	*logdir.Snapshot
 	in      *Inspection

@@ -15,7 +15,11 @@ import (
 // to an inode: where the lock file was removed or replaced, the next writer locks
 // another inode, and neither writer is told. So the lock file is checked after each
 // sync, before it is acknowledged. Until then the locks of the segments that are
-// mapped for writing keep the other writer out.
+// mapped for writing keep the other writer out: Open refuses a directory in which a
+// segment is locked (checkUnowned). The lock of the lock file alone is what readers ask
+// whether the log has a writer.
+//
+// syncMu guards note and hasSlots; the rest does not change after Open.
 type owner struct {
 	dir      *durability.Dir
 	lock     *durability.File

@@ -13,6 +13,22 @@ import (
 )
 
 // logState is where a log was when it was read: it is never changed, but replaced.
+//
+// There are four kinds, by what is known of a writer:
+//
+//   - Without a writer, the files are recovered as Open would (recovered, not live). A
+//     record is readable up to the tail that was found.
+//   - With a writer that was seen to update its control block, the block is believed
+//     (live, not recovered). It is loaded again for each record, so that the state stays
+//     as long as the log neither rotates nor is cut.
+//   - With a writer that was not seen to do so, the block may still be its predecessor's.
+//     Then both count: readable is what the block names and recovery finds (live and
+//     recovered).
+//   - Where the two contradict each other, since the writer is just opening the log or
+//     announced a cut that it has not made yet, recovery alone counts (between).
+//
+// The tail is acquired, so that its mapping, and the block in it, stay as long as the
+// state is the present one.
 type logState struct {
 	live     bool           // it had a writer
 	segments []segmentHead  // those with records, by ordinal

@@ -140,6 +140,12 @@ func (l *Log) start() {
 }
 
 // opening is an Open or a Repair in progress. One goroutine uses it.
+//
+// It has two phases. analyze only reads, and may refuse the log: then not a byte was
+// changed. resume changes the files, in an order in which a crash is harmless. All
+// files are opened, for writing, before the first is read, and their descriptors are
+// held, as far as there may be so many: a file that was opened again has to be the one
+// that it was (logdir.OpenFile).
 type opening struct {
 	l     *Log
 	mode  repairMode

@@ -9,6 +9,20 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 )
 
+// Three counts keep the bytes of a record as they are while a Reader of this process
+// uses them. Each defends against another change:
+//
+//   - mappingRef, a pin on the mapping: the addresses stay mapped, also where the
+//     segment is closed, removed or evicted. Every read holds one while it lasts, and
+//     a ZeroCopy Reader until it moves on.
+//   - stored.pins, of ZeroCopy Readers in a segment: a cut at the front does not recycle
+//     its file, whose bytes would change below the mapping.
+//   - Reader.held, the record that was handed out: a cut at the back that removes it
+//     waits, since it zeroes the bytes (awaitUnheld).
+//
+// A Reader that copies needs only the first: it finds out afterwards whether the bytes
+// were changed during the copy (Log.unchanged).
+
 // mappingRef counts the readers that use a mapping and its file. The owner releases
 // it once; the mapping is unmapped then or, where readers have pinned it, at the last
 // unpin. So neither the owner nor a reader ever waits for the other, although a reader

@@ -20,6 +20,17 @@ var pageSize = os.Getpagesize()
 
 // preparation is what the preparer, the namer and the appenders that wait for a
 // segment tell each other. Log.mu guards it.
+//
+// An appender never makes a segment itself: allocating and filling one takes as long as
+// many thousand appends. The preparer works ahead, by SegmentsAhead segments, and is
+// woken by Log.spaceAvailable, as are all others here. It stops at two bounds: so many
+// segments that wait for their names, and so many that no sync has covered
+// (aheadLimitReached).
+//
+// An appender that finds no segment waits. It is told of a failure only by an attempt
+// that began after it asked, which asked and tried count: the last failure may be long
+// past, and the disk have space again. Names that a directory refuses are counted in the
+// same way, by refused.
 type preparation struct {
 	next    uint64           // the ordinal of the next segment
 	wanted  int              // appenders that wait for one

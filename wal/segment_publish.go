@@ -11,6 +11,11 @@ import (
 
 // runNamer makes filled segments durable and gives them their names, in order,
 // while the preparer fills the next and the appender may be at work in them.
+//
+// Making a segment durable takes a sync of its data and one of the directory. Appends
+// need neither, since the page cache survives the process; so they may go on in a segment
+// that has its temporary name still, and only syncs wait for the name (awaitName).
+// Recovery adopts such a segment where its stamp shows that the log had reached it.
 func (l *Log) runNamer() {
 	defer l.work.Done()
 	for s := range l.naming {

@@ -154,7 +154,8 @@ func (l *Log) snapshot() (snapshot, error) {
 // mark appends a mark if the records that a sync is about to cover need one:
 // where no frame yet names the last durable LSN (so that damage to it is told
 // from a torn tail, C5), or to carry the next commit to its boundary. The
-// caller holds mu.
+// caller holds mu. Frames of records name that LSN too, where it is near enough; under
+// steady load most syncs therefore need no mark.
 func (l *Log) mark() error {
 	durable := l.DurableLSN()
 	if l.at.LSN == durable || l.poison.Load() != nil {
@@ -191,7 +192,8 @@ func (l *Log) putMark(pad int64) error {
 }
 
 // padding returns how many bytes a mark has to take so that the next frame
-// begins at the segment's alignment, or at its end; 0 where it does anyway.
+// begins at the segment's alignment, or at its end; 0 where it does anyway. A gap that
+// is too small for a mark is widened to the next boundary.
 func (l *Log) padding() int64 {
 	align := l.tail.align
 	gap := (align - l.at.Off%align) % align

@@ -32,7 +32,7 @@ func (l *Log) TruncateFront(lsn LSN) error {
 	}
 	// A log whose first record is behind its last durable one would be damaged
 	// by the next crash; and a segment may be removed only when the stamp of the
-	// next one, which says where the log goes on, is durable.
+	// next one, which says where the log goes on, is durable. The sync sees to both.
 	snap, err := l.syncLocked()
 	if err != nil {
 		return err
@@ -55,6 +55,8 @@ func (l *Log) TruncateFront(lsn LSN) error {
 
 // raiseFront tells readers, in this process and in others, of the new front
 // before any file is removed: what they find missing from then on was truncated.
+// The front is durable before they are told, so that no reader is refused a record
+// that a crash could bring back.
 func (l *Log) raiseFront(lsn LSN) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,7 +136,8 @@ func (l *Log) quiesce() error {
 	return nil
 }
 
-// resume ends what quiesce began.
+// resume ends what quiesce began, and wakes the appenders and the preparer, which
+// wait for it.
 func (l *Log) resume() {
 	l.mu.Lock()
 	l.cutting.Store(false)

@@ -43,7 +43,8 @@ func (a *analysis) findSeeds() error {
 }
 
 // checkOthers reports the files that were left out of the log although that is not
-// certain to be right: it rests on a guessed seed, or their heads cannot be read.
+// certain to be right: it rests on a guessed seed, or their heads cannot be read. They
+// are damage, so that Open does not remove them without being asked to.
 func (a *analysis) checkOthers() {
 	for _, s := range a.all {
 		switch s.state {

@@ -176,6 +176,12 @@ func (a *analysis) damage(behind []Range) []Damage {
 
 // losses builds the list of damage. Lost ranges are added in the order of their
 // LSNs, and there may be as many as the log has records, so each takes constant time.
+//
+// A report is to name causes: each place where the bytes are wrong once, with the records
+// that were lost by it. What is lost is known as LSNs, though, between the intact records
+// on either side. So each range is brought to the break of the chain where it begins, and
+// from there to a missing file, a bad header or an unreadable block, if one of these
+// explains that break.
 type losses struct {
 	a      *analysis
 	out    []Damage
