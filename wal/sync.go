@@ -220,8 +220,8 @@ func alignBytes(a Align, fill uint32) int64 {
 }
 
 // syncRange makes a range of a segment durable, and waits before that until the
-// segment has its final name: under a temporary one, recovery would not find the
-// records.
+// segment has its final name, durably: until then a power loss could take the whole
+// file, however well its bytes were synced.
 func (l *Log) syncRange(r dirtyRange) error {
 	if err := r.seg.awaitName(); err != nil {
 		return err
