@@ -75,7 +75,7 @@ type campaignRound struct {
 	writer *harmedProcess
 	beside *harmedProcess
 
-	spared bool // nothing is harmed: nobody may say anything
+	spared bool // nothing is harmed: no call may report anything
 
 	harm  fileHarm
 	file  string // its name; the directory's path where that is harmed

@@ -109,7 +109,7 @@ func (f *harmedLife) outcome(err error) string {
 	return "another error"
 }
 
-// fill appends records, and syncs every few where nobody else does.
+// fill appends records, and syncs every few where the log does not sync by itself.
 func (f *harmedLife) fill(records, every int) error {
 	for i := range records {
 		f.n.idle()
@@ -201,7 +201,7 @@ func (f *harmedLife) read(ctx context.Context, from func(wal.LSN) *wal.Reader, l
 					legal = f.legal(r.LSN(), r.Record())
 					return nil
 				})
-				// What is lent may be harmed while it is looked at.
+				// A record that is lent may be harmed while it is read.
 				if (err != nil || !legal) && (!lent || f.n.harmed() == "") {
 					f.t.Errorf("a reader got other bytes for record %d: %v", r.LSN(), err)
 				}

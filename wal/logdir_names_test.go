@@ -197,7 +197,7 @@ func (s *specimen) reseal(name string, fn func(header []byte)) {
 	})
 }
 
-// TestRefused are directories that nobody may touch, with the error and the
+// TestRefused are directories that no call may change, with the error and the
 // file that it names.
 func TestRefused(t *testing.T) {
 	base, other := rotated(t), rotated(t)
@@ -352,7 +352,7 @@ func TestUnreadable(t *testing.T) {
 	unchanged(t, "a refusal", s.dir, before)
 }
 
-// TestVerifyNeedsReadPermissionOnly looks at a log that nobody may write.
+// TestVerifyNeedsReadPermissionOnly verifies a log that may not be written to.
 func TestVerifyNeedsReadPermissionOnly(t *testing.T) {
 	s := rotated(t)
 	letIn(t, s.dir, 0o755)

@@ -31,7 +31,7 @@ func holdFifth(t *testing.T, o wal.Options) (*wal.Log, string, *wal.Reader) {
 }
 
 // TestHolderGoesOnDuringACut lets the holder of a record that a cut waits for
-// append, sync, commit and read first: the cut waits, and holds nobody up.
+// append, sync, commit and read first: the cut waits, and blocks none of these.
 func TestHolderGoesOnDuringACut(t *testing.T) {
 	for name, cut := range heldCuts {
 		for policy, o := range map[string]wal.Options{"manual": small(), "each": {SegmentBytes: wal.MinSegmentBytes, Sync: wal.SyncEach}} {

@@ -14,7 +14,7 @@ import (
 	"github.com/seawall-wal/seawall/wal"
 )
 
-// Records are looked at where they lie, inside durability.Guard: a file that
+// Records are read where they lie, inside durability.Guard: a file that
 // another process truncates at that time is an error and not the end of the process.
 func ExampleReader_ZeroCopy() {
 	dir, remove := exampleDir()

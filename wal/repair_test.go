@@ -85,7 +85,7 @@ var forceTests = []struct {
 	{
 		"empty last segment, and no checkpoint kept", func(s *specimen) { s.put(fourthName, nil); s.forgetCheckpoint() },
 		1, 12, "[]", savedAs(fourthName),
-	}, // what was in it nobody knows any more
+	}, // nothing tells any more what was in it
 	{
 		"first segment missing", func(s *specimen) { s.remove(firstName) },
 		5, 14, "[{1 4}]", nil,
