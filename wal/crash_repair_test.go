@@ -91,7 +91,7 @@ func (c *forcedCrash) repairAndCrash(state durabilitytest.Files, depth int) {
 	}
 }
 
-// judge verifies and opens what a crash left, and reports whether it is damaged
+// check verifies and opens what a crash left, and reports whether it is damaged
 // as before.
 func (c *forcedCrash) check(state durabilitytest.Files, words string) bool {
 	c.t.Helper()

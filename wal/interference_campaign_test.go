@@ -226,7 +226,7 @@ func (c *campaignRound) words() string {
 	return fmt.Sprintf("%s %s at %d of %d", c.harm.name, c.file, c.at, c.size)
 }
 
-// analyze reads the directory. What the writer holds durable by calls that began
+// check reads the directory. What the writer holds durable by calls that began
 // behind the harm is there, or intact behind damage; so is all of it where the
 // harm took no record.
 func (c *campaignRound) check() {

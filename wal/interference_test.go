@@ -201,7 +201,7 @@ func (n *neighbour) idle() {
 	n.pass(nil)
 }
 
-// at says what the writer does from now on.
+// now says what the writer does from now on.
 func (n *neighbour) now(doing string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
