@@ -39,6 +39,9 @@ type outsidePlace struct {
 func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	wait := patience{o: o}
 	var seen bad
+	// Each round is one attempt. What ends the loop: a record; the log's end, with the
+	// lock asked now and then; damage that two attempts or a recovery confirm; or an
+	// error that another attempt would not change.
 	for {
 		seen.check(&r.outside)
 		r.outside.told = false
@@ -171,6 +174,8 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	if b.tail == nil {
 		return false, o.atEnd(r, b.state.last)
 	}
+	// As long as the block that was loaded last names the next record, it is not loaded
+	// here: stillHolds loads it after the record was read, in any case.
 	if _, last := b.state.bounds(b.seen, r.durable); !b.checked || r.next == 0 || r.next > last {
 		n, err := segment.LoadControl(b.tail.mem)
 		if err != nil {

@@ -21,6 +21,7 @@ func (o *LogReader) checkPlace(r *Reader) error {
 			return cutAway(r.last)
 		}
 		switch {
+		// The record's segment is in the log still: its bytes decide.
 		case b.state.holds(&b.in):
 			got, err := o.linkAt(&b.in, b.linkOff)
 			if err != nil {

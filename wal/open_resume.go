@@ -44,6 +44,8 @@ func (op *opening) resume() error {
 	tail := op.files[res.Tail.File]
 	l.uuid, l.epoch, l.cut = res.UUID, res.Epoch, res.Cut
 	l.store.dir, l.store.uuid = l.dir, l.uuid
+	// Where the first segments are missing, a forced repair gives their records up: the
+	// log then begins with the first record that is left.
 	front := res.Front
 	if op.mode.force {
 		front = max(front, res.First)

@@ -32,7 +32,7 @@ func (op *opening) save() error {
 	}
 	saved, err := op.saveAll(dir)
 	if err == nil {
-		err = dir.Sync()
+		err = dir.Sync() // each file is durable by itself, its name by this
 	}
 	if err != nil {
 		for _, name := range saved {

@@ -74,11 +74,11 @@ func (d *diskFile) Load() ([]byte, error) {
 func (d *diskFile) Touch(from, to int64) error {
 	r := &d.buf
 	switch {
-	case r.lo <= from && to <= r.hi:
+	case r.lo <= from && to <= r.hi: // all of it was read, and kept
 		return d.badIn(from, to)
-	case r.lo == r.hi:
+	case r.lo == r.hi: // nothing is in the buffer: the run begins here
 		r.lo, r.hi = from, from
-	case from < r.lo || from > r.hi:
+	case from < r.lo || from > r.hi: // apart from the run, as of a header far ahead
 		r.strewn = true
 		if err := d.fetch(from, to); err != nil {
 			return err
@@ -102,7 +102,7 @@ func (d *diskFile) fetch(from, to int64) error {
 		r.head = logdir.KeepHead(r.data[:min(d.span, frame.DataOffset)])
 	}
 	if from > r.seen || to <= r.seen {
-		return nil
+		return nil // writeDiffering compares what lies behind a gap later
 	}
 	err := d.compare(r.seen, to)
 	r.seen = to

@@ -69,6 +69,8 @@ func (op *opening) removeBehind(tail *diskFile) error {
 // zeroBehind zeroes what is not zero behind the tail. Page cache and device
 // hold the same by now, so that what was read from the device tells where.
 func (op *opening) zeroBehind(s *writableSegment, tail *diskFile) error {
+	// A tail without a valid stamp may hold a torn one. It is zeroed first, and durably:
+	// settle stamps the segment, and the two must not mix.
 	if s.start.Off == 0 {
 		if err := s.mem.Zero(frame.StampOffset, frame.BlockBytes); err != nil {
 			return err
@@ -138,6 +140,7 @@ func (rep *Report) giveUp(res *recovery.Result) {
 	if res.Watermark > rep.LastLSN {
 		rep.Lost = append(rep.Lost, Range{rep.LastLSN + 1, res.Watermark})
 	}
+	// Records up to the watermark were acknowledged, and are in Lost.
 	var behind []Range
 	for _, b := range rep.Behind {
 		if b.Last > res.Watermark {

@@ -112,6 +112,8 @@ func (l *Log) reset(next LSN) (err error) {
 		return err
 	}
 	l.store.pins.assertUnheld(0)
+	// From here on no Reader returns a record. The stamp is stored, but not durable: a
+	// crash leaves the old log or the new one.
 	l.mu.Lock()
 	l.ready = l.ready[1:]
 	s.taken = true

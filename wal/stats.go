@@ -50,7 +50,8 @@ func (c *counters) synced(d time.Duration) {
 }
 
 // bytesPerSync returns how many bytes an acknowledged sync covered on average,
-// or 0 where nothing is known. The caller holds the log's mutex.
+// or 0 where nothing is known. The preparer chooses by it the size of a segment's
+// folios. The caller holds Log.mu.
 func (c *counters) bytesPerSync() int64 {
 	n := c.acks.Load()
 	if n == 0 {

@@ -8,7 +8,8 @@ import (
 
 // runInterval syncs what was appended, some time after its append: an append
 // to a log without unsynced records starts the clock, so that an idle log
-// costs nothing.
+// costs nothing. Its syncs are rounds of the group commit, which a Commit that is
+// called at the same time shares.
 func (l *Log) runInterval(ctx context.Context) {
 	defer l.work.Done()
 	timer := time.NewTimer(l.opts.Sync.every)
@@ -77,7 +78,9 @@ func (l *Log) runBehind(ctx context.Context) {
 	}
 }
 
-// wantSync tells the interval syncer that there is something to sync.
+// wantSync tells the interval syncer that there is something to sync. unsynced keeps
+// later appends from asking again until a sync has begun; kick holds one request, so
+// that this never waits.
 func (l *Log) wantSync() {
 	l.unsynced.Store(true)
 	select {

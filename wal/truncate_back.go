@@ -242,7 +242,7 @@ func (c *backCut) tell() error {
 	}
 	c.seg.index.Truncate(c.at.Off)
 	l.mu.Unlock()
-	_ = t.unlock() // what was mapped for reading only
+	_ = t.unlock() // only mappings for reading are unmapped: no store is lost by an error
 	c.goOn()
 	for _, s := range []*writableSegment{c.old, c.seg} {
 		if err := segment.LowerControl(s.mem, &frame.Control{Front: l.FirstLSN(), Appended: c.lsn, Durable: c.lsn, Epoch: uint64(c.epoch)}); err != nil {

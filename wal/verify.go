@@ -136,6 +136,7 @@ func (p *picker) hand(
 			return nil
 		}
 	}
+	// The copy is checked, since a cut may overwrite the mapped bytes at any moment.
 	payload := r.Payload
 	if s.Shared() {
 		p.copied = append(p.copied[:0], payload...)

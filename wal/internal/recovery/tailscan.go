@@ -49,6 +49,8 @@ func (a *analysis) scanTail() error {
 			return err
 		}
 	}
+	// Remains of a cut that a crash interrupted are no damage, but there is something to
+	// trim.
 	for _, s := range a.all {
 		if s.state == StateRemains {
 			a.scan.notZero = true
@@ -163,6 +165,8 @@ func (c *cursor) followRun() error {
 		if err != nil && !isInvalid(err) {
 			return err
 		}
+		// An adopted frame's own header is not proved beyond its length and LSN, so the
+		// watermark that it names is not believed.
 		if !c.adopted {
 			a.scan.watermark = max(a.scan.watermark, watermarkIn(&f, p))
 		}

@@ -77,6 +77,8 @@ func (a *analysis) analyzeFrom(start int) error {
 			}
 		}
 	}
+	// The lock file's checkpoint outlives the loss of the newest segments, whose own
+	// watermarks are gone with them.
 	if a.checkpointApplies() {
 		w = max(w, a.o.Newest.Watermark)
 	}
