@@ -53,9 +53,10 @@ func (l *Log) appendOne(f *frame.Frame, p []byte) (lsn LSN, cuts uint64, err err
 	return l.publish(1, int64(len(p))), l.cutCount.Load(), nil
 }
 
-// unlock gives mu up. Where the load of a payload faulted, at an address that is
-// not ours, that is a panic of the caller's: the frame's bytes become zero, and the
-// log goes on.
+// unlock releases mu. It is deferred, since reading the payload may panic: where the
+// caller's slice lies at an address that faults and that is no mapping of package
+// durability. Then storing is not 0; the half of the frame that was stored becomes
+// zero again, the log goes on, and the panic reaches the caller.
 func (l *Log) unlock() {
 	if n := l.storing; n != 0 {
 		l.storing = 0
@@ -99,7 +100,8 @@ func (l *Log) AppendBatch(ps [][]byte) (LSN, error) {
 	return lsn, l.afterAppend(lsn, cuts)
 }
 
-// appendBatch is appendOne for a batch.
+// appendBatch is appendOne for a batch: readers see all of it or nothing, since
+// publish comes after the last frame.
 func (l *Log) appendBatch(ps [][]byte, sums []uint32, size, bytes int64) (lsn LSN, cuts uint64, err error) {
 	l.mu.Lock()
 	defer l.unlock()
@@ -109,13 +111,16 @@ func (l *Log) appendBatch(ps [][]byte, sums []uint32, size, bytes int64) (lsn LS
 	return l.publish(len(ps), bytes), l.cutCount.Load(), nil
 }
 
-// putBatch stores a batch's frames. Where one cannot be stored, those before it
-// are taken back.
+// putBatch stores a batch's frames. Where one cannot be stored, or reading its payload
+// panics, those before it are undone, so that the batch is in the log whole or not at
+// all: the tail goes back to where the batch began, and the bytes behind it become zero
+// again. Nothing of it was published yet, so no reader has seen it. Space for the whole
+// batch is reserved first: a batch never lies in two segments.
 func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
 	if err = l.reserve(size, len(ps)); err != nil {
 		return err
 	}
-	start, linkOff, claimed := l.at, l.linkOff, l.claimed
+	start, linkOff, watermark := l.at, l.linkOff, l.namedWatermark
 	whole := false
 	defer func() {
 		if whole {
@@ -123,7 +128,7 @@ func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
 		}
 		// The frame that could not be stored is zero already, or is the next to be.
 		end := l.at.Off + l.storing
-		l.at, l.linkOff, l.claimed, l.storing = start, linkOff, claimed, 0
+		l.at, l.linkOff, l.namedWatermark, l.storing = start, linkOff, watermark, 0
 		if start.Off < end && l.poison.Load() == nil {
 			if zerr := l.tail.clean(start.Off, end-start.Off); zerr != nil {
 				err = l.fail(zerr)
@@ -143,9 +148,10 @@ func (l *Log) putBatch(ps [][]byte, sums []uint32, size int64) (err error) {
 	return nil
 }
 
-// reserve sees to it that a frame or a batch of that size, of so many records, fits
-// behind the tail, and that the tail is still what was stored. The caller holds mu,
-// which may be released meanwhile.
+// reserve makes sure that a frame or a batch of size bytes, with so many records,
+// fits behind the tail, and that the tail is still what was stored. It rotates into
+// the next prepared segment, or waits for one. The caller holds mu; a wait releases
+// it, so the tail may be another one when reserve returns.
 func (l *Log) reserve(size int64, records int) error {
 	for {
 		if err := l.checkWritable(); err != nil {
@@ -155,7 +161,7 @@ func (l *Log) reserve(size int64, records int) error {
 			return fmt.Errorf("%w: LSNs for %d records behind %d", ErrExhausted, records, l.at.LSN)
 		}
 		if l.cutting.Load() {
-			l.room.Wait()
+			l.spaceAvailable.Wait()
 			continue
 		}
 		if l.fits(size) {
@@ -170,7 +176,7 @@ func (l *Log) reserve(size int64, records int) error {
 			}
 			continue
 		}
-		if err := l.awaitRoom(size, false); err != nil {
+		if err := l.awaitSegment(size, false); err != nil {
 			return err
 		}
 	}
@@ -195,15 +201,20 @@ func (l *Log) checkLink() error {
 }
 
 // put stores one frame behind the tail and moves the tail behind it. The
-// caller holds mu and has reserved the room.
+// caller holds mu and has reserved the space.
+//
+// A record's frame names the durable LSN by its distance from the record's own LSN,
+// which is 0, for none, where it does not fit into the field. durable is read under mu
+// and a sync raises it only after all was synced, so a frame never names an LSN that is
+// not durable yet. storing tells unlock how many bytes to zero if the store panics.
 func (l *Log) put(f *frame.Frame, p []byte) error {
 	f.LSN, f.Epoch = l.at.LSN, l.epoch
-	claimed := l.claimed
+	watermark := l.namedWatermark
 	if f.Kind == frame.KindRecord {
 		f.LSN++
 		durable := LSN(l.durable.Load())
 		if f.Distance = frame.Distance(f.LSN, durable); f.Distance != 0 {
-			claimed = durable
+			watermark = durable
 		}
 	}
 	h, link := l.buf.Encode(f, l.tail.seed, l.at.Link, l.at.Off)
@@ -213,17 +224,17 @@ func (l *Log) put(f *frame.Frame, p []byte) error {
 	if err != nil {
 		return l.undoAppend(err, f.Size())
 	}
-	l.claimed = claimed
+	l.namedWatermark = watermark
 	l.linkOff = l.at.Off + frame.LinkOffset
 	l.at.Off += f.Size()
 	l.at.LSN, l.at.Link, l.at.Epoch = f.LSN, link, f.Epoch
 	return nil
 }
 
-// undoAppend deals with a store that failed half way. Where the file is whole, the
-// filesystem had no room for a page (C8), or the payload, which lies in another
+// undoAppend handles a store that failed half way. Where the file is whole, either
+// the filesystem had no space for a page (C8), or the payload, which lies in another
 // mapping, could not be read: the frame's bytes are zeroed and the log goes on.
-// Otherwise, or where even that fails, the log is poisoned.
+// Otherwise, or where the bytes cannot be zeroed, the log is poisoned.
 func (l *Log) undoAppend(cause error, size int64) error {
 	if err := l.tail.file.Check(l.tail.expect); err != nil {
 		return l.fail(fmt.Errorf("%w (%w)", err, cause))
@@ -239,18 +250,20 @@ func (l *Log) undoAppend(cause error, size int64) error {
 }
 
 // publish makes the frames that were put since the last publish readable: n
-// records of so many bytes. The caller holds mu.
+// records of so many bytes. The caller holds mu. The order is that of the readers:
+// the frames are stored before the LSN that lets a reader look for them, and that
+// before the wakeup, so that no reader misses the event and none sees half a frame.
 func (l *Log) publish(n int, bytes int64) LSN {
 	l.tail.index.Add(l.at)
 	segment.StoreAppended(l.tail.mem, l.at.LSN)
 	l.appended.Store(uint64(l.at.LSN))
 	l.store.appends.broadcast()
 	if l.stats.records == 0 {
-		l.room.Broadcast() // a log that is written to has segments prepared
+		l.spaceAvailable.Broadcast() // a log that is written to has segments prepared
 	}
 	if l.at.Off > l.warming.wake {
 		l.warming.wake = math.MaxInt64
-		l.room.Broadcast()
+		l.spaceAvailable.Broadcast()
 	}
 	l.stats.records += uint64(n)
 	l.stats.bytes += uint64(bytes)
@@ -260,8 +273,9 @@ func (l *Log) publish(n int, bytes int64) LSN {
 	return l.at.LSN
 }
 
-// afterAppend does what the sync policy asks for. cuts is how many there were
-// when the record was appended.
+// afterAppend does what the sync policy asks for, without mu: with SyncEach it
+// waits for a sync, which covers what others append in the same time. cuts is how
+// many cuts at the back there had been when the record was appended.
 func (l *Log) afterAppend(lsn LSN, cuts uint64) error {
 	switch {
 	case l.opts.Sync.each:
@@ -275,6 +289,11 @@ func (l *Log) afterAppend(lsn LSN, cuts uint64) error {
 // rotate goes on in the next prepared segment: it stamps it, and makes it the
 // tail. Stamp and first frames become durable in the same sync. The caller
 // holds mu and has seen that there is one.
+//
+// Nothing is synced here, so a crash may leave the stamp on the device and not the last
+// frames before it. The stamp repeats the last frame's link, by which recovery finds
+// that these are missing. Readers in other processes are told of the next segment only
+// when it has its stamp.
 func (l *Log) rotate() error {
 	next := l.ready[0]
 	if err := next.checkPrepared(); err != nil {
@@ -294,13 +313,14 @@ func (l *Log) rotate() error {
 	l.enter(next)
 	segment.StoreNext(old.mem, next.ordinal)
 	l.stats.rotations++
-	l.room.Broadcast() // the preparer makes the next one
+	l.spaceAvailable.Broadcast() // the preparer makes the next one
 	l.syncBehind()
 	return nil
 }
 
 // stamp stores the stamp and the control block of a segment that the log is
-// about to enter. A store that fails for want of space is taken back.
+// about to enter. The control block comes first: a reader that sees the stamp may
+// follow it into the segment at once. A store that fails for want of space is undone.
 func (l *Log) stamp(s *writableSegment, previous frame.Link, flags uint32) error {
 	st := frame.Stamp{
 		UUID: l.uuid, Ordinal: s.ordinal, Salt: s.header.Salt,
@@ -334,7 +354,9 @@ func (l *Log) storeControl(s *writableSegment) error {
 	})
 }
 
-// enter makes a stamped segment the tail, at its start.
+// enter makes a stamped segment the tail, at its start. The caller holds mu, or is
+// Open. The range that has to be synced begins at 0, so that the stamp becomes durable
+// with the first records.
 func (l *Log) enter(s *writableSegment) {
 	l.tail, l.at = s, s.start
 	l.linkOff = frame.StampLinkOffset

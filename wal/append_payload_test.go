@@ -121,7 +121,7 @@ func TestPayloadThatFaults(t *testing.T) {
 }
 
 // TestOnDurablePanics lets OnDurable panic once, within each call that syncs, in a
-// caller that recovers from it: nobody waits for ever for what that call held.
+// caller that recovers from it: no other goroutine waits for ever for what that call held.
 func TestOnDurablePanics(t *testing.T) {
 	t.Parallel()
 	for name, call := range map[string]func(*wal.Log) error{

@@ -11,27 +11,27 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// witnessed is a log as it was before it is damaged, with all that it says of
+// studied is a log as it was before it is damaged, with all that it says of
 // itself: the records, where they lie, and who vouches for which of them.
-type witnessed struct {
+type studied struct {
 	*specimen
-	records map[wal.LSN][]byte
-	ends    map[wal.LSN]bool // the last records of batches
-	claims  []claim
-	was     []placed // the frames of the first segment
+	records  map[wal.LSN][]byte
+	ends     map[wal.LSN]bool // the last records of batches
+	evidence []evidence
+	was      []placed // the frames of the first segment
 }
 
-// claim is a watermark on the disk, and the bytes that must be whole for it to
+// evidence is a watermark on the disk, and the bytes that must be whole for it to
 // be believed.
-type claim struct {
+type evidence struct {
 	durable wal.LSN
 	file    string
 	spans   [][2]int64
 }
 
 // study reads all that a whole log says.
-func study(s *specimen) *witnessed {
-	w := &witnessed{specimen: s, records: map[wal.LSN][]byte{}, ends: map[wal.LSN]bool{0: true}}
+func study(s *specimen) *studied {
+	w := &studied{specimen: s, records: map[wal.LSN][]byte{}, ends: map[wal.LSN]bool{0: true}}
 	for _, name := range s.segments() {
 		data := s.get(name)
 		h, err := frame.DecodeHeader(data)
@@ -44,11 +44,11 @@ func study(s *specimen) *witnessed {
 		}
 		head := [2]int64{0, frame.SegmentHeaderBytes}
 		before := [2]int64{frame.StampOffset, frame.StampOffset + frame.StampBytes}
-		w.claims = append(w.claims, claim{st.Watermark, name, [][2]int64{head, before}})
+		w.evidence = append(w.evidence, evidence{st.Watermark, name, [][2]int64{head, before}})
 		for i := range frame.Slots {
 			off := int64(frame.SlotOffset + i*frame.BlockBytes)
 			if slot, err := frame.DecodeSlot(data[off:], h.Seed()); err == nil {
-				w.claims = append(w.claims, claim{slot.Watermark, name, [][2]int64{head, {off, off + frame.SlotBytes}}})
+				w.evidence = append(w.evidence, evidence{slot.Watermark, name, [][2]int64{head, {off, off + frame.SlotBytes}}})
 			}
 		}
 		frames := framesOf(s.t, data)
@@ -60,9 +60,9 @@ func study(s *specimen) *witnessed {
 			switch durable, ok := f.Watermark(); {
 			case f.Kind == frame.KindMark:
 				body := [2]int64{f.off, f.end()}
-				w.claims = append(w.claims, claim{frame.Mark(f.payload), name, [][2]int64{head, before, body}})
+				w.evidence = append(w.evidence, evidence{frame.Mark(f.payload), name, [][2]int64{head, before, body}})
 			case ok:
-				w.claims = append(w.claims, claim{durable, name, [][2]int64{head, before, own}})
+				w.evidence = append(w.evidence, evidence{durable, name, [][2]int64{head, before, own}})
 			}
 			if f.Kind == frame.KindRecord {
 				w.records[f.LSN], w.ends[f.LSN] = f.payload, f.Last
@@ -75,9 +75,9 @@ func study(s *specimen) *witnessed {
 
 // proved returns the highest watermark that the files, as they are now, still
 // prove: a frame's is believed as far as the one before it proves it.
-func (w *witnessed) proved(now, then map[string][]byte) wal.LSN {
+func (w *studied) proved(now, then map[string][]byte) wal.LSN {
 	durable := wal.LSN(0)
-	for _, c := range w.claims {
+	for _, c := range w.evidence {
 		whole := true
 		for _, span := range c.spans {
 			data := now[c.file]
@@ -93,7 +93,7 @@ func (w *witnessed) proved(now, then map[string][]byte) wal.LSN {
 
 // lawful verifies a damaged log: what is read is what was appended, by whole
 // batches, and what is proved to have been durable is there, or damage is said.
-func (w *witnessed) lawful(what string, proved wal.LSN) *wal.Report {
+func (w *studied) lawful(what string, proved wal.LSN) *wal.Report {
 	w.t.Helper()
 	rep, err := wal.Verify(w.dir)
 	if err != nil {
@@ -126,7 +126,7 @@ func (w *witnessed) lawful(what string, proved wal.LSN) *wal.Report {
 
 // varied makes a log of one segment with records of many sizes, batches, marks
 // and checkpoints. With leave, the newest records are not synced.
-func varied(t testing.TB, leave bool) *witnessed {
+func varied(t testing.TB, leave bool) *studied {
 	t.Helper()
 	o := small()
 	o.Align = wal.AlignSector // marks carry each commit to its boundary
@@ -164,7 +164,7 @@ func varied(t testing.TB, leave bool) *witnessed {
 
 // spans are the bytes of a segment's blocks that mean something, its frames
 // and a little behind.
-func (w *witnessed) spans() [][2]int64 {
+func (w *studied) spans() [][2]int64 {
 	frames := w.frames(firstName)
 	return [][2]int64{
 		{frame.HeaderOffset, frame.SegmentHeaderBytes + 4},

@@ -7,29 +7,31 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// witness is what the newest slot says, so that a checkpoint of the same again
-// writes nothing. Log.syncMu guards it.
-type witness struct {
-	segment uint64
-	at      frame.Place
-	counter uint64 // of the newest slot in the segment
-	newest  int    // its index
-	valid   bool
+// checkpointSlots is what is known of the slots of one segment: which of them is
+// the older one, to be overwritten next, and what the newer one covers, so that a
+// second checkpoint of the same records writes nothing. Log.syncMu guards it.
+type checkpointSlots struct {
+	segment uint64            // the ordinal
+	at      frame.Place       // the place that the newer slot covers; where valid
+	counter uint64            // of the newer slot
+	newest  int               // its index
+	valid   bool              // the newer slot says what a checkpoint at that place would
 	torn    [frame.Slots]bool // which slots hold what a crash left of a store
 }
 
-// is reports whether the witness names just what the snapshot covers.
-func (w *witness) is(s *snapshot) bool {
+// covers reports whether the newest checkpoint record covers just what the snapshot
+// does.
+func (w *checkpointSlots) covers(s *snapshot) bool {
 	return w.valid && w.segment == s.tail.ordinal && w.at == s.at
 }
 
-// set notes that the witness names the snapshot.
-func (w *witness) set(s *snapshot) { w.valid, w.segment, w.at = true, s.tail.ordinal, s.at }
+// set notes that the newest checkpoint record covers the snapshot.
+func (w *checkpointSlots) set(s *snapshot) { w.valid, w.segment, w.at = true, s.tail.ordinal, s.at }
 
-// readWitness finds out which slot of a segment is the older one, from the segment's
+// readSlots finds out which slot of a segment is the older one, from the segment's
 // head.
-func readWitness(s *writableSegment, h *frame.Head) (w witness, newest frame.Slot) {
-	w = witness{segment: s.ordinal, newest: 1}
+func readSlots(s *writableSegment, h *frame.Head) (w checkpointSlots, newest frame.Slot) {
+	w = checkpointSlots{segment: s.ordinal, newest: 1}
 	for i, err := range h.SlotErrs {
 		w.torn[i] = errors.Is(err, frame.ErrInvalid)
 	}
@@ -40,8 +42,9 @@ func readWitness(s *writableSegment, h *frame.Head) (w witness, newest frame.Slo
 	return w, newest
 }
 
-// claim is what a slot is to say.
-type claim struct {
+// checkpointRecord is the content of a slot. Recovery believes it, so what it names
+// is durable before it is stored.
+type checkpointRecord struct {
 	at    frame.Place // behind the last frame
 	lsn   LSN         // every record up to it is durable
 	front LSN
@@ -49,21 +52,23 @@ type claim struct {
 	cut   frame.Cut
 }
 
-// claimNow returns the claim of a checkpoint that covers all before a place of
-// the present epoch. The caller holds syncMu.
-func (l *Log) claimNow(at frame.Place, lsn LSN) claim {
+// newCheckpointRecord returns the record of a checkpoint that covers all before a
+// place of the present epoch. The caller holds syncMu, without which a cut could
+// begin an epoch between this call and the store.
+func (l *Log) newCheckpointRecord(at frame.Place, lsn LSN) checkpointRecord {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return claim{at: at, lsn: lsn, front: l.FirstLSN(), epoch: l.epoch, cut: l.cut}
+	return checkpointRecord{at: at, lsn: lsn, front: l.FirstLSN(), epoch: l.epoch, cut: l.cut}
 }
 
-// writeSlot writes a witness into the segment's older slot and makes it
-// durable. All that it names is durable before: the store itself may reach the
-// device at any time after it. The caller holds syncMu.
-func (l *Log) writeSlot(s *writableSegment, c claim) error {
-	w := &l.witness
+// writeSlot writes a checkpoint record into the segment's older slot and makes it
+// durable. All that it names has to be durable before the call: the store may reach
+// the device before the sync. The newer slot stays as it is until this one is
+// durable, so a crash leaves at least one of them whole. The caller holds syncMu.
+func (l *Log) writeSlot(s *writableSegment, c checkpointRecord) error {
+	w := &l.slots
 	if w.segment != s.ordinal {
-		*w = witness{segment: s.ordinal, newest: 1}
+		*w = checkpointSlots{segment: s.ordinal, newest: 1}
 	}
 	w.valid = false
 	slot := frame.Slot{
@@ -83,10 +88,11 @@ func (l *Log) writeSlot(s *writableSegment, c claim) error {
 	return s.storeSynced(off, b[:])
 }
 
-// invalidSlot is what a torn slot is overwritten with, durably, before it is
-// written. A crash may have left all of a slot but some words that the next one
-// happens to have too: the cut that it names was never made, but a crash during
-// the store of just these words would complete it. These words complete none.
+// invalidSlot is what a torn slot is overwritten with, durably, before the next
+// record is stored there. Where a crash tore the store of a slot, only some of its
+// words may be missing, and the next record may happen to contain just those: a
+// crash during its store could then complete the old slot, which names a cut that
+// was never made. Bytes of 0xff are part of no valid slot, and so complete none.
 var invalidSlot = [frame.SlotBytes]byte(bytes.Repeat([]byte{0xff}, frame.SlotBytes))
 
 // storeSynced stores bytes and makes them durable.
@@ -97,9 +103,9 @@ func (s *writableSegment) storeSynced(off int64, p []byte) error {
 	return s.mem.Sync(off, int64(len(p)))
 }
 
-// writeSlots writes a witness into both slots, one after the other: what they
-// name outlives the loss of either, and no older claim is left.
-func (l *Log) writeSlots(s *writableSegment, c claim) error {
+// writeSlots writes a checkpoint record into both slots, one after the other: the
+// record outlives the loss of either slot, and no older record is left.
+func (l *Log) writeSlots(s *writableSegment, c checkpointRecord) error {
 	for range frame.Slots {
 		if err := l.writeSlot(s, c); err != nil {
 			return err

@@ -37,10 +37,10 @@ func TestCheckpointSyncsTheWholeFile(t *testing.T) {
 	}
 }
 
-// TestCheckpointKeepsTheWitnessBefore looks at both slots after each of several
-// checkpoints: the new witness never takes the place of the newest one, which a
+// TestCheckpointKeepsTheRecordBefore looks at both slots after each of several
+// checkpoints: the new record never takes the place of the newest one, which a
 // torn store would lose.
-func TestCheckpointKeepsTheWitnessBefore(t *testing.T) {
+func TestCheckpointKeepsTheRecordBefore(t *testing.T) {
 	l, dir := newTestLog(t, small())
 	for n := wal.LSN(1); n <= 6; n++ {
 		if n == 3 || n == 6 { // which one is older is found again
@@ -71,11 +71,11 @@ func TestCheckpointKeepsTheWitnessBefore(t *testing.T) {
 	}
 }
 
-// TestCheckpointLooksBehindItsWitness harms the segment when the sync of the
-// witness begins, which returns success all the same: a checkpoint that says
+// TestCheckpointChecksAfterItsRecord harms the segment when the sync of the
+// checkpoint record begins, which returns success all the same: a checkpoint that says
 // nothing leaves a log whose last records can be lost as a torn tail is, or all of
 // it.
-func TestCheckpointLooksBehindItsWitness(t *testing.T) {
+func TestCheckpointChecksAfterItsRecord(t *testing.T) {
 	for act, do := range map[string]func(*wal.Log) error{
 		"checkpoint": func(l *wal.Log) error { return l.Checkpoint() },
 		"close":      func(l *wal.Log) error { return l.Close() },

@@ -66,7 +66,7 @@ func slotOfACut(t *testing.T) (before, after durabilitytest.Files, at int) {
 
 // completeSlot opens a log, cuts it elsewhere, and crashes at every event, with
 // every choice of the words of the slot that is being stored. It returns how many
-// states it judged.
+// states it checked.
 func completeSlot(t *testing.T, files durabilitytest.Files) int {
 	t.Helper()
 	root := fastDir(t)
@@ -97,14 +97,14 @@ func completeSlot(t *testing.T, files durabilitytest.Files) int {
 				m.Set(i, choice>>bit&1)
 			}
 			states++
-			judgeSlots(t, m.Files())
+			checkSlots(t, m.Files())
 		}
 	}
 	return states
 }
 
-// judgeSlots wants one of the two states that the second cut may leave.
-func judgeSlots(t *testing.T, state durabilitytest.Files) {
+// checkSlots wants one of the two states that the second cut may leave.
+func checkSlots(t *testing.T, state durabilitytest.Files) {
 	t.Helper()
 	files := make(map[string][]byte)
 	for path, b := range state {
@@ -112,9 +112,9 @@ func judgeSlots(t *testing.T, state durabilitytest.Files) {
 			files[name] = b
 		}
 	}
-	j, err := waltest.JudgeAll(files, func(wal.LSN, []byte) error { return nil })
+	j, err := waltest.RecoverAll(files, func(wal.LSN, []byte) error { return nil })
 	if err != nil || j.Verdict == wal.Damaged || j.First != 1 && j.First != 5 || j.Last != 30 {
-		t.Fatalf("judged %+v, %v", j, err)
+		t.Fatalf("found %+v, %v", j, err)
 	}
 }
 

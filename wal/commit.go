@@ -6,19 +6,21 @@ import (
 	"sync"
 )
 
-// group is the group commit. Whoever wants an LSN durable and finds no sync on
-// its way leads one, over everything that is appended when it begins; whoever
-// finds one waits for its end, and looks again: its record was covered, or it
-// leads the next sync, which then covers all that have gathered meanwhile. So
-// a lone writer waits for its own sync only, and nobody for more than the one
-// on its way and the next.
+// group is the group commit. A caller that wants an LSN durable and finds no
+// sync in progress leads one, which covers everything that is appended when it
+// begins. A caller that finds one waits for its end and checks again: either its
+// record was covered, or it leads the next sync, which covers all the records that
+// were appended while the first one ran. So a lone writer waits for its own sync
+// only, and no caller waits for more than two: the one in progress and the next.
 type group struct {
+	// mu guards the fields below. It is not held during a sync: callers that come while
+	// one runs have to find it.
 	mu    sync.Mutex
-	round *round // the sync on its way, or nil
-	ended bool
+	round *round // the sync in progress, or nil
+	ended bool   // set by Close: no round may begin
 }
 
-// round is one sync and those who wait for it.
+// round is one sync and the callers that wait for it.
 type round struct {
 	done chan struct{} // closed at its end
 	err  error         // set before; nil also where it covered less than asked
@@ -29,10 +31,10 @@ type round struct {
 // When ctx ends first, Commit returns its error at once; the record stays in
 // the log, and the sync goes on. Commit returns ErrNotFound for an LSN that
 // was not appended yet, ErrPoisoned after any failed sync, and ErrClosed. It
-// returns ErrNoSpace where the directory has no room for the name of a segment
+// returns ErrNoSpace where the directory has no space for the name of a segment
 // that the log goes on in already, and an error that matches fs.ErrPermission
 // where it may not be written to: the records are in the log, and a later Commit
-// makes them durable when that is mended.
+// makes them durable once the cause is removed.
 //
 // A cut makes durable what was appended before it, and then removes it: a
 // Commit that waits for one of these records returns nil.
@@ -46,8 +48,9 @@ func (l *Log) Commit(ctx context.Context, lsn LSN) error {
 	return l.commit(ctx, lsn, cuts)
 }
 
-// commit is Commit for an LSN that was appended when there had been so many
-// cuts.
+// commit is Commit for an LSN of which the caller knows how many cuts at the back
+// there had been when it was appended. After a further cut the LSN may be another
+// record's, or none's; the cut began with a sync, which covered the caller's record.
 func (l *Log) commit(ctx context.Context, lsn LSN, cuts uint64) error {
 	done := ctx.Done()
 	for {
@@ -63,8 +66,9 @@ func (l *Log) commit(ctx context.Context, lsn LSN, cuts uint64) error {
 		r, lead := l.commits.join()
 		switch {
 		case r == nil:
-			// Close ends the rounds behind its checkpoint, which may have come since
-			// the look above: a record that it made durable was not refused.
+			// Close makes its checkpoint before it ends the group, and both may have
+			// happened since the check above: then the record is durable, and nil is
+			// the right answer.
 			if lsn <= l.DurableLSN() || cuts != l.cutCount.Load() {
 				l.awaitTold()
 				return nil
@@ -90,9 +94,9 @@ func (l *Log) commit(ctx context.Context, lsn LSN, cuts uint64) error {
 	}
 }
 
-// settled returns the last LSN that is durable and that OnDurable was told of, so
-// that whoever finds a record durable by itself returns no sooner than those who
-// waited for it.
+// settled returns the last LSN that is durable and that OnDurable was told of. A
+// Commit that finds its record durable without waiting then returns no sooner than
+// one that waited: in both cases OnDurable has returned before.
 func (l *Log) settled() LSN {
 	if l.opts.OnDurable == nil {
 		return l.DurableLSN()
@@ -100,8 +104,8 @@ func (l *Log) settled() LSN {
 	return min(LSN(l.told.Load()), l.DurableLSN()) // a cut lowers one after the other
 }
 
-// awaitTold waits until OnDurable was told of what is durable: the sync that does
-// it holds the lock.
+// awaitTold waits until OnDurable was told of what is durable: the sync that calls
+// it holds syncMu until it has returned.
 func (l *Log) awaitTold() {
 	if l.opts.OnDurable != nil {
 		l.syncMu.Lock()
@@ -109,16 +113,17 @@ func (l *Log) awaitTold() {
 	}
 }
 
-// lead syncs for all who wait for the round. It ends the round also where OnDurable
-// panics: those who wait look again what is durable, and one of them leads the next.
+// lead syncs for all callers that wait for the round. It ends the round also where
+// OnDurable panics: those that wait then check again what is durable, and one of
+// them leads the next round.
 func (l *Log) lead(r *round) {
 	var err error
 	defer func() { l.commits.finish(r, err) }()
 	err = l.syncOnce()
 }
 
-// join returns the round on its way, or a new one that the caller leads. A nil
-// round says that the log has ended.
+// join returns the round in progress, or a new one, which the caller has to lead.
+// A nil round says that the log has ended.
 func (g *group) join() (r *round, lead bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -132,7 +137,8 @@ func (g *group) join() (r *round, lead bool) {
 	return g.round, true
 }
 
-// finish ends a round.
+// finish ends a round. It takes the round out of the group before it wakes those
+// that wait: the first of them that needs another sync must not find the old round.
 func (g *group) finish(r *round, err error) {
 	g.mu.Lock()
 	g.round = nil
@@ -141,7 +147,7 @@ func (g *group) finish(r *round, err error) {
 	close(r.done)
 }
 
-// end lets no further round begin, and waits for the one on its way.
+// end lets no further round begin, and waits for the one in progress.
 func (g *group) end() {
 	g.mu.Lock()
 	g.ended = true

@@ -29,7 +29,7 @@ func (m *moments) take(t *testing.T, dir string) {
 }
 
 // momentOf reads a directory in which segments are made, named and removed
-// meanwhile: what vanishes is left out.
+// at the same time: files that vanish are left out.
 func momentOf(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	files := make(map[string][]byte)

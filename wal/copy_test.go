@@ -75,7 +75,7 @@ var copyCases = []struct {
 }
 
 // TestCopiesAtRest copies logs at rest by programs that make holes of zeros: a
-// copy is judged as its original, opens with the same records, and goes on.
+// copy gets the same verdict as its original, opens with the same records, and goes on.
 func TestCopiesAtRest(t *testing.T) {
 	t.Parallel()
 	for _, tt := range copyCases {
@@ -202,7 +202,7 @@ const (
 	// Open begins at the newest proved segment, Verify at the first: where a copy
 	// holds one segment from before a cut and a later one from behind it, they may
 	// end at different records. Both are legal prefixes, of different moments.
-	copyDiffers = "opened as of another moment than was looked at"
+	copyDiffers = "opened as of another moment than was inspected"
 )
 
 // useCopy opens a copy of which rep was found, reads it, appends, and closes it.
@@ -290,7 +290,7 @@ func TestCopiesBesideWriter(t *testing.T) {
 		var opens busyCopy
 		ended := useCopy(t, to, rep, func(lsn wal.LSN, p []byte) error { return opens.add(before, lsn, p) })
 		if ended == copyOpened && opens != seen {
-			t.Fatalf("copy %d: opened with %+v, looked at with %+v", n, opens, seen)
+			t.Fatalf("copy %d: opened with %+v, inspected with %+v", n, opens, seen)
 		}
 		ends[ended]++
 		records += opens.records

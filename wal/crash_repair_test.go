@@ -80,20 +80,20 @@ func (c *forcedCrash) repairAndCrash(state durabilitytest.Files, depth int) {
 	for at := range f.moments() {
 		for _, mode := range []durabilitytest.CrashMode{durabilitytest.Drop, durabilitytest.Keep, durabilitytest.Mix, durabilitytest.Mix} {
 			left := f.rec.CrashAs(mode, f.root, at, c.rng)
-			still := c.judge(left, f.describe(at))
+			still := c.check(left, f.describe(at))
 			if still && depth > 1 && c.rng.IntN(80) == 0 {
 				c.repairAndCrash(left, depth-1)
 			}
 		}
 	}
-	if c.judge(f.rec.CrashAs(durabilitytest.Drop, f.root, f.rec.Len(), nil), "behind the repair") {
+	if c.check(f.rec.CrashAs(durabilitytest.Drop, f.root, f.rec.Len(), nil), "behind the repair") {
 		c.t.Fatal("the repair is not durable when it returns")
 	}
 }
 
-// judge verifies and opens what a crash left, and reports whether it is damaged
+// check verifies and opens what a crash left, and reports whether it is damaged
 // as before.
-func (c *forcedCrash) judge(state durabilitytest.Files, words string) bool {
+func (c *forcedCrash) check(state durabilitytest.Files, words string) bool {
 	c.t.Helper()
 	c.states++
 	root := filepath.Join(c.root, "state")

@@ -10,26 +10,27 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// cutBehind cuts what lies behind the place of a claim, in the segment that the log
-// ends in from then on. All before the place is durable, and the claim has the next
-// epoch and the cut that begins it (beginEpoch). remove removes the later segments,
-// the newest first, and syncs the directory; zero zeroes what the segment holds behind
-// the place, and syncs that. At every step a crash leaves the old tail or the new one:
+// cutBehind cuts what lies behind the place of a checkpoint record, in the segment
+// that becomes the log's last one. All before the place is durable, and the record
+// has the next epoch and the cut that begins it (beginEpoch). remove removes the later
+// segments, the newest first, and syncs the directory; zero zeroes what the segment
+// holds behind the place, and syncs that. At every step a crash leaves the old tail or
+// the new one:
 //
-//  1. Before this is called, Open has saved what is intact behind the tail beside the
-//     log (saveBehind), and TruncateBack has told readers, before any byte behind the
-//     cut changes.
+//  1. Before this is called, Open has copied what is intact behind the tail into
+//     another directory (save), and TruncateBack has told readers, before any byte
+//     behind the cut changes.
 //  2. A slot names the next epoch and where it begins, durably. From here on
-//     frames and segments behind that place with a smaller epoch are remains:
-//     whatever of the following steps is lost, they are neither records nor
-//     damage, and their watermarks accuse nobody.
+//     frames and segments behind that place with a smaller epoch are remains of the
+//     cut: whichever of the following steps a crash undoes, they are neither records
+//     nor damage, and their watermarks do not count.
 //  3. Later segments are removed, the newest first, and the directory synced.
 //  4. Everything behind the tail becomes zero, in the page cache and on the
 //     device, and is synced: nothing that lay there can be chained to what is
 //     appended next.
 //  5. The other slot repeats the first, so that the cut outlives the loss of
-//     either, and no older claim is left in any.
-func (l *Log) cutBehind(s *writableSegment, c claim, remove, zero func() error) error {
+//     either, and no older checkpoint record is left.
+func (l *Log) cutBehind(s *writableSegment, c checkpointRecord, remove, zero func() error) error {
 	if err := l.writeSlot(s, c); err != nil {
 		return err
 	}
@@ -55,8 +56,10 @@ type zeroing struct {
 	from, to int64 // what a sync has to cover; to is 0 where nothing was zeroed
 }
 
-// blocks zeroes what is not zero of the mapping's bytes from off on, which are those
-// of p.
+// blocks zeroes what is not zero of the mapping's bytes from off on; p is what they
+// hold. It goes by blocks and leaves those that are zero alone, so that a cut dirties,
+// and syncs, no more pages than were written: behind the cut most of a segment usually
+// is zero. p may be a mapping, and is read in Guard.
 func (z *zeroing) blocks(off int64, p []byte) error {
 	for len(p) > 0 {
 		n := min(frame.BlockBytes-off%frame.BlockBytes, int64(len(p)))
@@ -90,7 +93,8 @@ func (z *zeroing) sync() error {
 	return z.mem.Sync(z.from, z.to-z.from)
 }
 
-// removeFile removes a segment's file. That another process did it is no error.
+// removeFile removes a segment's file. It is no error where another process has removed
+// it already.
 func (l *Log) removeFile(name string) error {
 	err := l.dir.Remove(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -106,12 +110,14 @@ func (l *Log) nextCut() (uint32, error) {
 	return nextEpoch(l.epoch)
 }
 
-// nextCut returns the epoch of a cut that Open makes.
+// nextCut returns the epoch of a cut that Open makes. It lies above that of the lock
+// file's checkpoint too: the segments with the highest epoch may have been lost.
 func (op *opening) nextCut() (uint32, error) {
 	return nextEpoch(max(op.res.Epoch, op.known.Newest.Epoch))
 }
 
-// nextEpoch returns the epoch behind another.
+// nextEpoch returns the epoch behind another, or ErrExhausted. An epoch is never used
+// twice: remains of an older cut would count as records.
 func nextEpoch(epoch uint32) (uint32, error) {
 	if epoch+1 == 0 {
 		return 0, fmt.Errorf("%w: epochs; copy the records into a new log", ErrExhausted)

@@ -150,7 +150,7 @@ func awaitUnnamed(t *testing.T, f *life) {
 // TestOpenBehindAFailedCutLeavesNoStaleCache lets each sync of a cut fail by the
 // rule of a kernel that marks the pages clean. What Open recovers then from the
 // device is what everybody sees who reads through the cache: of every file by
-// which it was judged, and not only of those with the last records.
+// which recovery used, and not only of those with the last records.
 func TestOpenBehindAFailedCutLeavesNoStaleCache(t *testing.T) {
 	for name, cut := range faultCuts {
 		t.Run(name, func(t *testing.T) {

@@ -180,7 +180,7 @@ func TestCutsBesideAppends(t *testing.T) {
 	}
 }
 
-// TestCommitOfWhatIsCut commits a record that a cut removes meanwhile: the cut
+// TestCommitOfWhatIsCut commits a record while a cut removes it: the cut
 // makes it durable first, so the commit has nothing to wait for.
 func TestCommitOfWhatIsCut(t *testing.T) {
 	l, _ := newTestLog(t, small())

@@ -88,7 +88,7 @@ func TestDamagedSlotAfterACut(t *testing.T) {
 					altered++
 					d := take(t, s.dir)
 					d.flip(seg, off+20)
-					d.judge(small(), finding{first: c.first, last: c.last, durable: min(c.last, d.durable()), size: 9000})
+					d.analyze(small(), finding{first: c.first, last: c.last, durable: min(c.last, d.durable()), size: 9000})
 				}
 			}
 			t.Logf("%d slots", altered)
@@ -96,7 +96,7 @@ func TestDamagedSlotAfterACut(t *testing.T) {
 	}
 }
 
-// durable returns what Verify says to be durable: which of two equal witnesses
+// durable returns what Verify says to be durable: which of two equal checkpoint records
 // is left makes a difference to that.
 func (s *specimen) durable() wal.LSN {
 	s.t.Helper()

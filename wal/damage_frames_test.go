@@ -152,7 +152,7 @@ func TestFrameDamage(t *testing.T) {
 			s := take(t, base.dir)
 			tt.hurt(s)
 			tt.want.size = 100
-			s.judge(small(), tt.want)
+			s.analyze(small(), tt.want)
 		})
 	}
 }
@@ -173,7 +173,7 @@ func TestNothingSyncedIsNeverDamage(t *testing.T) {
 			if len(rep.Behind) > 0 {
 				want.saved = []string{"lost/0001/" + firstName}
 			}
-			s.judge(small(), want)
+			s.analyze(small(), want)
 		}
 	}
 }

@@ -82,7 +82,7 @@ func TestHeads(t *testing.T) {
 			s := take(t, base.dir)
 			tt.hurt(s, tt.file, tt.block)
 			tt.want.size = 10000
-			s.judge(small(), tt.want)
+			s.analyze(small(), tt.want)
 		})
 	}
 }
@@ -92,14 +92,14 @@ func TestBlocksTogether(t *testing.T) {
 	s := rotated(t)
 	s.flip(fourthName, frame.SlotOffset)
 	s.flip(fourthName, frame.StampOffset)
-	s.judge(small(), finding{
+	s.analyze(small(), finding{
 		verdict: wal.Damaged, last: 12, durable: 14, size: 10000, anyTorn: true,
 		behind: []wal.Range{{First: 13, Last: 14}},
 		damage: []wal.Damage{{File: fourthName, Offset: frame.StampOffset, Reason: "the segment's stamp does not validate"}},
 	})
 	// Nothing says that 13 and 14 were ever durable: that is what a crash leaves.
 	s.forgetCheckpoint()
-	s.judge(small(), finding{
+	s.analyze(small(), finding{
 		verdict: wal.Torn, last: 12, size: 10000, anyTorn: true,
 		behind: []wal.Range{{First: 13, Last: 14}}, saved: []string{"lost/0001/" + fourthName},
 	})

@@ -39,7 +39,7 @@ func TestRotatedSpecimen(t *testing.T) {
 			t.Errorf("segment %d ends with record %d, want %d", i+1, got, want.last)
 		}
 	}
-	s.judge(small(), finding{last: 14, durable: 14, size: 10000})
+	s.analyze(small(), finding{last: 14, durable: 14, size: 10000})
 }
 
 // TestTruncatedAtEverySector cuts the last segment short at every sector: a
@@ -86,7 +86,7 @@ func (s *specimen) truncateAt(cuts []int64, kept bool) {
 			want.FirstLSN, want.LastLSN = 1, 41
 		}
 		want.Unknown = !kept && n < frame.DataOffset
-		if n >= frame.DataOffset { // the witnesses are there
+		if n >= frame.DataOffset { // the checkpoint records are there
 			want.Offset = n
 			want.LastLSN = 41
 			end := int64(frame.DataOffset)
@@ -123,7 +123,7 @@ func (s *specimen) truncateAt(cuts []int64, kept bool) {
 
 // zeroSectors zeroes each sector of the segments' used bytes in turn. Where it is
 // zero already, nothing would change: one such sector in each block is enough.
-func zeroSectors(w *witnessed, name string, end int64, look func(off int64)) {
+func zeroSectors(w *studied, name string, end int64, look func(off int64)) {
 	w.t.Helper()
 	data := w.get(name)
 	f, err := os.OpenFile(filepath.Join(w.dir, name), os.O_RDWR, 0)
@@ -204,7 +204,7 @@ func stampOf(data []byte) (frame.Stamp, frame.Link, error) {
 // openAgrees opens a copy of the log. What Verify calls damaged, Open refuses
 // with nothing changed, unless the damage lies before what it needs to look
 // at; anything else it opens, with the records that Verify saw.
-func (w *witnessed) openAgrees(what string, rep *wal.Report) {
+func (w *studied) openAgrees(what string, rep *wal.Report) {
 	w.t.Helper()
 	s := &specimen{t: w.t, dir: filepath.Join(fastDir(w.t), "log")}
 	before := readDir(w.t, w.dir)
@@ -220,7 +220,7 @@ func (w *witnessed) openAgrees(what string, rep *wal.Report) {
 	defer l.Close()
 	last := l.LastLSN()
 	if rep.Verdict == wal.Damaged {
-		// The newest witness stands: nothing behind it was touched.
+		// The newest checkpoint record stands: nothing behind it was touched.
 		if l.Recovery().Trimmed || last < rep.DurableLSN {
 			w.t.Fatalf("%s: damaged, and open goes on with record %d of %d", what, last, rep.DurableLSN)
 		}

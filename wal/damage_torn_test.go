@@ -45,45 +45,45 @@ var olderTorn = []struct {
 	want    finding
 }{
 	{
-		"unwitnessed, first segment", 3, tear(firstName, 3),
+		"not proved durable, first segment", 3, tear(firstName, 3),
 		finding{verdict: wal.Torn, last: 3, durable: 3, behind: upTo14(5), saved: savedAs(firstName, secondName, thirdName, fourthName)},
 	},
 	{
-		"unwitnessed, second segment", 3, tear(secondName, 0),
+		"not proved durable, second segment", 3, tear(secondName, 0),
 		finding{verdict: wal.Torn, last: 4, durable: 3, behind: upTo14(6), saved: savedAs(secondName, thirdName, fourthName)},
 	},
 	{
-		"unwitnessed, at a segment's end", 4, func(s *specimen) { s.zero(secondName, at10024(3), at10024(4)) },
+		"not proved durable, at a segment's end", 4, func(s *specimen) { s.zero(secondName, at10024(3), at10024(4)) },
 		finding{verdict: wal.Torn, last: 7, durable: 4, behind: upTo14(9), saved: savedAs(thirdName, fourthName)},
 	},
-	{"unwitnessed, a whole segment but its header", 4, func(s *specimen) {
+	{"not proved durable, a whole segment but its header", 4, func(s *specimen) {
 		s.zero(secondName, frame.StampOffset, wal.MinSegmentBytes)
 	}, finding{verdict: wal.Torn, last: 4, durable: 4, behind: upTo14(9), saved: savedAs(thirdName, fourthName)}},
-	{"unwitnessed, nothing but later stamps", 4, func(s *specimen) {
+	{"not proved durable, nothing but later stamps", 4, func(s *specimen) {
 		s.zero(secondName, frame.StampOffset, wal.MinSegmentBytes)
 		s.zero(thirdName, at10024(0), wal.MinSegmentBytes)
 		s.zero(fourthName, at10024(0), wal.MinSegmentBytes)
 	}, finding{verdict: wal.Torn, last: 4, durable: 4}},
 	{
-		"witnessed, first segment", 6, tear(firstName, 3),
+		"proved durable, first segment", 6, tear(firstName, 3),
 		finding{
 			verdict: wal.Damaged, last: 3, durable: 6, behind: upTo14(5),
 			damage: lostAt(firstName, at10024(3), 4, 4, reasonPayload),
 		},
 	},
 	{
-		"witnessed, at a segment's end", 9, func(s *specimen) { s.zero(secondName, at10024(3), at10024(4)) },
+		"proved durable, at a segment's end", 9, func(s *specimen) { s.zero(secondName, at10024(3), at10024(4)) },
 		finding{
 			verdict: wal.Damaged, last: 7, durable: 9, behind: upTo14(9),
 			damage: lostAt(secondName, at10024(3), 8, 8, reasonZeros), opens: 14,
 		},
 	},
-	{"witnessed by a stamp alone", 8, func(s *specimen) {
+	{"proved durable by a stamp alone", 8, func(s *specimen) {
 		s.flip(secondName, at10024(3)+100)
 		s.zero(thirdName, at10024(0), wal.MinSegmentBytes)
 		s.zero(fourthName, frame.StampOffset, wal.MinSegmentBytes)
 	}, finding{verdict: wal.Damaged, last: 7, durable: 8, damage: lostAt(secondName, at10024(3), 8, 8, reasonPayload), opens: 8}},
-	{"witnessed by a frame alone", 8, func(s *specimen) {
+	{"proved durable by a frame alone", 8, func(s *specimen) {
 		s.flip(secondName, at10024(3)+100)
 		s.zero(thirdName, frame.StampOffset, frame.StampOffset+frame.StampBytes)
 		s.zero(fourthName, frame.StampOffset, wal.MinSegmentBytes)
@@ -101,7 +101,7 @@ var olderTorn = []struct {
 
 // TestOlderSegmentTorn tears an older segment while the stamps and frames of
 // newer ones are on the disk: pages reach it in any order. Torn is what nothing
-// witnesses.
+// watermarks.
 func TestOlderSegmentTorn(t *testing.T) {
 	bases := map[int]*specimen{}
 	for _, tt := range olderTorn {
@@ -112,7 +112,7 @@ func TestOlderSegmentTorn(t *testing.T) {
 			s := take(t, bases[tt.durable].dir)
 			tt.hurt(s)
 			tt.want.size, tt.want.anyTorn = 10000, true
-			s.judge(small(), tt.want)
+			s.analyze(small(), tt.want)
 		})
 	}
 }

@@ -149,7 +149,7 @@ var unreadableTests = []struct {
 		nil, "[]", false, nil,
 	},
 	{
-		"a witness",
+		"a checkpoint record",
 		[]bad{{fourthName, frame.SlotOffset}},
 		14,
 		[]wal.Damage{unread(fourthName, frame.SlotOffset, 0, 0, false)},
@@ -246,7 +246,7 @@ func TestNothingReadable(t *testing.T) {
 }
 
 // TestUnreadableTemporary has a segment under its temporary name that holds
-// records, and a head that cannot be read: nobody calls that log whole.
+// records, and a head that cannot be read: that is damage, and a forced repair saves it.
 func TestUnreadableTemporary(t *testing.T) {
 	const temp = "0000000000000004.tmp"
 	s := rotated(t)

@@ -14,20 +14,21 @@
 //	0000000000000001.wal   a segment: fixed size, named by its ordinal in hex
 //	0000000000000002.wal
 //	0000000000000003.wal   prepared: zeros and a header, ready for records
-//	0000000000000004.tmp   on its way to become one
+//	0000000000000004.tmp   being prepared, or not durable under its final name yet
 //	seawall.lock           locked by the writer; names the log and its last checkpoint
 //	lost/0001/…            what a trim or a repair removed
 //
-// Segments have no gap in their names: a prepared one has its final name from
-// birth on, so that a rotation changes no directory and a missing one is seen.
+// Segments have no gap in their names, so that a missing one is noticed. A prepared
+// segment normally has its final name, durably, before the log goes on in it: a
+// rotation then changes no directory.
 //
 // # A segment
 //
 //	offset    bytes  block
-//	     0     4096  header   written once, at birth
+//	     0     4096  header   written once, when the segment is prepared
 //	  4096     4096  stamp    written when the log rotates into the segment
-//	  8192     4096  slot 0   witness of a checkpoint or a cut
-//	 12288     4096  slot 1   the other one
+//	  8192     4096  slot 0   record of a checkpoint or a cut
+//	 12288     4096  slot 1   the same; the older of the two is overwritten
 //	 16384     4096  control  for readers in other processes; recovery never reads it
 //	 20480      ...  frames
 //
@@ -36,66 +37,67 @@
 //
 // # What is durable, and who says so
 //
-// Mapped pages reach the device in any order, at any time. So a valid frame
-// may lie behind a hole, and an end of the log may be torn by a crash, or be
-// acknowledged data that was lost since. Watermarks tell them apart. Each
-// frame names the LSN that was durable when it was appended; so do stamps; a
-// sync whose records name an older one begins with a mark, a frame without a
-// record, that names it; and a checkpoint leaves a slot that names all before
-// it. None of them ever names what no returned sync had made durable.
+// Mapped pages reach the device in any order, at any time. So a valid frame may lie
+// behind a hole. And where the frames end, there are two explanations: a crash tore
+// records that were never acknowledged, or acknowledged ones were lost later.
+// Watermarks tell the two apart. A watermark is an LSN up to which all was durable
+// when it was written. Each frame and each stamp names one; a sync whose records
+// would name an older one begins with a mark, a frame without a record, that names
+// the newest; and a checkpoint writes a record into a slot that names all before it.
+// None of them ever names an LSN that no returned sync had made durable.
 //
 // Where the chain of frames ends before the highest watermark on the disk,
 // acknowledged records are lost: that is damage, a *CorruptError, and nothing
-// is changed until a person runs Repair with Force. Where it ends behind, the
-// rest is torn, and Open trims it. What no watermark covers is the newest sync
-// without a Checkpoint or a Close behind it.
+// is changed until a person runs Repair with Force. Where it ends at the watermark
+// or behind it, what follows is torn, and Open trims it. Only the newest sync is
+// covered by no watermark, until a further sync, a Checkpoint or Close.
 //
-// A watermark goes with the segment that it is in: a directory whose newest
-// segments were lost is what it was before they were made. So Checkpoint and Close
-// leave theirs in the lock file too, once all that it names is durable; it holds
-// until a cut at the back, or a reset, begins a higher epoch. Records that came
-// behind the last checkpoint can be lost with their segments, and nothing tells.
+// A watermark is lost together with the segment that it is in: a directory whose
+// newest segments were lost looks as it did before they were made. So Checkpoint and
+// Close write theirs into the lock file too, once all that it names is durable; it
+// holds until a cut at the back, or a reset, begins a higher epoch. Where segments
+// with records behind the last checkpoint are lost, nothing reveals that.
 //
 // # Recovery
 //
-//  1. The directory is locked. Every file that will be judged is synced, and
+//  1. The directory is locked. Every file that recovery reads is synced, and
 //     then read from the device, not from the page cache: after a failed
 //     writeback the cache holds, as clean pages, what the device never got.
-//  2. A pure function over the bytes finds the records, the watermark and the
-//     verdict. Open begins at the newest segment before which everything is
-//     proved to have been durable; Verify reads everything.
-//  3. Where page cache and device differ, the device's bytes are written and
-//     synced, before any other store.
+//  2. A pure function over the bytes (package recovery) finds the records, the
+//     watermark and the verdict. Open begins at the newest segment before which
+//     everything is proved to have been durable; Verify reads everything.
+//  3. Where page cache and device differ, the device's bytes are written to the
+//     file and synced, before any other store.
 //  4. What is behind the tail is cut: an epoch greater by one is made durable
 //     in a slot, together with the place where it begins; later segments are
-//     removed; what is behind the tail is zeroed, and synced. From the slot on,
-//     frames behind that place with a smaller epoch are neither records nor
-//     damage, whatever of the other steps a crash undoes.
+//     removed; what is behind the tail is zeroed, and synced. Once the slot is
+//     durable, frames behind that place with a smaller epoch are neither records
+//     nor damage, whichever of the other steps a crash undoes.
 //
-// A crash during recovery, at any point, any number of times, is harmless:
-// each step leaves a state that the same steps lead on from. A slot that a crash
-// tore is overwritten, durably, with bytes that are part of no slot before the
-// next one is stored there: half of that one could complete the old one, whose
-// cut was never made.
+// A crash during recovery, at any point, any number of times, is harmless: from the
+// state that it leaves, the same steps lead to the same result. A slot that a crash
+// tore is first overwritten, durably, with bytes that are part of no valid slot, and
+// only then with the next record: half of the new record could otherwise complete
+// the old one, whose cut was never made.
 //
 // # Cuts
 //
 // TruncateBack is step 4 of a recovery on a live log, and crash-safe by the same
-// order. A batch may be cut anywhere: recovery takes what is left of it for
-// whole where the ruling cut lies there, or where what follows has a greater
-// epoch, which within a batch nothing has. Prepared segments behind a cut in the
-// last segment stay; a cut over segments removes them with the others.
+// order. A batch may be cut anywhere: recovery accepts what is left of it as whole
+// where the current epoch's cut lies there, or where what follows has a greater
+// epoch, since the frames of one batch all have the same. Prepared segments behind a
+// cut in the last segment stay; a cut in an earlier one removes them with the others.
 //
 // TruncateFront makes the new first LSN durable in both slots of the last
 // segment, and later stamps repeat it. Only then are files removed, and their
-// removal need not be durable: what lies wholly before the front is a leftover,
-// whatever of it a crash brings back. One of them at a time is kept under its
-// name and becomes the next prepared segment: it gets the temporary name of
-// that, the directory is synced, and only then is a byte of it changed.
+// removal need not be durable: where a crash brings such a file back, the front shows
+// that it is a leftover. One file at a time is kept under its name, to become the next
+// prepared segment: it gets that segment's temporary name, the directory is synced,
+// and only then is a byte of it changed.
 //
 // Reset stamps the next prepared segment with the next epoch, a cut in front of
-// it, and the front: one sector, before which the log is the old one, and behind
-// which all older segments are leftovers.
+// it, and the front. The stamp is one sector: until it is durable the log is the old
+// one, and from then on all older segments are leftovers.
 //
 // # Failures
 //
@@ -105,44 +107,44 @@
 // checked to be the ones that were mapped, whole, and under their names, and so
 // are the lock file and the directory; what the sync covered is read back, and
 // compared with its checksums. Accesses to the mapping are guarded: a file that
-// was truncated, or a page that the disk has no room for, is an error and not
+// was truncated, or a page for which the disk has no space, is an error and not
 // the end of the process.
 //
-// What a neighbour can do unseen: harm what was acknowledged before, which is
-// found by those who read it, by Verify and by the next Open, and never denied by
-// a later acknowledgement of other records; undo its harm between two of these
-// checks; put valid bytes of its own making, or old ones, in place; and harm a
-// file between the last check and the acknowledgement, which is the same as just
-// behind it. Whoever moves the directory of a live log has to close it first.
+// Another process that changes the log's files can do this without being noticed by
+// these checks: harm records that were acknowledged before, which readers of them,
+// Verify and the next Open find, and which no later acknowledgement of other records
+// denies; undo its change between two checks; replace bytes by valid ones that it
+// forged or kept; and harm a file between the last check and the acknowledgement,
+// which is the same as just after it. Close a log before its directory is moved.
 //
 // # Readers
 //
 // A Reader of Log.Reader, and one of OpenReader in any process, see each record
 // once it is whole. They follow the chain of links from frame to frame and from
 // the last frame of a segment to the stamp of the next: what they return is one
-// run of records of one log, whatever is cut meanwhile. Where a cut takes the
-// place that a Reader stands at, also where other records have the same LSNs by
-// then, it ends with ErrTruncated and says what is there now; it never returns
+// run of records of one log, whatever is cut at the same time. Where a cut removes the
+// record that a Reader returned last, or the one that is next, the Reader ends with
+// ErrTruncated, also where other records have these LSNs by then; it never returns
 // other bytes. A durable-only Reader ends before the first record that power
 // loss could take.
 //
 // A reader in another process learns of appends, syncs and cuts from the control
-// block of the segment it reads: the writer stores the epoch of a cut there before
-// it changes a byte behind it, and a reader that finds the epoch as it was after it
-// has copied a record knows that the record was whole. Open believes nothing that
+// block of the log's last segment: the writer stores the epoch of a cut there before
+// it changes a byte behind the cut, and a reader that finds the same epoch before and
+// after it copied a record knows that the record was whole. Open believes nothing that
 // the block says.
 //
-// Record of a Reader in the writer's process is the mapping itself. Its segment
-// is pinned until the Reader moves on: a cut at the front takes it from the log at
-// once, and its bytes are left alone until then; a cut at the back, which zeroes
-// bytes, waits for that before it begins.
+// A Reader in the writer's process may hand out records where they are mapped
+// (Reader.ZeroCopy). The segment is then pinned until the Reader moves on: a cut at
+// the front removes it from the log at once, but leaves its bytes alone until then; a
+// cut at the back, which zeroes bytes, waits for the Reader before it begins.
 //
-// # Looking
+// # Verification
 //
 // Verify, Dump and Inspect take no lock, write nothing, and need read permission
-// only. Beside a writer they judge what was there at one moment: a record in the
-// making is not torn, a segment that goes meanwhile is not missing, and what they
-// cannot find out is unknown, not guessed.
+// only. Concurrently with a writer they report the log as it was at one moment: a
+// record in progress is not torn, a segment that is removed at the same time is not
+// missing, and what they cannot find out is unknown, not guessed.
 //
 // # Memory
 //
@@ -166,8 +168,8 @@
 //	a LogReader          24 for each 16 KiB of a segment that it holds mapped
 //
 // A file that was made longer than its segment counts as the segment; one whose
-// header is lost as 4 GiB at most. While a log is judged, 64 of its files are open at
-// the most, and a few more: one that is opened again has to be the one that it was.
+// header is lost as 4 GiB at most. Recovery has little more than 64 files open at a
+// time; a file that it closed and opens again has to be the same inode.
 //
 // # Concurrency
 //

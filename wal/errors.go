@@ -21,8 +21,8 @@ var (
 	// ErrLocked reports that another process or another Log of this process
 	// writes to the directory. A log has one writer.
 	ErrLocked = errors.New("wal: log is locked by another writer")
-	// ErrNoSpace reports that there is no room for the next segment, or that
-	// the filesystem needed room for a page. Nothing of the record was
+	// ErrNoSpace reports that there is no space for the next segment, or that
+	// the filesystem needed space for a page. Nothing of the record was
 	// written. Free some space and append again. From Commit and Sync it says
 	// that records which are in the log cannot be made durable for want of
 	// space: free some, and ask again.
@@ -126,8 +126,8 @@ func checkHasLog(s *logdir.Snapshot, path string) error {
 	return holdsNone(path, s.Locked)
 }
 
-// holdsNone returns the error for a directory without a log. An empty lock file is
-// what is left of the birth of one that failed, for want of space perhaps.
+// holdsNone returns the error for a directory without a log. An empty lock file there
+// is left from a creation that failed, for want of space perhaps.
 func holdsNone(path string, locked bool) error {
 	if locked {
 		return fmt.Errorf("%w: %s holds no segment, and its %s names no log, as a creation that failed leaves it", ErrMissing, path, logdir.LockName)

@@ -86,6 +86,6 @@ func SetWarmAhead(n int64) (was int64) {
 // DiskBytes opens a file as Open reads a segment's, and keeps what it reads between
 // two looks at it, as far as Open would.
 func DiskBytes(dir *durability.Dir, name string) (b recovery.Bytes, closeIt func() error, err error) {
-	d := &diskFile{Entry: logdir.Entry{Name: name}, dir: dir, room: diskRoom{kept: new(int64)}}
+	d := &diskFile{Entry: logdir.Entry{Name: name}, dir: dir, buf: diskBuffer{kept: new(int64)}}
 	return d, d.close, d.open(new(logdir.OpenFiles))
 }

@@ -191,7 +191,7 @@ func fullByItself(t *testing.T, v *volume, dir string) string {
 	if err := l.Sync(); err != nil {
 		// The directory had no room for the name of the segment at the end.
 		wantNoSpace(t, err, ".tmp")
-		synced = "not synced for want of room for a name"
+		synced = "not synced for want of space for a name"
 	} else {
 		wantDurable(t, l)
 	}

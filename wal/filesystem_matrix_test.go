@@ -69,7 +69,7 @@ func newVolume(t *testing.T, kind volumeKind) *volume {
 }
 
 // mount mounts the filesystem on a loop device that ends with the mount, also
-// when this process is killed and somebody else unmounts.
+// when this process is killed and another process unmounts.
 func (v *volume) mount() {
 	v.t.Helper()
 	loop, err := attachLoop(v.image)
@@ -111,7 +111,7 @@ func attachLoop(image string) (*os.File, error) {
 			return loop, nil
 		}
 		loop.Close()
-		if !errors.Is(err, unix.EBUSY) { // somebody else was faster
+		if !errors.Is(err, unix.EBUSY) { // another process was faster
 			return nil, err
 		}
 	}
@@ -131,7 +131,7 @@ func (v *volume) remount() {
 	v.mount()
 }
 
-// unmount unmounts a filesystem that nobody uses any more. A child that is being
+// unmount unmounts a filesystem that is not used any more. A child that is being
 // forked for another test holds copies of descriptors for a moment.
 func unmount(dir string) error {
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
@@ -143,7 +143,7 @@ func unmount(dir string) error {
 }
 
 // awaitDetached waits until the loop device has let go of the image. A mount
-// namespace that some other process made meanwhile holds a copy of the mount,
+// namespace that another process made in the meantime holds a copy of the mount,
 // and the filesystem lives on in it: mounted a second time, it would lose what
 // the first one has not written.
 func (v *volume) awaitDetached() {

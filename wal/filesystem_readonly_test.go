@@ -35,7 +35,7 @@ func (v *volume) makeReadOnly(yes bool) {
 }
 
 // TestReadOnlyFilesystem mounts filesystems read-only with a torn log on them:
-// whoever would write is refused by name, whoever looks is served, and nothing is
+// what would write is refused, with the file's name, what only reads works, and nothing is
 // lost when they are writable again.
 func TestReadOnlyFilesystem(t *testing.T) {
 	t.Parallel()
@@ -176,7 +176,7 @@ func TestFilesystemEnds(t *testing.T) {
 	}
 }
 
-// endUnderWriter ends the filesystem under a log, and mounts it anew.
+// endUnderWriter ends the filesystem under a log, and mounts it again.
 func endUnderWriter(t *testing.T, v *volume, dir string, end fsEnd, step func(*wal.Log) error) {
 	t.Helper()
 	l, err := wal.Open(dir, small())

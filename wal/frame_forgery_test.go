@@ -65,21 +65,21 @@ func TestPayloadImitatesFrames(t *testing.T) {
 			// Torn: nothing behind record 10 was synced. Record 13 is proved by 12.
 			f := s.frameOf(firstName, 11)
 			s.zero(firstName, f.off, f.off+frame.HeaderBytes)
-			s.wantJudged(t, wal.Torn, 10, 10, []wal.Range{{First: 12, Last: 13}})
+			s.wantReport(t, wal.Torn, 10, 10, []wal.Range{{First: 12, Last: 13}})
 			// The frame before it is lost too.
 			f = w.frameOf(firstName, 10)
 			s.zero(firstName, f.off, f.off+frame.HeaderBytes)
-			s.wantJudged(t, wal.Damaged, 9, 10, []wal.Range{{First: 12, Last: 13}})
+			s.wantReport(t, wal.Damaged, 9, 10, []wal.Range{{First: 12, Last: 13}})
 			// And so is all that follows: nothing but the imitations is left.
 			f = w.frameOf(firstName, 12)
 			s.zero(firstName, f.off, int64(len(whole)))
-			s.wantJudged(t, wal.Torn, 9, 0, nil)
+			s.wantReport(t, wal.Torn, 9, 0, nil)
 		})
 	}
 }
 
 // frameOf is specimen's, for what was studied before it was damaged.
-func (w *witnessed) frameOf(_ string, lsn wal.LSN) placed {
+func (w *studied) frameOf(_ string, lsn wal.LSN) placed {
 	w.t.Helper()
 	for _, f := range w.was {
 		if f.Kind == frame.KindRecord && f.LSN == lsn {
@@ -104,16 +104,16 @@ func reframe(p, whole []byte, like placed) []byte {
 	return append(out, make([]byte, (8-len(out)%8)%8)...)
 }
 
-// wantJudged verifies the specimen and compares verdict, last record,
+// wantReport verifies the specimen and compares verdict, last record,
 // watermark and what is intact behind the tail.
-func (s *specimen) wantJudged(t testing.TB, v wal.Verdict, last, durable wal.LSN, behind []wal.Range) {
+func (s *specimen) wantReport(t testing.TB, v wal.Verdict, last, durable wal.LSN, behind []wal.Range) {
 	t.Helper()
 	rep, err := wal.Verify(s.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if rep.Verdict != v || rep.LastLSN != last || rep.DurableLSN != durable || fmt.Sprint(rep.Behind) != fmt.Sprint(behind) {
-		t.Fatalf("judged %v, last %d, durable %d, behind %v; want %v, %d, %d, %v; damage %+v",
+		t.Fatalf("found %v, last %d, durable %d, behind %v; want %v, %d, %d, %v; damage %+v",
 			rep.Verdict, rep.LastLSN, rep.DurableLSN, rep.Behind, v, last, durable, behind, rep.Damage)
 	}
 }
@@ -147,9 +147,9 @@ func TestImitationBehindCut(t *testing.T) {
 	if got.off != was[10].off || !bytes.Equal(s.get(firstName)[was[11].off:was[59].end()], whole[was[11].off:was[59].end()]) {
 		t.Fatalf("the imitation lies at %d, the frames that it copies at %d", got.off, was[10].off)
 	}
-	s.wantJudged(t, wal.Clean, 12, 10, nil)
+	s.wantReport(t, wal.Clean, 12, 10, nil)
 	s.zero(firstName, got.off, got.off+frame.HeaderBytes)
-	s.wantJudged(t, wal.Torn, 10, 10, nil)
+	s.wantReport(t, wal.Torn, 10, 10, nil)
 	back := openLog(t, s.dir, small())
 	if back.LastLSN() != 10 {
 		t.Fatalf("opened with record %d", back.LastLSN())
@@ -170,7 +170,7 @@ func TestRemainsAccuseNobody(t *testing.T) {
 	if err != nil || rep.LastLSN != 5 || fmt.Sprint(rep.Lost) != "[{6 14}]" {
 		t.Fatalf("repair: %+v, %v", rep, err)
 	}
-	s.wantJudged(t, wal.Clean, 5, 5, nil)
+	s.wantReport(t, wal.Clean, 5, 5, nil)
 	put := func(s *specimen) {
 		s.change(secondName, func(data []byte) []byte {
 			copy(data[cut.off:], before[secondName][cut.off:])
@@ -182,14 +182,14 @@ func TestRemainsAccuseNobody(t *testing.T) {
 	}
 	back := take(t, s.dir)
 	put(back)
-	back.judge(small(), finding{verdict: wal.Torn, last: 5, durable: 5, torn: 30072, size: 10000})
+	back.analyze(small(), finding{verdict: wal.Torn, last: 5, durable: 5, torn: 30072, size: 10000})
 
 	// The same when the newer of the two slots is lost, or the older.
 	for _, slot := range []int64{frame.SlotOffset, frame.SlotOffset + frame.BlockBytes} {
 		back := take(t, s.dir)
 		put(back)
 		back.zero(secondName, slot, slot+frame.SlotBytes)
-		back.judge(small(), finding{verdict: wal.Torn, last: 5, durable: 5, torn: 30072, size: 10000})
+		back.analyze(small(), finding{verdict: wal.Torn, last: 5, durable: 5, torn: 30072, size: 10000})
 	}
 }
 
@@ -238,5 +238,5 @@ func TestSameBytesAgain(t *testing.T) {
 		copy(data[was[7].off:], old[was[7].off:was[11].end()])
 		return data
 	})
-	all.wantJudged(t, wal.Torn, 7, 7, nil)
+	all.wantReport(t, wal.Torn, 7, 7, nil)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // spliced is a log whose first segment is from before a cut, and all others from
-// after it, as a copy may be that was made meanwhile: record by record it looks
+// after it, as a copy may be that was made during the cut: record by record it looks
 // whole. It returns the LSN with which the second segment begins.
 func spliced(t *testing.T) (*specimen, wal.LSN) {
 	t.Helper()
@@ -17,7 +17,7 @@ func spliced(t *testing.T) (*specimen, wal.LSN) {
 		appendRecords(t, l, 1, 500)
 	}
 	next := l.Segments()[1].FirstLSN
-	awaitPrepared(t, l, dir) // no file is on its way while the directory is read
+	awaitPrepared(t, l, dir) // no file is being made while the directory is read
 	before := readDir(t, dir)[firstName]
 	if err := l.TruncateBack(next - 5); err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func spliced(t *testing.T) (*specimen, wal.LSN) {
 }
 
 // TestReadersCarryTheChain reads a log whose second segment does not follow from
-// its first: no reader goes on from one to the other, whoever opened the log, and
+// its first: no reader, of a Log or of a LogReader, goes on from one to the other,
 // whether or not what it read last is still mapped.
 func TestReadersCarryTheChain(t *testing.T) {
 	t.Parallel()

@@ -16,7 +16,7 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-var update = flag.Bool("update", false, "write the golden log of this format version anew")
+var update = flag.Bool("update", false, "write the golden log of this format version again")
 
 // goldenRow is how many bytes a row of a golden file shows. Rows of zeros are
 // left out.
@@ -161,7 +161,7 @@ func TestGoldenLogOpens(t *testing.T) {
 	}
 }
 
-// transplant writes a segment anew with another one's UUID and salt. It
+// transplant writes a segment again with another one's UUID and salt. It
 // returns the bytes and the segment's final link.
 func transplant(t *testing.T, data, donor []byte, previous frame.Link) ([]byte, frame.Link) {
 	t.Helper()

@@ -11,9 +11,9 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// Inspection is what a log's files look like at one moment: what is where, and
-// what of it is in memory or not on the device yet. It is no judgement: that is
-// Verify's.
+// Inspection describes a log's files at one moment: what lies where, how much of it
+// is in memory, and how much is not on the device yet. It says nothing of the records'
+// integrity: Verify does.
 type Inspection struct {
 	Dir  string `json:"dir"`
 	UUID UUID   `json:"uuid"`
@@ -65,7 +65,7 @@ type SegmentInspected struct {
 	// Size is the file's, in bytes. Used is where its last frame ends, as far as
 	// that can be told without bringing pages into memory: UsedKnown says that
 	// it is the very place. Otherwise it is Size for a full segment, which has
-	// no room for one record more, and the least that is known for an active one.
+	// no space for one record more, and the least that is known for an active one.
 	Size      int64     `json:"size"`
 	Used      int64     `json:"used"`
 	UsedKnown bool      `json:"used_known"`
@@ -73,37 +73,24 @@ type SegmentInspected struct {
 	Map       PageMap   `json:"map"`
 }
 
-// InspectOptions say how a log is inspected.
-type InspectOptions struct {
-	// Columns is how many characters the map of the largest segment may have;
-	// 0 is 64.
-	Columns int
-}
+// mapColumns is how many characters the map of the largest segment may have.
+const mapColumns = 64
 
-// defaultColumns is InspectOptions.Columns.
-const defaultColumns = 64
-
-// Inspect tells what a log's files look like now. It needs read permission
+// Inspect describes the files of a log as they are now. It needs read permission
 // only, writes nothing and brings next to nothing into memory: it reads heads
 // and control blocks, and frame headers that are in memory already. What the
 // kernel does not tell this user is Unknown: residency and dirty pages are
 // told to a file's owner and to those who may write it.
 //
 // It returns what Verify returns as errors; missing segments are in Damage.
-func Inspect(dir string) (*Inspection, error) { return InspectWith(dir, InspectOptions{}) }
-
-// InspectWith is Inspect with options.
-func InspectWith(path string, o InspectOptions) (in *Inspection, err error) {
-	d, err := openLogDir(path)
+func Inspect(dir string) (in *Inspection, err error) {
+	d, err := openLogDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	if o.Columns <= 0 {
-		o.Columns = defaultColumns
-	}
-	err = retryScan(context.Background(), path, "looked at", func() (further bool, err error) {
-		in, err = inspectOnce(path, d, o)
+	err = retryScan(context.Background(), dir, "inspected", func() (further bool, err error) {
+		in, err = inspectOnce(dir, d)
 		return false, err
 	})
 	return in, err
@@ -111,11 +98,11 @@ func InspectWith(path string, o InspectOptions) (in *Inspection, err error) {
 
 // inspectOnce inspects once, or returns errRetry where the log was cut concurrently,
 // or files were changed in a way that looks like damage. Heads are read one after
-// the other: what a cut leaves in some of them, and takes from others, was never
-// so at one moment. The writer tells of a cut in the control block before it
-// removes a file, and renames one before it wipes it; so block, and where there
-// is damage names and files, are read before and behind.
-func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspection, err error) {
+// the other, so during a cut they may be of different moments, and contradict each
+// other. The writer announces a cut in the control block before it removes a file, and
+// renames a file before it wipes it. So the control block and, where there is damage,
+// names and files are read again after the heads, and compared.
+func inspectOnce(path string, d *durability.Dir) (_ *Inspection, err error) {
 	s, err := logdir.OpenSnapshotHeadless(d)
 	defer func() { err = errors.Join(err, s.Close()) }()
 	if err != nil {
@@ -129,7 +116,7 @@ func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspectio
 	}
 	x := &inspecting{Snapshot: s, in: &Inspection{Dir: path, Damage: []Damage{}, Segments: []SegmentInspected{}}}
 	// Before anything is read, which brings pages in.
-	err = x.countPages(o.Columns)
+	err = x.countPages(mapColumns)
 	before := x.readControls()
 	if err == nil {
 		err = x.survey()
@@ -149,6 +136,11 @@ func inspectOnce(path string, d *durability.Dir, o InspectOptions) (_ *Inspectio
 }
 
 // inspecting is an inspection in progress.
+//
+// An inspection tells which pages are in memory, and so must not bring any in. It asks
+// the kernel first (countPages). Then it reads heads directly where they are not in
+// memory (headFile), and follows frames only as far as their headers are (trail). What
+// it cannot find out in this way it reports as not known.
 type inspecting struct {
 	*logdir.Snapshot
 	in      *Inspection
@@ -157,7 +149,8 @@ type inspecting struct {
 	control frame.Control
 }
 
-// countPages asks the kernel about each file's pages, and maps the files.
+// countPages asks the kernel about each file's pages. It runs before any file is read,
+// since a read would bring pages into memory and be counted.
 func (x *inspecting) countPages(columns int) error {
 	largest := int64(0)
 	for _, c := range x.Files {
@@ -179,7 +172,8 @@ func (x *inspecting) countPages(columns int) error {
 	return nil
 }
 
-// survey reads the heads.
+// survey reads the heads, and recovers from them what can be told without a frame: the
+// log's identity, front and epoch, and the state of each file.
 func (x *inspecting) survey() (err error) {
 	files := x.RecoveryFiles()
 	for i := range files {
@@ -202,7 +196,10 @@ func (x *inspecting) readControls() (top frame.Control) {
 	return top
 }
 
-// records fills in what heads and the control block say of the records.
+// records fills in what heads and the control block say of the records. The block is
+// the newest source but proves nothing: after a crash it may be behind the heads, or
+// ahead of them. So its numbers are raised to what the heads prove, and kept consistent
+// with each other.
 func (x *inspecting) records() {
 	in, b := x.in, x.control
 	in.UUID = UUID(x.res.UUID)
@@ -242,7 +239,7 @@ func (x *inspecting) records() {
 	in.Warnings = append(in.Warnings, x.res.Warnings...)
 }
 
-// warn says what this user is not told.
+// warn adds warnings of what the kernel does not tell this user.
 func (x *inspecting) warn() {
 	in := x.in
 	if x.Unsure != nil {
@@ -253,7 +250,7 @@ func (x *inspecting) warn() {
 	}
 }
 
-// Tristate is an answer that may not be had.
+// Tristate is an answer that may be unknown.
 type Tristate int
 
 // The answers.

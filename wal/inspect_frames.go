@@ -13,8 +13,8 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// headFile is a segment's file as Inspect reads it: its head, and of the rest
-// what is in memory already.
+// headFile is a segment's file as Inspect reads it: its head, and of the rest only
+// what is in memory already, so that an inspection does not change what it reports.
 type headFile struct {
 	*logdir.MappedFile
 	says   bool   // the kernel says which pages are in memory
@@ -33,8 +33,8 @@ func (h *headFile) Head() ([]byte, error) {
 	if h.Kept != nil {
 		return h.Kept.Bytes(), nil
 	}
-	// Where it has to go through the cache after all, no more than this is
-	// brought in.
+	// Where a direct read is not possible, the hint keeps the kernel from reading
+	// ahead, so that no more than the head is brought into the page cache.
 	f, err := h.Held.Use()
 	if err != nil {
 		return nil, err
@@ -48,7 +48,9 @@ func (h *headFile) Head() ([]byte, error) {
 	return head, nil
 }
 
-// read reads all of p, which is of the head.
+// read reads all of p, which is of the head. Each page that was in memory is read
+// through the page cache, which then has the newest bytes; any other is read directly,
+// so that it is not in memory afterwards either.
 func (h *headFile) read(p []byte, at int64) error {
 	f, err := h.Held.Use()
 	if err != nil {
@@ -75,7 +77,8 @@ func (h *headFile) read(p []byte, at int64) error {
 	return nil
 }
 
-// Control is MappedFile.Control that brings no page in.
+// Control is MappedFile.Control, but brings no page into memory. A block that cannot
+// be read is zeros.
 func (h *headFile) Control() frame.Control {
 	head := make([]byte, frame.ControlOffset+frame.ControlBytes)
 	err := h.read(head[frame.StampOffset:], frame.StampOffset)
@@ -116,7 +119,9 @@ func (h *headFile) newestSlot() frame.Slot {
 }
 
 // follow finds out where the log's segments end, and how many bytes are at
-// risk: it follows the frame headers that are in memory.
+// risk: it follows the frame headers that are in memory. Where one is not, it stops, and
+// the numbers are marked as not known. Segments that are durable as a whole are not
+// followed: they add nothing to what is at risk.
 func (x *inspecting) follow() error {
 	in := x.in
 	known := true
@@ -166,7 +171,8 @@ type trail struct {
 }
 
 // trail returns the start of a walk: the newest checkpoint record that is not behind the
-// durable LSN, or the first frame. There is none where the head does not tell.
+// durable LSN, or the first frame. It reports false where the head is damaged, or the
+// kernel does not tell which pages are in memory.
 func (h *headFile) trail(durable LSN) (*trail, bool) {
 	t := &trail{h: h, durable: durable}
 	if !h.says || h.Size < frame.DataOffset {
@@ -185,8 +191,8 @@ func (h *headFile) trail(durable LSN) (*trail, bool) {
 	return t, true
 }
 
-// follow goes on behind the record with that LSN and the marks behind it, as far
-// as the headers are in memory.
+// follow walks up to the end of the record with that LSN and of the marks behind it,
+// or as far as the headers are in memory.
 func (t *trail) follow(last LSN) (err error) {
 	f, err := t.h.Held.Use()
 	if err != nil {
@@ -202,7 +208,8 @@ func (t *trail) follow(last LSN) (err error) {
 	return errors.Join(err, t.mem.Unmap())
 }
 
-// walk is follow with the file mapped.
+// walk is follow with the file mapped. Headers are checked against the chain, payloads
+// are not read: they need not be in memory.
 func (t *trail) walk(last LSN) error {
 	data := t.mem.Bytes()
 	for {
@@ -228,7 +235,8 @@ func (t *trail) walk(last LSN) error {
 }
 
 // isIn reports whether all pages of a range are in memory. The kernel is asked
-// about many at once.
+// about many at once, since frames are small. The answer may be outdated when the page
+// is read; then the read brings in that page, and no other (AdviceRandom).
 func (t *trail) isIn(from, to int64) (bool, error) {
 	page := int64(pageSize)
 	if to > t.inFrom+int64(len(t.in))*page {

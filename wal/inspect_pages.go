@@ -14,13 +14,13 @@ import (
 type PageCount struct {
 	PageBytes int64 `json:"page_bytes"`
 	Pages     int64 `json:"pages"`
-	// Residency and Dirtiness say whether the numbers behind them are the
-	// kernel's. Of a log's files, they are the least that is so for all.
+	// Residency and Dirtiness say whether the kernel tells the numbers below them.
+	// For a log as a whole they are known where they are for all of its files.
 	Residency durability.Knowledge `json:"-"`
 	Resident  int64                `json:"resident"`
 	Dirtiness durability.Knowledge `json:"-"`
-	Dirty     int64                `json:"dirty"`     // not on their way to the device yet
-	Writeback int64                `json:"writeback"` // on their way
+	Dirty     int64                `json:"dirty"`     // changed, and not being written to the device yet
+	Writeback int64                `json:"writeback"` // being written to the device
 	// The same for scripts.
 	ResidentKnown bool `json:"resident_known"`
 	DirtyKnown    bool `json:"dirty_known"`
@@ -28,7 +28,7 @@ type PageCount struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// add adds up two counts.
+// add adds another file's count. What is unknown of one file is unknown of the sum.
 func (p *PageCount) add(o *PageCount) {
 	p.Pages += o.Pages
 	p.Resident += o.Resident
@@ -46,7 +46,8 @@ func (p *PageCount) add(o *PageCount) {
 	p.settle()
 }
 
-// settle sets what scripts read.
+// settle sets the fields of the JSON form that depend on the others. A number that is
+// not known is 0 there, and not what the kernel happened to return.
 func (p *PageCount) settle() {
 	p.ResidentKnown, p.DirtyKnown = p.Residency == durability.Known, p.Dirtiness == durability.Known
 	if !p.ResidentKnown {
@@ -57,8 +58,8 @@ func (p *PageCount) settle() {
 	}
 }
 
-// PageState is what a run of pages, one character of a map, is like: the first
-// of the states below, read upwards, that is true of any of its pages.
+// PageState is the state of a run of pages, one character of a map: of the states
+// below, the last one that is true.
 type PageState byte
 
 // The states, by their characters.
@@ -67,15 +68,15 @@ const (
 	PagesAbsent    PageState = '.' // none is in memory
 	PagesPartly    PageState = '-' // some are in memory
 	PagesResident  PageState = '#' // all are in memory
-	PagesWriteback PageState = 'w' // some are on their way to the device
-	PagesDirty     PageState = 'D' // some are not on their way to the device yet
+	PagesWriteback PageState = 'w' // some are being written to the device
+	PagesDirty     PageState = 'D' // some are changed, and not being written yet
 )
 
 // PageMap is a file's pages, in runs of equal length: one PageState each.
 type PageMap string
 
-// cellBytes returns the length of the runs with which a file of that size has
-// no more than so many: a power of two, and whole pages.
+// cellBytes returns the length, in bytes, of the runs into which a file of that size
+// is divided so that there are at most columns of them: a page times a power of two.
 func cellBytes(size int64, columns int) int64 {
 	n := int64(pageSize)
 	for n*int64(columns) < size {
@@ -95,7 +96,10 @@ func mayAsk(f *durability.File) bool {
 	return os.Geteuid() == 0 || int(st.Uid) == os.Geteuid()
 }
 
-// countPages counts the file's pages and draws their map.
+// countPages counts the file's pages and draws their map. cachestat(2) tells which are
+// cached, dirty or being written; an older kernel is asked by mincore(2), which knows
+// residency only, and answers truly only to the file's owner (mayAsk). The mapping that
+// this takes is not loaded from, so it brings nothing in.
 func (h *headFile) countPages(cell int64, info *SegmentInspected) error {
 	page := int64(pageSize)
 	count := PageCount{PageBytes: page, Pages: (h.Size + page - 1) / page}
@@ -148,7 +152,8 @@ func (h *headFile) countCells(mem *durability.Mapping, cell int64, pc durability
 }
 
 // cell returns the state of a run of pages, and counts them. pc is what the
-// kernel says of the whole file.
+// kernel says of the whole file: where that has no page in memory, the runs need no
+// call of their own.
 func (h *headFile) cell(mem *durability.Mapping, off, n int64, pc durability.PageCache, count *PageCount) (PageState, error) {
 	if !h.says {
 		return PagesUnknown, nil

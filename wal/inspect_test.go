@@ -184,7 +184,7 @@ func TestInspectOfManyBringsNothingIn(t *testing.T) {
 
 // dropSegments drops a log's segments from the page cache, where there is a device
 // that has them too. It returns how many pages stay: the kernel leaves those that
-// somebody has in hand.
+// a process has open.
 func dropSegments(t *testing.T, dir string) (left int64) {
 	t.Helper()
 	if !onDevice(t, dir) {
@@ -339,7 +339,7 @@ func TestLookAtReadOnlyMedia(t *testing.T) {
 }
 
 // TestInspectWithoutABlock inspects logs whose control block a crash lost: the
-// newest witness, whichever slot it lies in, or the stamp, says how far the log
+// newest checkpoint record, whichever slot it lies in, or the stamp, says how far the log
 // goes at least.
 func TestInspectWithoutABlock(t *testing.T) {
 	l, dir := newTestLog(t, small())

@@ -59,7 +59,7 @@ var dirHarms = []fileHarm{
 			return err
 		}
 		err := os.CopyFS(path, os.DirFS(path+".away"))
-		if errors.Is(err, os.ErrNotExist) { // a file got another name meanwhile
+		if errors.Is(err, os.ErrNotExist) { // a file got another name by now
 			err = nil
 		}
 		return err
@@ -75,7 +75,7 @@ type campaignRound struct {
 	writer *harmedProcess
 	beside *harmedProcess
 
-	spared bool // nothing is harmed: nobody may say anything
+	spared bool // nothing is harmed: no call may report anything
 
 	harm  fileHarm
 	file  string // its name; the directory's path where that is harmed
@@ -153,7 +153,7 @@ func (c *campaignRound) run(seed uint64) string {
 			t.Errorf("%s: the error does not name the file: %s", c.words(), s)
 		}
 	}
-	c.judge()
+	c.check()
 	switch {
 	case c.since == 0:
 		return "nothing is harmed"
@@ -187,7 +187,7 @@ func (c *campaignRound) tryHarm() bool {
 	case err == nil:
 		c.since = clock()
 		return true
-	case errors.Is(err, os.ErrNotExist) && c.file != c.dir: // it was renamed or removed meanwhile
+	case errors.Is(err, os.ErrNotExist) && c.file != c.dir: // it was renamed or removed by now
 	default:
 		c.t.Fatalf("%s: %v", c.words(), err)
 	}
@@ -226,10 +226,10 @@ func (c *campaignRound) words() string {
 	return fmt.Sprintf("%s %s at %d of %d", c.harm.name, c.file, c.at, c.size)
 }
 
-// judge reads the directory. What the writer holds durable by calls that began
+// check reads the directory. What the writer holds durable by calls that began
 // behind the harm is there, or intact behind damage; so is all of it where the
 // harm took no record.
-func (c *campaignRound) judge() {
+func (c *campaignRound) check() {
 	got := make(map[wal.LSN]bool)
 	note := func(lsn wal.LSN, p []byte) error {
 		if string(p) != string(harmedRecord(lsn)) {

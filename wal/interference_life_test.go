@@ -40,7 +40,7 @@ const harmedBytes = 9000
 // payload is the payload of a record of a generation.
 func payload(lsn wal.LSN, gen int32) []byte { return record(lsn+wal.LSN(gen)*100_000, harmedBytes) }
 
-// harmLife runs a log through its life, with a harm on the way, and judges what
+// harmLife runs a log through its life, with a harm on the way, and checks what
 // is left. It returns what the writer said of the harm, in a word.
 func harmLife(t *testing.T, rng *rand.Rand, tg target, h harm, m moment) string {
 	t.Helper()
@@ -82,7 +82,7 @@ func harmLife(t *testing.T, rng *rand.Rand, tg target, h harm, m moment) string 
 		t.Fatalf("%s: %v", h.name, n.err)
 	}
 	f.wantNamed(err)
-	f.judge()
+	f.check()
 	return f.outcome(err)
 }
 
@@ -109,7 +109,7 @@ func (f *harmedLife) outcome(err error) string {
 	return "another error"
 }
 
-// fill appends records, and syncs every few where nobody else does.
+// fill appends records, and syncs every few where the log does not sync by itself.
 func (f *harmedLife) fill(records, every int) error {
 	for i := range records {
 		f.n.idle()
@@ -201,7 +201,7 @@ func (f *harmedLife) read(ctx context.Context, from func(wal.LSN) *wal.Reader, l
 					legal = f.legal(r.LSN(), r.Record())
 					return nil
 				})
-				// What is lent may be harmed while it is looked at.
+				// A record that is lent may be harmed while it is read.
 				if (err != nil || !legal) && (!lent || f.n.harmed() == "") {
 					f.t.Errorf("a reader got other bytes for record %d: %v", r.LSN(), err)
 				}
@@ -252,10 +252,10 @@ func (f *harmedLife) wantNamed(err error) {
 	}
 }
 
-// judge opens the log again. What was acknowledged behind the harm must be
+// check opens the log again. What was acknowledged behind the harm must be
 // there: in the log, or intact behind damage that is named. So must be what was
 // acknowledged before, where the harm took nothing.
-func (f *harmedLife) judge() {
+func (f *harmedLife) check() {
 	o := f.opts
 	o.OnDurable = nil
 	got := make(map[wal.LSN]bool)

@@ -21,7 +21,7 @@ import (
 )
 
 // harmedChild is the environment variable that makes the test binary a process
-// beside a neighbour: "write" or "follow", a seed and the directory, separated by
+// with a neighbour: "write" or "follow", a seed and the directory, separated by
 // commas. It ends when its standard input does, and by no signal.
 const harmedChild = "SEAWALL_TEST_HARMED"
 
@@ -48,7 +48,7 @@ func runHarmedChild(s string) int {
 	return 0
 }
 
-// harmedRecord is the record with that LSN, whoever appends it.
+// harmedRecord is the record with that LSN, in every process that appends it.
 func harmedRecord(lsn wal.LSN) []byte { return record(lsn, 16+int(lsn*7919%9000)) }
 
 // clock is the time that all processes of the machine share.
@@ -139,8 +139,8 @@ func followHarmed(ctx context.Context, dir string, other func(wal.LSN)) error {
 	}
 }
 
-// lookWithoutCopy looks at a record where it lies, which may be taken away
-// meanwhile: that is an error, and no death.
+// lookWithoutCopy reads a record where it lies, which may be taken away at the same
+// time: that is an error, and does not kill the process.
 func lookWithoutCopy(o *wal.LogReader, lsn wal.LSN) error {
 	r := o.Reader(lsn).ZeroCopy()
 	defer r.Close()
@@ -155,7 +155,7 @@ func lookWithoutCopy(o *wal.LogReader, lsn wal.LSN) error {
 	return err
 }
 
-// harmedProcess is a process beside a neighbour, as its parent sees it.
+// harmedProcess is a process with a neighbour, as its parent sees it.
 type harmedProcess struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser

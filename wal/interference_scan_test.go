@@ -54,8 +54,8 @@ var looks = map[string]func(dir string) error{
 }
 
 // TestTruncatedUnderALook truncates a segment right after each of the calls that
-// bring a part of it into memory: the load that follows faults. Whoever looks
-// gets by without it, or an error that names the file.
+// bring a part of it into memory: the load that follows faults. The scan does without
+// that part, or returns an error that names the file.
 func TestTruncatedUnderALook(t *testing.T) {
 	for name, look := range looks {
 		t.Run(name, func(t *testing.T) {

@@ -76,7 +76,7 @@ var targets = []target{
 	{spareTarget, 0.2, func(names []string, _ func(string) bool, c *durabilitytest.Call) string {
 		switch {
 		case c == nil:
-		case c.Op == durability.OpRename && isFinal(c.Name): // it is on its way to a new name
+		case c.Op == durability.OpRename && isFinal(c.Name): // it gets a new name next
 			return firstOf(names, func(name string) bool { return name == c.Name || name == c.NewName })
 		case c.Op == durability.OpRemove && isFinal(c.Name) && names[0] < c.Name: // it was kept
 			return names[0]
@@ -201,7 +201,7 @@ func (n *neighbour) idle() {
 	n.pass(nil)
 }
 
-// at says what the writer does from now on.
+// now says what the writer does from now on.
 func (n *neighbour) now(doing string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

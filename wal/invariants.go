@@ -7,7 +7,8 @@ import (
 )
 
 // assertTail panics where the tail is not what every append relies on. The
-// caller holds mu.
+// caller holds mu. Only invariants that memory alone can break are checked: what a
+// file holds is never a reason to panic.
 func (l *Log) assertTail() {
 	switch durable := l.DurableLSN(); {
 	case l.at.Off%frame.Alignment != 0:
@@ -18,8 +19,8 @@ func (l *Log) assertTail() {
 		broken("the tail has epoch %d, the log %d: epochs never fall", l.at.Epoch, l.epoch)
 	case durable > l.at.LSN:
 		broken("durable %d is behind the last record %d", durable, l.at.LSN)
-	case l.claimed > durable:
-		broken("a frame claims %d, durable is %d", l.claimed, durable)
+	case l.namedWatermark > durable:
+		broken("a frame names the watermark %d, durable is %d", l.namedWatermark, durable)
 	case len(l.dirty) == 0 || l.dirty[len(l.dirty)-1].seg != l.tail:
 		broken("the tail is not the last dirty segment")
 	}

@@ -11,21 +11,26 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/logdir"
 )
 
-// owner is what shows that the log is still its writer's. The lock belongs to
-// an inode: where the lock file was removed or replaced, the next writer locks
-// another one, and neither is told. So the lock file is looked at after each
-// sync, before it is acknowledged. What keeps the other writer out until then
-// are the locks of the segments that are mapped for writing.
+// owner checks that this process is still the log's only writer. The lock belongs
+// to an inode: where the lock file was removed or replaced, the next writer locks
+// another inode, and neither writer is told. So the lock file is checked after each
+// sync, before it is acknowledged. Until then the locks of the segments that are
+// mapped for writing keep the other writer out: Open refuses a directory in which a
+// segment is locked (checkUnowned). The lock of the lock file alone is what readers ask
+// whether the log has a writer.
+//
+// syncMu guards note and hasSlots; the rest does not change after Open.
 type owner struct {
-	dir    *durability.Dir
-	lock   *durability.File
-	expect durability.Expectation
-	note   logdir.Identity // what the lock file says
-	room   bool            // it has blocks for checkpoints
+	dir      *durability.Dir
+	lock     *durability.File
+	expect   durability.Expectation
+	note     logdir.Identity // what the lock file says
+	hasSlots bool            // the file has blocks for checkpoint records
 }
 
-// begin notes the lock file as it is from now on, and looks whether it is the
-// one under its name: between its opening and its locking it may have gone.
+// begin notes how the lock file is to be from now on, and checks that it is the one
+// under its name: another process may have removed it between its opening and its
+// locking.
 func (o *owner) begin() (err error) {
 	if o.expect, err = o.lock.Expect(); err != nil {
 		return err
@@ -33,9 +38,9 @@ func (o *owner) begin() (err error) {
 	return o.check()
 }
 
-// check returns an error that names the lock file if that is not what it was,
-// or not where it was, any more; or the directory, if that is not: whoever opens
-// the log by its path finds another one, or none.
+// check returns an error that names the lock file, or the directory, if it is not
+// the same any more or not in its place: another process that opens the log by its
+// path would then find another one, or none.
 func (o *owner) check() error {
 	if err := o.dir.Check(); err != nil {
 		return err
@@ -55,12 +60,13 @@ func lockFile(f *durability.File) error {
 	return err
 }
 
-// lockedBy returns the error for a file that another writer has locked.
+// lockedBy returns the error for a file that another writer has locked: another process,
+// or another Log of this one.
 func lockedBy(f *durability.File) error { return fmt.Errorf("%w: %s", ErrLocked, f.Path()) }
 
-// lockSegment locks a segment's file, and returns what holds the lock: a
-// description of its own. The one that is mapped would keep the lock beyond the
-// death of the process, for as long as somebody looks at its memory.
+// lockSegment locks a segment's file, and returns what holds the lock: an open file
+// description of its own. A lock on the description that is mapped would outlive the
+// process for as long as anything, a debugger say, holds its memory.
 func lockSegment(dir *durability.Dir, name string) (*durability.File, error) {
 	f, err := dir.Open(name, true)
 	if err != nil {
@@ -72,10 +78,11 @@ func lockSegment(dir *durability.Dir, name string) (*durability.File, error) {
 	return f, nil
 }
 
-// checkUnowned returns ErrLocked where a file has a writer, whatever became of
-// the lock file. That writer lets go of a segment only behind a sync for which
-// it still had the lock file, and not of the one that the sync ended in: so if
-// it goes on, one of those that were listed since is locked.
+// checkUnowned returns ErrLocked where a segment has a writer, also where the lock
+// file was removed. That writer unlocks a segment only after a sync for which it
+// still had the lock file, and never the segment that the sync ended in. So as long
+// as it may acknowledge anything, one of the files that were listed after this process
+// got the lock file is locked.
 func (op *opening) checkUnowned() error {
 	for _, d := range op.files {
 		f, err := d.held.Use()
@@ -93,8 +100,10 @@ func (op *opening) checkUnowned() error {
 	return nil
 }
 
-// openLock opens the file whose lock makes a writer the only one. It is
-// created if need be, and never replaced: a lock belongs to the inode.
+// openLock opens the file whose lock makes a writer the only one, and locks it. It is
+// created if need be, and never replaced: a lock belongs to the inode. Two writers may
+// race to create it; the one that comes second opens the other's file. The kernel
+// releases the lock when the process dies, so no stale lock has to be broken.
 func openLock(dir *durability.Dir, perm fs.FileMode) (*durability.File, error) {
 	f, err := dir.Open(logdir.LockName, true)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -112,10 +121,10 @@ func openLock(dir *durability.Dir, perm fs.FileMode) (*durability.File, error) {
 	return f, nil
 }
 
-// writeLock makes the lock file name the log, durably, and gives it room for
-// checkpoints, if it does not and has not yet: have is what deviceLockNote found. The
-// page cache is made to hold what the device holds. Where there is no space for the
-// room, the log does without.
+// writeLock makes the lock file name the log, durably, and allocates its slots for
+// checkpoint records, unless both are done: have is what the device holds. The page
+// cache is made to hold what the device holds. Where the filesystem has no space for
+// the slots, the log does without them.
 func (o *owner) writeLock(have logdir.Identity, id frame.UUID) error {
 	want, text := make([]byte, frame.LockBytes), []byte(logdir.IdentityText(id))
 	if o.note = have; have.UUID == id {
@@ -130,7 +139,7 @@ func (o *owner) writeLock(have logdir.Identity, id frame.UUID) error {
 	if err != nil && !isEOF(err) {
 		return err
 	}
-	if o.room = true; bytes.Equal(have.Device, want) && bytes.Equal(cached[:n], want) {
+	if o.hasSlots = true; bytes.Equal(have.Device, want) && bytes.Equal(cached[:n], want) {
 		return nil
 	}
 	_, err = o.lock.WriteAt(want, 0)
@@ -138,7 +147,7 @@ func (o *owner) writeLock(have logdir.Identity, id frame.UUID) error {
 		err = o.lock.Sync()
 	}
 	if errors.Is(err, ErrNoSpace) {
-		o.room = false
+		o.hasSlots = false
 		if have.UUID == id && bytes.HasPrefix(cached[:n], text) {
 			return nil
 		}
@@ -151,13 +160,13 @@ func (o *owner) writeLock(have logdir.Identity, id frame.UUID) error {
 	return o.dir.Sync()
 }
 
-// noteCheckpoint leaves a checkpoint in the lock file, durably, unless what it says
-// is there. All that it names is durable before. Where the filesystem has no space
-// for it, what is there stays and is no less true: noted is false then.
+// noteCheckpoint writes a checkpoint into the lock file, durably, unless the newest
+// one there says the same. All that it names is durable before. Where the filesystem
+// has no space for it, noted is false: the older checkpoint stays, and is still true.
 func (o *owner) noteCheckpoint(c frame.Checkpoint) (noted bool, err error) {
 	c.UUID, c.Counter = o.note.UUID, o.note.Newest.Counter
-	if !o.room || c == o.note.Newest {
-		return o.room, nil
+	if !o.hasSlots || c == o.note.Newest {
+		return o.hasSlots, nil
 	}
 	c.Counter++
 	slot := (o.note.Slot + 1) % frame.Slots

@@ -165,7 +165,7 @@ var dirHarmed = []harm{
 }
 
 // TestDirectoryHarmed takes the directory of a live log away. Whatever would
-// acknowledge anything says so: nobody would find it by the log's path.
+// acknowledge anything says so: no process would find it by the log's path.
 func TestDirectoryHarmed(t *testing.T) {
 	for _, h := range dirHarmed {
 		for act, do := range map[string]func(*wal.Log) error{
@@ -326,7 +326,7 @@ func takeOver(dir string, process bool) string {
 	return out.String()
 }
 
-// wantTakenOver judges a log that two writers have had.
+// wantTakenOver checks a log that two writers have had.
 func wantTakenOver(t *testing.T, dir string, acked, appended wal.LSN, said string) {
 	t.Helper()
 	var opened, second wal.LSN

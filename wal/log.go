@@ -17,6 +17,18 @@ import (
 //
 // Lock order: syncMu before mu before store.mu. None is held while a segment is filled,
 // synced by the preparer, or renamed.
+//
+// These goroutines work in the background, from Open until Close:
+//
+//   - the preparer makes the segments that the log goes on in (segment_prepare.go);
+//   - the namer syncs each of them and gives it its final name (segment_publish.go);
+//   - the warmer reads ahead of the first appends (segment_prefault.go), and ends when
+//     all that Open found is in memory;
+//   - with SyncEvery, one syncs some time after an append (sync_background.go);
+//   - where nothing else syncs, one keeps the number of segments that are not durable
+//     bounded (runBehind).
+//
+// Close ends all of them before its own checkpoint.
 type Log struct {
 	opts     Options
 	dirPath  string
@@ -30,34 +42,35 @@ type Log struct {
 	// another's error (C6).
 	syncMu sync.Mutex
 
-	// mu guards the tail and all up to the blank line.
-	mu      sync.Mutex
-	room    *sync.Cond // of mu: a segment was prepared, could not be, or the log ended
-	tail    *writableSegment
-	at      frame.Place // where the next frame goes
-	linkOff int64       // where at.link lies in the tail's mapping
-	limit   int64       // where frames must end
-	epoch   uint32
-	cut     frame.Cut
-	claimed LSN // the highest watermark that an appended frame names
-	dirty   []dirtyRange
-	ready   []*writableSegment // prepared, in order
-	prepare preparation
-	spare   *spare // a segment to be recycled, or nil
-	behind  bool   // a background sync catches up
-	resets  bool   // a Reset wants a segment: no appender may take one
-	buf     frame.Buffer
-	storing int64 // bytes of the frame that is being stored; not 0 behind a store only where that panicked
+	// mu guards the tail and all fields up to the blank line. It is held while a
+	// record is copied, never during a sync.
+	mu             sync.Mutex
+	spaceAvailable *sync.Cond // on mu: broadcast when what an appender, the preparer or a cut waits for may have changed
+	tail           *writableSegment
+	at             frame.Place // where the next frame goes
+	linkOff        int64       // where at.link lies in the tail's mapping
+	limit          int64       // where frames must end
+	epoch          uint32
+	cut            frame.Cut
+	namedWatermark LSN // the highest watermark that an appended frame names
+	dirty          []dirtyRange
+	ready          []*writableSegment // prepared, in order
+	prepare        preparation
+	spare          *spare // a segment to be recycled, or nil
+	behind         bool   // runBehind is at work
+	resets         bool   // a Reset wants a segment: no appender may take one
+	buf            frame.Buffer
+	storing        int64 // bytes of the frame that is being stored; not 0 behind a store only where that panicked
 
-	witness witness // syncMu guards it
-	warming warming // the warmer's own, but for wake
+	slots   checkpointSlots // syncMu guards it
+	warming warming         // the warmer's own, but for wake
 
 	closing  atomic.Bool   // set under mu
-	cutting  atomic.Bool   // a cut is under way, nobody appends or prepares; set under mu
+	cutting  atomic.Bool   // a cut is in progress: no append, no preparation; set under mu
 	cutCount atomic.Uint64 // cuts at the back that have ended; set under mu
 	appended atomic.Uint64 // the last LSN that readers may read
 	durable  atomic.Uint64 // the last LSN that power loss cannot take
-	told     atomic.Uint64 // the last one that OnDurable was told of, where there is one
+	told     atomic.Uint64 // the last LSN that OnDurable was told of; unused without OnDurable
 	front    atomic.Uint64
 	unsynced atomic.Bool // something was appended since the last sync began
 	poison   atomic.Pointer[poisonError]
@@ -70,10 +83,10 @@ type Log struct {
 	stopped context.Context
 	work    sync.WaitGroup
 	kick    chan struct{}         // wakes the interval syncer
-	naming  chan *writableSegment // filled segments on their way to their names
+	naming  chan *writableSegment // filled segments that have their temporary names still
 }
 
-// dirtyRange is what a segment holds that no sync has covered yet.
+// dirtyRange is the part of a segment that no sync has covered yet.
 type dirtyRange struct {
 	seg      *writableSegment
 	from, to int64       // to is not used for the tail
@@ -93,7 +106,8 @@ func (l *Log) LastLSN() LSN { return LSN(l.appended.Load()) }
 // DurableLSN returns the last LSN that survives power loss.
 func (l *Log) DurableLSN() LSN { return LSN(l.durable.Load()) }
 
-// setDurable sets the durable LSN where no sync raises it, and nobody is told.
+// setDurable sets the durable LSN where no sync has raised it: at Open, and after a
+// cut. OnDurable is not called.
 func (l *Log) setDurable(lsn LSN) {
 	l.told.Store(uint64(lsn))
 	l.durable.Store(uint64(lsn))
@@ -109,7 +123,8 @@ func maxRecord(segmentBytes int64) int64 {
 }
 
 // checkWritable returns why the log takes no more records, and nothing can be
-// acknowledged any more, or nil.
+// acknowledged any more, or nil. Poison comes first: on a log that was closed after a
+// failure, the caller is to learn of the failure.
 func (l *Log) checkWritable() error {
 	if p := l.poison.Load(); p != nil {
 		return p
@@ -121,19 +136,20 @@ func (l *Log) checkWritable() error {
 }
 
 // fail poisons the log: cause is the first failure after which nothing may be
-// acknowledged. It returns the error that every later call gets. Those who
-// wait for room are woken.
+// acknowledged. It returns the error that every later call gets, which names the
+// first cause also where another goroutine failed earlier. All that wait are woken,
+// in a goroutine of its own, since the caller may hold mu.
 func (l *Log) fail(cause error) error {
 	p := &poisonError{cause}
 	if l.poison.CompareAndSwap(nil, p) {
 		l.opts.Logger.Error("log is poisoned: nothing more is acknowledged", "dir", l.dirPath, "cause", cause)
 	}
-	go l.wake() // the caller may hold mu
+	go l.wake()
 	return l.poison.Load()
 }
 
-// wake wakes those who wait for room, for records to come, or for one to be let go
-// of.
+// wake wakes all that wait for space, for further records, or for the release of a
+// record that a Reader holds.
 func (l *Log) wake() {
 	l.store.notifyAll()
 	p := &l.store.pins
@@ -141,7 +157,7 @@ func (l *Log) wake() {
 	p.wake()
 	p.mu.Unlock()
 	l.mu.Lock()
-	l.room.Broadcast()
+	l.spaceAvailable.Broadcast()
 	l.mu.Unlock()
 }
 
@@ -149,8 +165,8 @@ func (l *Log) wake() {
 // the log. Appends that have begun are finished first, later ones return
 // ErrClosed; a Commit that waits returns nil if the checkpoint covers it. A
 // poisoned log is closed without a sync, and says so; so is one whose directory
-// has no room for the name of the segment at its end, with ErrNoSpace: Open finds
-// the records once there is room. The second Close returns ErrClosed.
+// has no space for the name of the segment at its end, with ErrNoSpace: Open finds
+// the records once there is space. The second Close returns ErrClosed.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	if !l.closing.CompareAndSwap(false, true) {
@@ -178,7 +194,9 @@ func (l *Log) Close() error {
 	return errors.Join(err, l.release())
 }
 
-// release unmaps and closes everything.
+// release unmaps and closes everything. It serves a failed Open too, so any part of
+// the log may be missing. The lock file is closed behind the segments: the next
+// writer finds none of them mapped for writing.
 func (l *Log) release() error {
 	var errs []error
 	errs = append(errs, l.store.close())

@@ -48,7 +48,7 @@ func TestNewestSegmentsLost(t *testing.T) {
 				damage = append(damage, d)
 			}
 			damage[0].FirstLSN, damage[0].LastLSN = last+1, 14
-			s.judge(small(), finding{verdict: wal.Damaged, last: last, durable: 14, size: 10000, damage: damage})
+			s.analyze(small(), finding{verdict: wal.Damaged, last: last, durable: 14, size: 10000, damage: damage})
 			in, err := wal.Inspect(s.dir)
 			if err != nil || len(in.Damage) != n {
 				t.Errorf("inspect: %v, %v", in.Damage, err)

@@ -150,7 +150,7 @@ func TestDirectory(t *testing.T) {
 			s := take(t, base.dir)
 			tt.hurt(s)
 			tt.want.size = 10000
-			s.judge(small(), tt.want)
+			s.analyze(small(), tt.want)
 			if _, err := os.Lstat(filepath.Join(s.dir, tt.gone)); tt.gone != "" && !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("%s is still there: %v", tt.gone, err)
 			}
@@ -197,7 +197,7 @@ func (s *specimen) reseal(name string, fn func(header []byte)) {
 	})
 }
 
-// TestRefused are directories that nobody may touch, with the error and the
+// TestRefused are directories that no call may change, with the error and the
 // file that it names.
 func TestRefused(t *testing.T) {
 	base, other := rotated(t), rotated(t)
@@ -309,7 +309,7 @@ func TestAllSegmentsMissing(t *testing.T) {
 	damage = []wal.Damage{{File: firstName, Unknown: true, Reason: gone}}
 	s.verify(finding{verdict: wal.Damaged, last: 0, damage: damage})
 	s.refused(small(), damage)
-	// Leftovers of a segment in the making do not make it another one.
+	// Leftovers of a segment that is being made do not make it another one.
 	s.put("0000000000000007.tmp", []byte("garbage"))
 	s.refused(small(), damage)
 }
@@ -352,7 +352,7 @@ func TestUnreadable(t *testing.T) {
 	unchanged(t, "a refusal", s.dir, before)
 }
 
-// TestVerifyNeedsReadPermissionOnly looks at a log that nobody may write.
+// TestVerifyNeedsReadPermissionOnly verifies a log that may not be written to.
 func TestVerifyNeedsReadPermissionOnly(t *testing.T) {
 	s := rotated(t)
 	letIn(t, s.dir, 0o755)

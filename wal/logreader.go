@@ -15,49 +15,50 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// How patient a LogReader is.
+// How long a LogReader waits, and for what.
 const (
 	// trustPause is how long a writer is watched to see it at work.
 	trustPause = 200 * time.Microsecond
-	// settleTime is how long what is inconsistent is read again: a writer
-	// that is being started, or a cut, explains it. So many attempts at least, since
-	// the time may pass while the process is stopped.
+	// settleTime is how long a state that is inconsistent is read again, since a
+	// writer that is opening the log, or a cut, may be the cause. settleAttempts is the
+	// least number of attempts, since the time may pass while this process is stopped.
 	settleTime     = time.Second
 	settleAttempts = 20
 	// minPoll and maxPoll are the least and the longest time between two loads by
 	// a follower of the control block that the writer keeps up.
 	minPoll = 50 * time.Microsecond
 	maxPoll = 10 * time.Millisecond
-	// silence is how long these may stay as they are before the lock and the
-	// directory are read.
+	// silence is how long the control block may stay the same before the lock and the
+	// directory are read again.
 	silence = 100 * time.Millisecond
 )
 
 // LogReader reads a log, concurrently with its writer in another process or without
-// one.
-// It needs read permission only, writes nothing and takes no lock. All of its
+// one. It needs read permission only, writes nothing and takes no lock. All of its
 // methods are safe for concurrent use by many goroutines; its Readers are not.
 //
-// While the log has a writer, records are readable when their Append has
-// returned, and what is durable is what the writer knows to be. Of a log without
-// a writer those are read that Open would keep, and what is proved to be durable
-// counts as durable.
+// While the log has a writer, a record is readable when its Append has returned, and
+// durable when the writer says so in the control block. In a log without a writer, the
+// records are readable that Open would keep, and those are durable that a watermark
+// proves to be.
 type LogReader struct {
 	path   string
 	closed atomic.Bool
-	now    atomic.Pointer[logState]
-	asked  atomic.Int64 // when the lock was last asked, in Unix nanoseconds
+	now    atomic.Pointer[logState] // the present state; nil before the first, and when closed. Set under mu
+	asked  atomic.Int64             // when the lock was last asked, in Unix nanoseconds
 
+	// mu guards the fields below, and the reference counts of the mapped segments. It
+	// is held while the state is read again, which reads files; a Reader that goes on
+	// in its segment does not take it.
 	mu      sync.Mutex
 	dir     *durability.Dir
-	layered bool             // what is mapped may be what a writer has copied away from (overlay)
-	lock    *durability.File // nil where there is none yet
+	layered bool             // on overlayfs: a writer's first write copies the file, and a mapping stays the old one
+	lock    *durability.File // the lock file, which is only asked; nil where there is none yet
 	kept    map[uint64]*mappedSegment
 	clock   uint64
-	trusted bool // a living writer was seen to keep its block up
+	trusted bool // a living writer was seen to update its control block
 
-	// complaint is the damage that the recovery before found, in words, or
-	// nothing.
+	// complaint is the damage that the previous recovery found, as text, or "".
 	complaint string
 }
 
@@ -127,9 +128,9 @@ func (o *LogReader) Live() bool {
 	return err == nil && live
 }
 
-// Verdict returns the verdict on the log when it was last found without a writer,
-// as far back as Open would read, and Clean with a writer: what is in progress
-// there is not torn. Verify reads everything.
+// Verdict returns the verdict of the last recovery, made while the log had no writer
+// and as far back as Open would read. It is Clean while there is a writer: a record in
+// progress is not torn. Verify reads everything.
 func (o *LogReader) Verdict() Verdict {
 	if p := o.now.Load(); p != nil && !p.live {
 		return p.verdict
@@ -137,8 +138,8 @@ func (o *LogReader) Verdict() Verdict {
 	return Clean
 }
 
-// Close ends the reading: those who follow get ErrClosed. Mappings are given up
-// with the Readers that hold them.
+// Close ends the reading: Readers that wait in Follow get ErrClosed. A mapping that a
+// Reader holds is released when that Reader is closed.
 func (o *LogReader) Close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -157,7 +158,9 @@ func (o *LogReader) Close() error {
 }
 
 // bounds returns the first and the last record that may be read now. Where the
-// log cannot be read, it is what was last seen.
+// log cannot be read, it is what was last seen. Each call loads the control block, so
+// that the answer is as new as the call; the state is read again only where the block
+// says that it does not hold any more.
 func (o *LogReader) bounds(durable bool) (first, last LSN) {
 	wait := patience{o: o}
 	for refreshed := false; ; {
@@ -184,7 +187,9 @@ func (o *LogReader) bounds(durable bool) (first, last LSN) {
 	}
 }
 
-// ask asks the lock whether the log has a writer. The caller holds mu.
+// ask asks the lock whether the log has a writer, without taking it. The lock file is
+// opened when it is first there: a reader may be older than the log's first writer. The
+// caller holds mu.
 func (o *LogReader) ask() (bool, error) {
 	if o.closed.Load() {
 		return false, ErrClosed
@@ -203,8 +208,9 @@ func (o *LogReader) ask() (bool, error) {
 	return o.lock.Locked()
 }
 
-// patience waits until what a writer at work leaves is consistent. When it has
-// ended, the log is recovered without what the writer says.
+// patience is the waiting of one call for a consistent state, while a writer changes
+// the log. When the wait has lasted long enough, it recovers the log from its files,
+// without what the writer's control block says.
 type patience struct {
 	o         *LogReader
 	since     time.Time
@@ -213,11 +219,12 @@ type patience struct {
 	recovered bool
 }
 
-// errRetriesExhausted says that it was waited for long enough.
-var errRetriesExhausted = errors.New("wal: it was waited for long enough")
+// errRetriesExhausted says that neither waiting nor a recovery explained what was
+// found.
+var errRetriesExhausted = errors.New("wal: the log stays inconsistent")
 
-// refresh is LogReader.refresh that waits, with no end set by a context, where a
-// writer is at work.
+// refresh is LogReader.refresh, but waits where a writer is changing the log. No
+// context ends the wait; settleTime bounds it.
 func (w *patience) refresh(old *logState) error {
 	err := w.o.refresh(old)
 	if errors.Is(err, errInconsistent) {
@@ -226,8 +233,8 @@ func (w *patience) refresh(old *logState) error {
 	return err
 }
 
-// more waits a moment, and has the state read again. In the end it recovers the log,
-// once, and then returns errRetriesExhausted.
+// more waits a moment, and then reads the state again. After settleTime it recovers
+// the log instead, once, and from then on returns errRetriesExhausted.
 func (w *patience) more(ctx context.Context) error {
 	if w.since.IsZero() {
 		w.since, w.pause = time.Now(), minPoll
@@ -237,7 +244,7 @@ func (w *patience) more(ctx context.Context) error {
 	}
 	o := w.o
 	p := o.now.Load()
-	// Without a writer, one more attempt is enough: nobody is at work.
+	// Without a writer, one more attempt is enough: nothing changes the log.
 	if live := p == nil || p.live; live && (time.Since(w.since) < settleTime || w.attempts < settleAttempts) || w.attempts == 0 {
 		w.attempts++
 		if err := sleep(ctx, w.pause); err != nil {
@@ -258,7 +265,7 @@ func (w *patience) more(ctx context.Context) error {
 	return err
 }
 
-// recoverNow makes a recovered state the present one, whichever process has the lock.
+// recoverNow makes a recovered state the present one, also where the log has a writer.
 func (o *LogReader) recoverNow() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -13,12 +13,12 @@ import (
 
 // outsidePlace is what a Reader of a LogReader has in addition to its cursor.
 type outsidePlace struct {
-	state   *logState      // the one that tail is of
-	tail    *mappedSegment // acquired
-	checked bool           // the place is one of state's log
-	seen    frame.Control  // of tail, when it was last loaded
-	seg     *mappedSegment // acquired: the one that the cursor is in, or nil
-	told    bool           // behind the attempt to read, the block said the same as before
+	state   *logState      // the state that the reader goes by
+	tail    *mappedSegment // state's tail, acquired, or nil
+	checked bool           // checkPlace has found the place to be one of state's log
+	seen    frame.Control  // tail's control block, when it was last loaded
+	seg     *mappedSegment // the segment that the cursor is in, acquired, or nil
+	told    bool           // the block said the same before and after the failed attempt to read
 
 	// Behind the record that was returned last, as it was found.
 	anchor  frame.Place
@@ -30,15 +30,18 @@ type outsidePlace struct {
 
 // fetch implements source.
 //
-// That a record is not where it should be is no damage yet. What else explains
-// it is a writer that is opening the log, whose block is still the one of its
-// predecessor, and no record needs to be found that only this one knew. So either
-// the writer is seen to keep the block up between two attempts (witnessed), or
-// the log is recovered without what the writer says. How long that takes decides
-// nothing: a recovery counts only if nothing changed during it.
+// A record that is not where it should be is not damage yet. There may be a writer
+// that is still opening the log: the control block is then its predecessor's, and may
+// name records that a crash took. So damage is reported only where the writer is seen
+// to update the block between two failed attempts (bad.writerActive), or where a
+// recovery from the files alone, without the block, comes to the same result. How long
+// that takes decides nothing: a recovery counts only if nothing changed during it.
 func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	wait := patience{o: o}
 	var seen bad
+	// Each round is one attempt. What ends the loop: a record; the log's end, with the
+	// lock asked now and then; damage that two attempts or a recovery confirm; or an
+	// error that another attempt would not change.
 	for {
 		seen.check(&r.outside)
 		r.outside.told = false
@@ -87,17 +90,16 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	}
 }
 
-// bad is an attempt to read a record that has to be there, as a writer that was seen
-// at work says, and is not.
+// bad is a failed attempt to read a record that, by the control block, has to be there.
 type bad struct {
-	is        bool
-	seen      frame.Control // behind the attempt
-	witnessed bool          // a writer has kept its block up since
+	is           bool          // there was such an attempt
+	seen         frame.Control // the block after the attempt
+	writerActive bool          // the writer has updated the block since
 }
 
-// check checks whether the writer has kept its block up since: one that is opening
-// the log stores nothing there before it is done, and then the front first, which
-// therefore does not count.
+// check checks whether the writer has updated its block since the failed attempt. A
+// writer that is opening the log stores nothing there before it is done, and then the
+// front first; so a change of the front alone does not count.
 func (a *bad) check(b *outsidePlace) {
 	if !a.is || b.tail == nil {
 		return
@@ -105,25 +107,25 @@ func (a *bad) check(b *outsidePlace) {
 	n, err := segment.LoadControl(b.tail.mem)
 	if err == nil && n.Epoch == a.seen.Epoch &&
 		(n.Next != a.seen.Next || n.Appended > a.seen.Appended || n.Durable > a.seen.Durable) {
-		a.witnessed = true
+		a.writerActive = true
 	}
 }
 
-// again notes a failed attempt, and reports whether it is proved that what was
-// looked for is lost: the block that was kept up before the attempt says the same
-// behind it, in the epoch of an earlier one.
+// again notes a failed attempt, and reports whether that proves the record lost. It
+// does where an earlier attempt failed in the same epoch, the writer has updated the
+// block since, and the block still says that the record is there.
 func (a *bad) again(b *outsidePlace) bool {
 	if !b.told || b.state.recovered || !b.state.live {
 		return false
 	}
-	if a.is && a.witnessed && a.seen.Epoch == b.seen.Epoch {
+	if a.is && a.writerActive && a.seen.Epoch == b.seen.Epoch {
 		return true
 	}
 	*a = bad{is: true, seen: b.seen}
 	return false
 }
 
-// found returns the error for what was found in place of a record.
+// found returns the error to report if the failed attempt turns out to be damage.
 func (o *LogReader) found(r *Reader, err error) error {
 	b := &r.outside
 	if errors.Is(err, errInconsistent) && b.told {
@@ -137,11 +139,11 @@ func (o *LogReader) found(r *Reader, err error) error {
 	return r.cur.damage(o.path, r.next, err)
 }
 
-// damaged returns the error for a record that nothing explains the loss of: what
-// recovery found lost of the log, or what was found in its place. The
-// recovery need not reach so far back; and where a segment is missing, nothing
-// was found. It returns nil where neither counts: what was found may be of another
-// moment than the block.
+// damaged returns the error for a record whose loss no writer explains. It is the
+// damage that recovery found, where that covers the record; otherwise the one that the
+// attempt to read found, since a recovery need not reach so far back. It returns nil
+// where recovery found none and the block had changed during the attempt: then what was
+// read and what the block says may be of different moments.
 func (o *LogReader) damaged(r *Reader, found error) error {
 	p := r.outside.state
 	if p == nil || len(p.damage) == 0 {
@@ -163,7 +165,7 @@ func (o *LogReader) damaged(r *Reader, found error) error {
 
 // tryFetch reads the record that is next by the state at hand. It returns
 // errStale or errInconsistent where the state has to be read again, and an error
-// that segment.IsBad knows where no frame is.
+// for which segment.IsBad holds where there is no valid frame.
 func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	b := &r.outside
 	if err := o.adopt(r); err != nil {
@@ -172,6 +174,8 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	if b.tail == nil {
 		return false, o.atEnd(r, b.state.last)
 	}
+	// As long as the block that was loaded last names the next record, it is not loaded
+	// here: stillHolds loads it after the record was read, in any case.
 	if _, last := b.state.bounds(b.seen, r.durable); !b.checked || r.next == 0 || r.next > last {
 		n, err := segment.LoadControl(b.tail.mem)
 		if err != nil {
@@ -199,7 +203,8 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	if err == nil {
 		r.buf, err = r.cur.Copy(r.buf)
 	}
-	// All that was read comes before this, and what is checked behind it.
+	// The fence orders all loads of the record before the loads of the check: see
+	// logreader_protocol.go.
 	b.fence.Store(1)
 	if herr := o.stillHolds(r); herr != nil {
 		return false, herr
@@ -213,7 +218,7 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	return true, nil
 }
 
-// adopt takes the state that is the present one.
+// adopt makes the reader go by the present state, and acquires its tail.
 func (o *LogReader) adopt(r *Reader) error {
 	b := &r.outside
 	if p := o.now.Load(); p == b.state && p != nil {
@@ -230,7 +235,7 @@ func (o *LogReader) adopt(r *Reader) error {
 	}
 	o.release(b.tail)
 	b.state, b.tail, b.checked, b.seen = p, p.tail, false, p.control
-	if b.seg != nil && !b.seg.kept { // it was discarded: of what was mapped nothing is known any more
+	if b.seg != nil && !b.seg.kept { // it was discarded: the mapping may be of a file that is not the log's any more
 		o.release(b.seg)
 		b.seg = nil
 		r.cur.leave()
@@ -248,7 +253,8 @@ func (o *LogReader) atEnd(r *Reader, last LSN) error {
 	return nil
 }
 
-// stillHolds checks whether anything was told of while the record was read.
+// stillHolds returns errStale where the control block tells of a cut or a rotation
+// while the record was read, and ErrTruncated where the front has passed the record.
 func (o *LogReader) stillHolds(r *Reader) error {
 	b := &r.outside
 	n, err := segment.LoadControl(b.tail.mem)
@@ -265,8 +271,9 @@ func (o *LogReader) stillHolds(r *Reader) error {
 	return nil
 }
 
-// askAgain asks the lock at the log's end, now and then, and reports whether
-// the state was read again.
+// askAgain asks the lock, at most once per silence, whether the log has a writer. It
+// is called at the log's end, where the control block of a dead writer never changes.
+// It reports whether the state was read again.
 func (o *LogReader) askAgain(p *logState) (bool, error) {
 	if time.Now().UnixNano()-o.asked.Load() < int64(silence) {
 		return false, nil
@@ -290,8 +297,8 @@ func (o *LogReader) askAgain(p *logState) (bool, error) {
 	return true, o.refresh(p)
 }
 
-// await implements source. Nobody wakes a reader in another process: it polls,
-// the more seldom the longer nothing happens.
+// await implements source. The writer does not wake readers in other processes: they
+// poll the control block, the more seldom the longer nothing happens.
 func (o *LogReader) await(ctx context.Context, r *Reader) error {
 	b := &r.outside
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {

@@ -8,8 +8,8 @@ import (
 )
 
 // checkPlace checks whether the place behind the record that was returned last
-// is still one of the log. The bytes of its link say so: nothing else is ever
-// stored there without another salt, or other links.
+// is still one of the log. The record's link, loaded again, decides: a frame of another
+// record at that offset has another link, and a recycled segment another salt.
 func (o *LogReader) checkPlace(r *Reader) error {
 	b := &r.outside
 	if b.checked {
@@ -21,6 +21,7 @@ func (o *LogReader) checkPlace(r *Reader) error {
 			return cutAway(r.last)
 		}
 		switch {
+		// The record's segment is in the log still: its bytes decide.
 		case b.state.holds(&b.in):
 			got, err := o.linkAt(&b.in, b.linkOff)
 			if err != nil {
@@ -32,8 +33,8 @@ func (o *LogReader) checkPlace(r *Reader) error {
 		case r.next < first:
 			return truncated(r.next, first)
 		case b.seen.Epoch != r.epoch:
-			// Its segment went, and there was a cut at the back: which came first
-			// cannot be told any more.
+			// Its segment was removed, and there was a cut at the back: which came
+			// first cannot be told any more, and the cut may have removed the record.
 			return cutAway(r.last)
 		}
 	}
@@ -42,7 +43,8 @@ func (o *LogReader) checkPlace(r *Reader) error {
 	return nil
 }
 
-// linkAt loads a link of a segment.
+// linkAt loads a link of a segment. The page is populated first, and the load goes
+// through the guarded mapping: the file may have been truncated.
 func (o *LogReader) linkAt(h *segmentHead, off int64) (frame.Link, error) {
 	o.mu.Lock()
 	if o.closed.Load() {
@@ -64,7 +66,10 @@ func (o *LogReader) linkAt(h *segmentHead, off int64) (frame.Link, error) {
 	return frame.Link(got), err
 }
 
-// position brings the cursor to a place before the record that is next.
+// position brings the cursor to a place before the record that is next, the nearest one
+// that is known: where the cursor stands, behind the last record, a place that an
+// earlier read noted, or the segment's start. Where the record lies in another segment
+// than the last one, carry first proves that the two belong together.
 func (o *LogReader) position(r *Reader) error {
 	b := &r.outside
 	h := b.state.find(r.next)
@@ -94,10 +99,11 @@ func (o *LogReader) position(r *Reader) error {
 	return nil
 }
 
-// carry follows the chain from the record that was returned last to the end of
-// its segment, and through segments without a record, and returns segment.ErrNoFrame
-// where the next one does not go on from there. Where that segment was removed,
-// there is nothing to follow.
+// carry proves that the segment h continues the log from the record that was returned
+// last: it follows the chain from there to the end of the segment, and through segments
+// without a record. It returns segment.ErrNoFrame where the next segment does not go on
+// from there. Where the segment of the last record was removed, there is nothing to
+// follow.
 func (o *LogReader) carry(r *Reader, h *segmentHead) error {
 	b := &r.outside
 	if r.last == 0 || r.last != r.next-1 || b.in.is(h) || !b.state.holds(&b.in) {
@@ -113,7 +119,7 @@ func (o *LogReader) carry(r *Reader, h *segmentHead) error {
 			r.cur.enter(v, at)
 		}
 		err := r.cur.Seek(r.next)
-		if err == nil { // it has the record itself: it is not the one before
+		if err == nil { // the record lies in this segment too, and not only in h
 			return segment.ErrNoFrame
 		}
 		if !errors.Is(err, segment.ErrNoFrame) {
@@ -129,7 +135,8 @@ func (o *LogReader) carry(r *Reader, h *segmentHead) error {
 	}
 }
 
-// enter makes a segment the one that the reader is in.
+// enter makes a segment the one that the reader is in, and lets it note places for
+// later readers while its cursor passes them.
 func (o *LogReader) enter(r *Reader, h *segmentHead) error {
 	b := &r.outside
 	o.mu.Lock()

@@ -96,7 +96,7 @@ const sawBoth = `"both"`
 // to say so.
 const sayAt = 300
 
-// follow follows, and begins anew where the reader's place was cut.
+// follow follows, and begins again where the reader's place was cut.
 func (s *sightings) follow(ctx context.Context, reader func() *wal.Reader) error {
 	for {
 		r := reader()

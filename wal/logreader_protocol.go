@@ -4,13 +4,13 @@ package wal
 //
 // # The writer
 //
-// Only the block of the segment that the log ends in is kept up.
+// Only the block of the segment that the log ends in is updated.
 //
 //   - An append stores the frame, then appended.
 //   - A sync stores durable when it has returned.
 //   - A rotation fills the next segment's block, stores its stamp, then next in
-//     the old block, and only then appends: who finds next zero has the block
-//     that is kept up.
+//     the old block, and only then appends: a reader that finds next zero has the
+//     block that is updated.
 //   - A cut at the back stores the lowered appended and durable, and then the
 //     next epoch, into the blocks of the old and the new tail, before any byte
 //     behind the cut is changed and any file removed. Reset does that to the old
@@ -39,7 +39,7 @@ package wal
 // acquire: on amd64 every store and load is, on arm64 Go emits STLR and LDAR.
 //
 // The second is that of a sequence lock. The writer's part: between the store of
-// the epoch and the first byte that is changed lie locks (assertUnheld, claimNow),
+// the epoch and the first byte that is changed lie locks (assertUnheld, newCheckpointRecord),
 // and system calls. On arm64, the STLR of the epoch is ordered before the
 // load-acquire by which a lock is taken, as STLR and LDAR are among themselves,
 // and that before what follows it. The reader's part: its plain loads must be
@@ -49,11 +49,11 @@ package wal
 // behind it not before it. A reader that saw a changed byte therefore sees the
 // changed epoch. The compiler does not move loads over atomic ones either.
 //
-// What was removed and used again is written by system calls, behind the store
-// of front; the same argument holds for that. And whatever is copied from a page
-// that was never part of the argument, say under a writer that died in a cut, is
-// still checked against the chain: bytes that were not appended at that very
-// place behind that very record do not pass.
+// A file that was removed and is used again is written by system calls, after the
+// store of front; the same argument holds for that. What is copied in a case that the
+// argument does not cover, say after a writer died in a cut, is still checked against
+// the chain: bytes that were not appended at that very place behind that very record
+// do not pass.
 //
 // A Reader in the writer's process does the same with the epoch and the front of
 // its Log (Log.fetch); the release of its pin, an atomic addition, is its fence.

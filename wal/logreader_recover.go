@@ -13,19 +13,18 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// recoverState recovers the log as Open would, from what the page cache holds and as far
-// back as it takes to know where it ends. It returns errInconsistent where what it
+// recoverState recovers the log as Open would, but from the page cache, and only as far
+// back as it takes to know where the log ends. It returns errInconsistent where what it
 // read may be of different moments. The caller holds mu, and releases the
 // state's tail.
 //
 // # Why that is enough
 //
-// A process that is stopped between two steps finds files that were cut, removed,
-// renamed and used again since, however fast it is otherwise. So a recovery, a
-// clean one too, counts only if nothing of this was told of between the opening
-// of the files and the end of the recovery (disturbed). Each change is seen
-// there by what the writer does before it changes a byte or a name that was
-// recovered:
+// While this process reads one file after the other, a writer may cut, remove, rename
+// and recycle any of them. So a recovery, a clean one too, counts only if no such
+// change was announced between the opening of the files and the end of the recovery
+// (disturbed). Each change is seen there, because of what the writer does before it
+// changes a byte or a name that was recovered:
 //
 //   - TruncateFront raises front in the tail's block before it removes a file, or
 //     renames it and only then wipes it. Where the tail was opened behind that, the
@@ -40,21 +39,21 @@ import (
 //     behind it, the next segment's stamp was there when the files were opened, or
 //     its name was not listed, and is now.
 //   - An Open of another writer that cuts a torn tail or saves what is damaged
-//     holds the lock; it ends with a block that says what it did. A reader that found no
-//     writer asks the lock again behind the recovery.
-//   - What was prepared, or got its name, shows in the names.
+//     holds the lock, and ends with a block that says what it did. A reader that found
+//     no writer asks the lock again after the recovery.
+//   - A segment that was prepared, or got its final name, shows in the names.
 //
-// What happens behind the recovery changes the block of the tail, which a state
-// that was recovered is compared with each time that it is used.
+// A change after the recovery changes the block of the tail, with which a recovered
+// state is compared each time that it is used.
 //
-// Appends, and syncs, are no disturbance: all that was published before the files
-// were recovered must have been found. ignoreLiveAppends takes back what only they
-// explain.
+// Appends and syncs are no disturbance: all that was published before the files
+// were opened must have been found. ignoreLiveAppends drops the complaints that are
+// explained by a later append.
 //
-// A log that is damaged and that its writer cuts without a pause would never
+// A log that is damaged, and that its writer cuts without a pause, would never
 // settle. Each recovery makes a listing of its own, and what one finds missing or
-// cut because of a change lies before that change: the next one cannot have
-// the very same complaint in the same epoch. So two in a row with the same damage
+// cut because of a change lies before that change: the next one cannot find the very
+// same damage in the same epoch. So two recoveries in a row with the same damage
 // count, disturbed or not.
 func (o *LogReader) recoverState(live bool) (_ *logState, err error) {
 	known, err := o.known()
@@ -104,8 +103,8 @@ func (o *LogReader) recoverState(live bool) (_ *logState, err error) {
 	return p, nil
 }
 
-// settle makes a state of a recovery that nothing disturbed, or that the one before
-// confirms.
+// settle makes a state of a recovery that no change disturbed, or that found the same
+// damage as the one before. Otherwise it returns errInconsistent.
 func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files []*recoveredFile, live bool) (*logState, error) {
 	if live {
 		ignoreLiveAppends(res, files)
@@ -120,7 +119,7 @@ func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files [
 			return nil, err
 		}
 	}
-	// Behind all that was read, the heads that stateOf reads included.
+	// This comes after all reads, those of heads in stateOf included.
 	complaint := complaintOf(res)
 	same := complaint != "" && complaint == o.complaint
 	o.complaint = complaint
@@ -134,7 +133,8 @@ func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files [
 	return p, nil
 }
 
-// unsettled returns errInconsistent, or why it is not known whether that is so.
+// unsettled returns err, which says why it is not known whether the recovery was
+// disturbed, or errInconsistent where it is known.
 func unsettled(err error) error {
 	if err != nil {
 		return err
@@ -142,8 +142,8 @@ func unsettled(err error) error {
 	return errInconsistent
 }
 
-// complaintOf puts damage into words that are the same as long as it is. A log
-// that is not damaged has none.
+// complaintOf returns the damage as text, to compare it with that of another recovery,
+// or "" for a log that is not damaged.
 func complaintOf(res *recovery.Result) string {
 	if res.Verdict != recovery.Damaged {
 		return ""
@@ -155,9 +155,10 @@ func complaintOf(res *recovery.Result) string {
 	return words
 }
 
-// ignoreLiveAppends takes back what appends explain that came behind the opening of
-// the files: a record in progress, and the claim of one that the records
-// before it, which were not there when they were looked for, are durable.
+// ignoreLiveAppends drops the complaints that are explained by appends made after the
+// files were opened. Such an append may be half done, which looks torn. And its frame
+// may name as durable records before it that were not there yet when the recovery
+// passed their place, which looks like lost records.
 func ignoreLiveAppends(res *recovery.Result, files []*recoveredFile) {
 	if res.Tail.File < 0 {
 		return
@@ -170,8 +171,8 @@ func ignoreLiveAppends(res *recovery.Result, files []*recoveredFile) {
 
 // disturbed reports whether a file was removed, renamed, replaced or added since
 // it was listed, has another head, or a block that tells of a cut or a rotation.
-// Where that cannot be found out, for want of a descriptor, say, it is an error:
-// what is taken for a disturbance is read again.
+// Where that cannot be found out, for want of a descriptor, say, it returns an error:
+// a disturbance would be retried without end.
 func (o *LogReader) disturbed(entries []logdir.Entry, files []*recoveredFile) (bool, error) {
 	now, err := logdir.List(o.dir)
 	if err != nil || !slices.Equal(now, entries) {
@@ -196,7 +197,8 @@ func (o *LogReader) disturbed(entries []logdir.Entry, files []*recoveredFile) (b
 	return false, nil
 }
 
-// sameFile reports whether both are the same file.
+// sameFile reports whether both are the same file: the same inode, whatever their names
+// are by now.
 func sameFile(a, b *durability.File) (bool, error) {
 	is, err := a.Stat()
 	if err != nil {
@@ -258,9 +260,9 @@ func (o *LogReader) stateOf(res *recovery.Result, files []*recoveredFile, live b
 	return p, nil
 }
 
-// discardOther discards the mapping of a segment that is of another file than the
-// one under its name, a copy perhaps that another process put there: the control block
-// of that one goes on differing from what was recovered.
+// discardOther discards the mapping of a segment where another file is under its name
+// by now, a copy perhaps that another process put there. The control block in the old
+// mapping would never agree with what was recovered from the new file.
 func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
 	s := o.kept[h.Header.Ordinal]
 	if s == nil {
@@ -273,8 +275,8 @@ func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
 	return err
 }
 
-// recoveredFile is a segment's file as it is read to recover a log without a writer,
-// with what it said before.
+// recoveredFile is a segment's file as it is read to recover the log, with its control
+// block, header and stamp as they were when it was opened.
 type recoveredFile struct {
 	logdir.MappedFile
 	before frame.Control
@@ -296,8 +298,8 @@ func (f *recoveredFile) open(dir *durability.Dir, set *logdir.OpenFiles) error {
 	return nil
 }
 
-// movedOn returns errInconsistent where a file that was closed is not there
-// any more, or is another one: its writer is at work.
+// movedOn turns the error of a file that was closed, and could not be opened again
+// since it was removed or replaced, into errInconsistent: a writer is changing the log.
 func movedOn(err error) error {
 	if errors.Is(err, logdir.ErrChanged) || errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", errInconsistent, err)

@@ -32,7 +32,7 @@ func descriptors(t *testing.T, dir string) int {
 }
 
 // TestLogReaderGivesBack reads a log of more segments than may be mapped, in
-// every way, beside a writer that cuts, and without one: what a LogReader and its
+// every way, concurrently with a writer that cuts, and without one: what a LogReader and its
 // Readers have mapped and opened is bounded, and gone when they are closed.
 func TestLogReaderGivesBack(t *testing.T) {
 	t.Parallel()
@@ -104,10 +104,10 @@ func TestLogReaderGivesBack(t *testing.T) {
 	}
 }
 
-// TestGetBesideACut gets records that were got before, of segments that a cut
+// TestGetDuringACut gets records that were got before, of segments that a cut
 // took away and the log has again: they are the new ones, and nothing of the
 // files that went is held.
-func TestGetBesideACut(t *testing.T) {
+func TestGetDuringACut(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		cut  func(*wal.Log) error
@@ -209,7 +209,7 @@ func TestSegmentGoesBeforeItIsOpened(t *testing.T) {
 	}
 }
 
-// TestBlockThatSaysLess reads beside a writer that has taken the lock and no
+// TestBlockThatSaysLess reads concurrently with a writer that has taken the lock and no
 // more, where the control block is older than the records, or was lost.
 func TestBlockThatSaysLess(t *testing.T) {
 	t.Parallel()

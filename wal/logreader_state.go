@@ -13,24 +13,40 @@ import (
 )
 
 // logState is where a log was when it was read: it is never changed, but replaced.
+//
+// There are four kinds, by what is known of a writer:
+//
+//   - Without a writer, the files are recovered as Open would (recovered, not live). A
+//     record is readable up to the tail that was found.
+//   - With a writer that was seen to update its control block, the block is believed
+//     (live, not recovered). It is loaded again for each record, so that the state stays
+//     as long as the log neither rotates nor is cut.
+//   - With a writer that was not seen to do so, the block may still be its predecessor's.
+//     Then both count: readable is what the block names and recovery finds (live and
+//     recovered).
+//   - Where the two contradict each other, since the writer is just opening the log or
+//     announced a cut that it has not made yet, recovery alone counts (between).
+//
+// The tail is acquired, so that its mapping, and the block in it, stay as long as the
+// state is the present one.
 type logState struct {
 	live     bool           // it had a writer
 	segments []segmentHead  // those with records, by ordinal
 	tail     *mappedSegment // the last of them, acquired; nil where there is none
 	control  frame.Control  // of the tail
 
-	// recovered says that the control block is not believed, since no living writer was
-	// seen to change it: a crash may have left it. What was recovered holds as long as
-	// it does not change.
+	// recovered says that the state comes from a recovery of the files. The control
+	// block is not believed, since no living writer was seen to change it: a crash may
+	// have left it. The state holds as long as the block does not change.
 	recovered            bool
 	first, last, durable LSN
 	verdict              Verdict
 	damage               []Damage
 	lost                 bool // acknowledged records behind last are lost
 
-	// between says that the files were not what the writer's block said: the writer
-	// was opening the log, or had told of a cut that it had not made yet. What
-	// becomes of it need not show in the tail's block.
+	// between says that the files did not match the writer's block: the writer was
+	// opening the log, or had announced a cut that it had not made yet. The end of
+	// either need not show in the tail's block, so holds checks more than that.
 	between bool
 	ahead   segmentHead // of the segment that the tail's block names; zero where it has no stamp
 }
@@ -43,10 +59,10 @@ func (p *logState) agrees(n frame.Control) bool {
 	return n.Epoch == p.control.Epoch && n.Next == p.control.Next
 }
 
-// holds reports whether a state still holds when the tail's block says n. One
-// of a cut that was only told of holds until the cut shows: a cut at the back
-// removes the tail's file, and a reset stamps the next segment before it removes
-// any.
+// holds reports whether a state still holds when the tail's block says n. A state
+// from between the announcement of a cut and the cut itself holds until the cut shows:
+// a cut at the back removes the tail's file, and a reset stamps the next segment before
+// it removes any.
 func (o *LogReader) holds(p *logState, n frame.Control) (bool, error) {
 	if !p.agrees(n) || !p.between {
 		return p.agrees(n), nil
@@ -59,8 +75,8 @@ func (o *LogReader) holds(p *logState, n frame.Control) (bool, error) {
 	return err == nil && now == p.ahead, err
 }
 
-// stamped returns the head of a segment, under whichever name, or zeros where it
-// has no stamp.
+// stamped returns the head of a segment under its temporary or its final name, or
+// zeros where it has no stamp.
 func (o *LogReader) stamped(ordinal uint64) (segmentHead, error) {
 	if ordinal == 0 {
 		return segmentHead{}, nil
@@ -73,7 +89,9 @@ func (o *LogReader) stamped(ordinal uint64) (segmentHead, error) {
 	return h, f.Close()
 }
 
-// bounds returns the first and the last record that may be read.
+// bounds returns the first and the last record that may be read, when the tail's block
+// says n: by the recovery, where the state is one, and otherwise by the block, which
+// rises with each append.
 func (p *logState) bounds(n frame.Control, durable bool) (first, last LSN) {
 	switch {
 	case p.recovered && durable:
@@ -110,7 +128,8 @@ func (p *logState) holds(h *segmentHead) bool {
 }
 
 // refresh replaces a state that does not hold any more, unless another goroutine
-// did.
+// has done so by now: of many Readers that find it outdated at once, one reads the
+// directory. The caller then goes by LogReader.now, whichever goroutine set it.
 func (o *LogReader) refresh(old *logState) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -128,7 +147,8 @@ func (o *LogReader) refresh(old *logState) error {
 	return nil
 }
 
-// install makes a state the one that readers go by. The caller holds mu.
+// install makes a state the one that readers go by, and closes the mappings of
+// segments that are not in it. The caller holds mu.
 func (o *LogReader) install(p *logState) {
 	if old := o.now.Load(); old != nil {
 		o.release(old.tail)
@@ -139,8 +159,8 @@ func (o *LogReader) install(p *logState) {
 	}
 }
 
-// readState finds out where the log is: what its writer says or, where it has none,
-// what recovery makes of what is there. The caller holds mu.
+// readState reads the state of the log: as its writer says or, where it has none, as
+// a recovery finds it. The caller holds mu.
 func (o *LogReader) readState(old *logState) (*logState, error) {
 	o.discardStale()
 	for {
@@ -166,9 +186,10 @@ func (o *LogReader) readState(old *logState) (*logState, error) {
 	}
 }
 
-// readLiveState finds out where a writer is. The first time, it may be one that is still
-// opening the log, and its block what a crash left: unless it is seen to change,
-// what is readable must also be found by recovery.
+// readLiveState reads the state of a log that has a writer. At the first time, the
+// writer may still be opening the log, and the control block be what a crash left. So
+// until the block is seen to change, only records that a recovery finds too are
+// readable.
 func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 	p, err := o.survey(old)
 	if err != nil {
@@ -194,8 +215,8 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 		o.release(p.tail)
 		return nil, err
 	}
-	// A block that has changed since it was read is that of a living writer. What
-	// recovery found behind its segment may then be what the writer went on to.
+	// A block that has changed since it was read is that of a living writer. Segments
+	// that recovery found behind it may then be those that the writer has entered since.
 	n, err := segment.LoadControl(p.tail.mem)
 	if err != nil || n != p.control {
 		o.trusted = o.trusted || err == nil
@@ -204,9 +225,9 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 		return nil, errors.Join(err, errInconsistent)
 	}
 	if j.tail == nil || !j.tail.is(&p.tail.segmentHead) {
-		// The writer is still opening it, and will go on where it finds that the
-		// log ends; it is there that it will say so. Or it is about to cut it, and
-		// has told so: what lies behind the cut is not to be read any more.
+		// Either the writer is still opening the log: it will go on where its own
+		// recovery finds the log's end, and update the block there. Or it has announced
+		// a cut and not made it yet: then records behind the cut must not be read.
 		if j.last > p.control.Appended && j.tail != nil && p.tail.Header.Ordinal < j.tail.Header.Ordinal {
 			j.last = p.control.Appended
 			j.durable = min(j.durable, j.last)
@@ -223,8 +244,9 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 	return p, nil
 }
 
-// survey finds the segment that a living writer appends to, and those before
-// it. The caller holds mu.
+// survey finds the segment that a living writer appends to, and those before it, and
+// checks at the end that the block did not change while it read their heads. The caller
+// holds mu.
 func (o *LogReader) survey(old *logState) (*logState, error) {
 	entries, err := logdir.List(o.dir)
 	if err != nil {
@@ -260,7 +282,7 @@ type headList struct {
 	entries []logdir.Entry // what is left
 }
 
-// previous returns the last stamped segment of the list, and takes it off.
+// previous removes the last stamped segment from the list and returns it.
 func (l *headList) previous() (*segmentHead, error) {
 	for n := len(l.entries); n > 0; n = len(l.entries) {
 		e := l.entries[n-1]
@@ -285,7 +307,9 @@ func (l *headList) previous() (*segmentHead, error) {
 }
 
 // tail finds the segment that the log ends in: the last one that is stamped or,
-// while a cut removes segments, one before.
+// while a cut removes segments, one before. The last segment's control block tells the
+// two apart: a cut lowers its appended LSN below the segment's first one before any file
+// is removed, and sets the same epoch in the block of the segment that becomes the tail.
 func (l *headList) tail() (*mappedSegment, error) {
 	h, err := l.previous()
 	if err != nil {
@@ -304,7 +328,7 @@ func (l *headList) tail() (*mappedSegment, error) {
 		return nil, err
 	}
 	if said.Next != 0 {
-		return nil, errInconsistent // it is being left for another one
+		return nil, errInconsistent // the writer is rotating into the next one
 	}
 	for h.Stamp.First > said.Appended+1 {
 		if h, err = l.previous(); err != nil {

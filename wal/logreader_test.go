@@ -52,7 +52,7 @@ func wantBeside(t *testing.T, what string, o *wal.LogReader, first, last wal.LSN
 	}
 }
 
-// TestOpenReader reads along beside a writer that rotates, cuts at both ends, is
+// TestOpenReader reads along concurrently with a writer that rotates, cuts at both ends, is
 // reset, closes and comes again.
 func TestOpenReader(t *testing.T) {
 	const size = 9000

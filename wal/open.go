@@ -42,7 +42,7 @@ func Open(dir string, o Options) (*Log, error) {
 	return l, nil
 }
 
-// repairMode says what recovery may do besides what Open does.
+// repairMode says what a repair does differently from Open, whose mode is zero.
 type repairMode struct {
 	force bool // cut at damage
 	save  bool // save all that is removed, not only intact records
@@ -51,13 +51,14 @@ type repairMode struct {
 	saveTo string
 	noSave bool
 	idle   bool // leave a clean log alone
-	from   LSN  // judge no less than from here on, 0 for what Open needs
+	from   LSN  // analyze from here on at the latest; 0 for what Open needs
 }
 
 // errClean says that an idle recovery found nothing to do.
 var errClean = errors.New("wal: nothing to repair")
 
-// openDir locks, judges and mends the log in an existing directory.
+// openDir locks the log in an existing directory, analyzes it, and makes it one that
+// can be appended to.
 func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 	d, err := durability.OpenDir(path, o.Tracer)
 	if err != nil {
@@ -70,7 +71,7 @@ func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 		opts: o, dirPath: path, dir: d, owner: owner{dir: d},
 		kick: make(chan struct{}, 1), naming: make(chan *writableSegment, 2*MaxSegmentsAhead),
 	}
-	l.room = sync.NewCond(&l.mu)
+	l.spaceAvailable = sync.NewCond(&l.mu)
 	l.stopped, l.stop = context.WithCancel(context.Background())
 	op := &opening{l: l, mode: mode}
 	defer func() {
@@ -126,7 +127,7 @@ func (l *Log) warnFilesystem() {
 	}
 }
 
-// start begins the background work.
+// start begins the background work. A repair does not: it only closes the log again.
 func (l *Log) start() {
 	l.work.Add(3)
 	go l.runPreparer(l.stopped)
@@ -138,14 +139,20 @@ func (l *Log) start() {
 	}
 }
 
-// opening is an Open or a Repair on its way.
+// opening is an Open or a Repair in progress. One goroutine uses it.
+//
+// It has two phases. analyze only reads, and may refuse the log: then not a byte was
+// changed. resume changes the files, in an order in which a crash is harmless. All
+// files are opened, for writing, before the first is read, and their descriptors are
+// held, as far as there may be so many: a file that was opened again has to be the one
+// that it was (logdir.OpenFile).
 type opening struct {
 	l     *Log
 	mode  repairMode
 	known logdir.Identity // what the lock file said
 	files []*diskFile
 	open  logdir.OpenFiles
-	kept  int64 // bytes that the files keep in memory between two looks at them
+	kept  int64 // bytes that the files keep in memory while they are not loaded
 	res   *recovery.Result
 	rep   *Report
 
@@ -153,9 +160,10 @@ type opening struct {
 }
 
 // run takes the log from whatever the last writer left to one that can be
-// appended to.
+// appended to. Nothing is changed before the verdict is known: a damaged log, without
+// force, and a clean one that a repair was asked for, stay as they are.
 func (op *opening) run() error {
-	if err := op.judge(); err != nil {
+	if err := op.analyze(); err != nil {
 		return err
 	}
 	if logdir.NoLog(op.known, op.res) {
@@ -179,8 +187,9 @@ func (op *opening) run() error {
 	return nil
 }
 
-// judge reads the directory and judges what is there.
-func (op *opening) judge() error {
+// analyze lists the directory and recovers the log's state from the files, without
+// changing any.
+func (op *opening) analyze() error {
 	l := op.l
 	var err error
 	if op.known, err = logdir.DeviceIdentity(l.owner.lock); err != nil {
@@ -192,7 +201,7 @@ func (op *opening) judge() error {
 	}
 	files := make([]recovery.File, 0, len(entries))
 	for _, e := range entries {
-		d := &diskFile{Entry: e, dir: l.dir, tolerant: op.mode.force, room: diskRoom{kept: &op.kept}}
+		d := &diskFile{Entry: e, dir: l.dir, tolerant: op.mode.force, buf: diskBuffer{kept: &op.kept}}
 		op.files = append(op.files, d)
 		if err = d.open(&op.open); err != nil {
 			return err
@@ -202,8 +211,9 @@ func (op *opening) judge() error {
 	if err = op.checkUnowned(); err != nil {
 		return err
 	}
-	// Each round loads what the heads that are known so far ask for; a head
-	// changes at most once.
+	// Recovery decides by the heads which files it loads. A file is synced when it is
+	// loaded, and that may bring another head to the device than the one that was
+	// read: then recovery runs again. A head changes at most once, so this ends.
 	for again := true; again; {
 		op.places = placesNoted{}
 		op.res, err = logdir.Recover(op.known, files, recovery.Options{
@@ -238,8 +248,12 @@ func refusal(dir string, err error) error {
 	return fmt.Errorf("%w: %s/%s: %s", sentinel, dir, n.Name, n.Detail)
 }
 
-// create makes a new, empty log: its first segment, and then the name of the
+// create makes a new, empty log: its first segment, and then the identity of the
 // log in the lock file. Leftovers of an earlier attempt are removed first.
+//
+// The segment is durable under its final name before the lock file names the log: a lock
+// file that names a log without a segment means that its segments were lost. A crash in
+// between leaves a segment without a stamp, which is an empty log to the next Open.
 func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	l := op.l
 	if id == (frame.UUID{}) {
@@ -283,7 +297,8 @@ func (l *Log) begin(s *writableSegment, flags uint32) error {
 	return nil
 }
 
-// removeAll removes every segment's file, the newest first, durably.
+// removeAll removes every segment's file, the newest first, durably. In that order a
+// crash in between leaves no gap in the names.
 func (op *opening) removeAll() error {
 	for i := len(op.files) - 1; i >= 0; i-- {
 		d := op.files[i]
@@ -298,7 +313,7 @@ func (op *opening) removeAll() error {
 	return op.l.dir.Sync()
 }
 
-// close closes the files that were not handed on.
+// close closes the files that were not handed on to segments.
 func (op *opening) close() error {
 	var errs []error
 	for _, d := range op.files {

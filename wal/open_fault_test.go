@@ -186,7 +186,7 @@ func openOver(t *testing.T, or *oracle, old *life, c crash, cached durabilitytes
 		if call.Op != durabilitytest.OpReadDirect || call.Phase != durability.After || call.Err != nil {
 			return nil
 		}
-		// What was written since is on its way, and O_DIRECT waits for it.
+		// What was written since is being written back, and O_DIRECT waits for it.
 		now := f.rec.Final(f.root)[logName+"/"+call.Name]
 		copy(call.Data, now[min(call.Offset, int64(len(now))):])
 		return nil

@@ -8,11 +8,11 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// fillGaps makes the files that stay in the log what their headers say: one that
-// is short gets the zeros that are missing, and a block that cannot be read zeros in
-// its place, durably. It is reached with force
-// only: without, a log with a gap is refused. A crash on the way leaves the log as
-// it was, or with the same tail and nothing behind it but zeros.
+// fillGaps fills the gaps in the files that stay in the log, durably: a file that is
+// shorter than its header says is extended with zeros, and blocks that cannot be read
+// are overwritten with zeros. It is reached with force only: without, a log with a gap
+// is refused. A crash at any point leaves the log as it was, or with the same tail and
+// nothing but zeros behind it.
 func (op *opening) fillGaps() error {
 	if op.res.Verdict != recovery.Damaged {
 		return nil
@@ -30,11 +30,12 @@ func (op *opening) fillGaps() error {
 	return nil
 }
 
-// extend makes a file that is shorter than its header says as long as that.
+// extend makes a file that is shorter than its header says as long as that, with zeros
+// that have blocks, so that the segment can be mapped and written to like any other.
 func (d *diskFile) extend() error {
 	h, err := frame.DecodeHeader(d.head.Bytes())
 	if err != nil || d.size >= h.SegmentBytes {
-		return nil //nolint:nilerr // a segment without a header is none to go on in
+		return nil //nolint:nilerr // without a header nothing says how long the file has to be
 	}
 	f, err := d.held.Use()
 	if err != nil {

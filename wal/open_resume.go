@@ -11,17 +11,16 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// resume makes the judged log one that can be appended to. Its order is what
-// makes a crash between any two steps harmless:
+// resume makes a log whose state is known one that can be appended to. A crash
+// between any two of its steps is harmless because of their order:
 //
-//  1. The page cache is made to hold what the device holds, for every file
-//     that was judged, and the device to keep it. All that is judged legal is
-//     durable then.
+//  1. For every file that recovery used, the page cache is made to hold what the
+//     device holds, durably. From here on all that recovery found legal is durable.
 //  2. A segment that the log reached under its temporary name gets its final
 //     one, each durable before the next: what Open returns lies under names
 //     that are durable.
-//  3. What is intact behind the tail is saved, and what is missing of the files
-//     that stay is filled up (fillGaps).
+//  3. What is intact behind the tail is saved, and the gaps in the files that stay
+//     are filled with zeros (fillGaps).
 //  4. What lies behind the tail is cut (trim).
 //  5. The tail names the log's front and its last cut, durably (nameFront).
 //  6. Files that are no part of the log are removed.
@@ -45,6 +44,8 @@ func (op *opening) resume() error {
 	tail := op.files[res.Tail.File]
 	l.uuid, l.epoch, l.cut = res.UUID, res.Epoch, res.Cut
 	l.store.dir, l.store.uuid = l.dir, l.uuid
+	// Where the first segments are missing, a forced repair gives their records up: the
+	// log then begins with the first record that is left.
 	front := res.Front
 	if op.mode.force {
 		front = max(front, res.First)
@@ -60,7 +61,7 @@ func (op *opening) resume() error {
 			return err
 		}
 	} else if err := op.nameFront(s, tail); err != nil {
-		return s.noRoom(err)
+		return s.storeError(err)
 	}
 	if err := op.clear(tail); err != nil {
 		return err
@@ -71,30 +72,30 @@ func (op *opening) resume() error {
 	return op.settle(s)
 }
 
-// nameFront makes the log's front and its last cut durable in the tail, unless the
-// tail has them. They may stand in no other file than the one that is removed
-// next: a front cut names the front in the segment that was the tail when it
-// began, and an appender that concurrently went on into the next one has stamped
-// that with the front before. Or they may stand there in the page cache only, where
-// a writer that was killed stored them and did not sync, in a segment that was not
-// synced since: after a power loss the log would begin in front of where Open said
-// that it begins or, where segments were removed, look like one whose first
-// segments are missing.
+// nameFront makes the log's front and its last cut durable in the tail, unless they
+// are there already. There are two reasons why they may not be. A front cut writes
+// the front into the segment that is the tail when it begins, while an appender may
+// be rotating into the next one and stamp that with the old front: then the only file
+// that names the new front may be one that is removed next. And a writer that was
+// killed may have stored them without a sync, so that only the page cache has them.
+// In both cases the log would, after a power loss, begin before the LSN that Open
+// returned or, where segments were removed, seem to have lost its first segments.
 //
 // A trim has named both already, with the epoch that it began.
 func (op *opening) nameFront(s *writableSegment, tail *diskFile) error {
 	l := op.l
-	if l.witness.valid {
+	if l.slots.valid {
 		return nil
 	}
 	h := frame.DecodeHead(tail.head.Bytes())
 	if h.StampErr == nil && h.Stamp.Epoch == l.epoch && h.Stamp.Front == l.FirstLSN() {
 		return nil
 	}
-	return l.writeSlots(s, l.claimNow(l.at, l.at.LSN))
+	return l.writeSlots(s, l.newCheckpointRecord(l.at, l.at.LSN))
 }
 
-// reconcile makes page cache and device the same for every file judged.
+// reconcile makes page cache and device the same for every file, and warns of each
+// that could not be read from the device itself.
 func (op *opening) reconcile() error {
 	for _, d := range op.files {
 		n, err := d.reconcile()
@@ -144,7 +145,8 @@ func (op *opening) adopt() error {
 	return nil
 }
 
-// mapFile maps a file for writing, with real blocks behind it.
+// mapFile maps a file for writing, with real blocks behind it, and hands it on to the
+// segment that it returns: the segment closes it.
 func (op *opening) mapFile(d *diskFile) (*writableSegment, error) {
 	if err := d.fillHoles(); err != nil {
 		return nil, err
@@ -167,7 +169,9 @@ func (op *opening) mapFile(d *diskFile) (*writableSegment, error) {
 }
 
 // enterTail makes the segment with the tail the one to append to, and fills
-// the list of segments that readers are served from.
+// the list of segments that readers are served from. All that recovery found is durable
+// by now (reconcile), so the durable LSN begins at the tail's. No lock is needed: the
+// Log is not returned yet.
 func (op *opening) enterTail(s *writableSegment, tail *diskFile) {
 	l, t := op.l, &op.res.Tail
 	for i, d := range op.files {
@@ -189,9 +193,9 @@ func (op *opening) enterTail(s *writableSegment, tail *diskFile) {
 	l.at = frame.Place{Off: t.Offset, Link: t.Link, LSN: t.LSN, Epoch: t.Epoch}
 	base := op.indexTail()
 	var slot frame.Slot
-	if l.witness, slot = readWitness(s, &h); slot.Counter != 0 {
-		l.witness.at = slot.Place(t.Epoch)
-		l.witness.valid = slot.Epoch == op.res.Epoch && slot.Front == l.FirstLSN()
+	if l.slots, slot = readSlots(s, &h); slot.Counter != 0 {
+		l.slots.at = slot.Place(t.Epoch)
+		l.slots.valid = slot.Epoch == op.res.Epoch && slot.Front == l.FirstLSN()
 	}
 	l.appended.Store(uint64(t.LSN))
 	l.setDurable(t.LSN)
@@ -203,9 +207,9 @@ func (op *opening) enterTail(s *writableSegment, tail *diskFile) {
 }
 
 // indexTail finds where the tail's link lies, behind the last frame's header or
-// in the stamp, and returns the places that Get starts from, as they were noted when
-// the tail's segment was judged. Where another one's were noted since, there are none
-// yet, and Get will look for them.
+// in the stamp, and returns the places that Get starts from, as recovery noted them
+// when it followed the tail's frames. Where it followed a newer segment's frames
+// later, those places were dropped, and Get scans the segment when it needs them.
 func (op *opening) indexTail() *segment.Index {
 	l, t := op.l, &op.res.Tail
 	l.linkOff = frame.StampLinkOffset
@@ -237,9 +241,9 @@ func (n *placesNoted) note(p recovery.Place, segmentBytes int64) {
 	}
 }
 
-// settle ends the mending: the stamp of a log that has none yet, the readers'
+// settle does the rest of resume: the stamp of a log that has none yet, the control
 // block, the alignment of the next commit, and the prepared segments; and it brings
-// in what the first appends store to.
+// the pages that the first appends store to into memory.
 func (op *opening) settle(s *writableSegment) error {
 	l := op.l
 	l.prepare.next = s.ordinal + 1
@@ -251,7 +255,7 @@ func (op *opening) settle(s *writableSegment) error {
 		l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0, begin: s.start})
 	} else {
 		if err := l.storeControl(s); err != nil {
-			return s.noRoom(err)
+			return s.storeError(err)
 		}
 		l.dirty = append(l.dirty, dirtyRange{seg: s, from: l.at.Off, begin: l.at})
 	}
@@ -266,7 +270,8 @@ func (op *opening) settle(s *writableSegment) error {
 }
 
 // alignTail carries the next commit to its boundary, durably: the records
-// before it count as acknowledged from here on. Nobody appends meanwhile.
+// before it count as acknowledged from here on, so a later commit must not store to
+// their sectors or folios. The caller makes sure that no append runs at the same time.
 func (l *Log) alignTail() error {
 	l.mu.Lock()
 	from, err := l.at.Off, error(nil)

@@ -18,10 +18,10 @@ import (
 const saveChunk = 64 << 10
 
 // save copies the segment of the tail, and all behind it, into a numbered
-// directory beside them, or where the repair was told to, durably, before anything
-// is removed. The copies are whole segments with their heads, sparse where they are
-// zero, so that what reads a log reads them too. Where it fails, nothing of them is
-// left.
+// directory under lost, or under the one that the repair was given, durably, before
+// anything is removed. The copies are whole segments with their heads, sparse where
+// they are zero, so that any tool that reads a log reads them too. Where it fails, it
+// removes what it copied.
 func (op *opening) save() error {
 	if op.mode.noSave {
 		return nil
@@ -32,7 +32,7 @@ func (op *opening) save() error {
 	}
 	saved, err := op.saveAll(dir)
 	if err == nil {
-		err = dir.Sync()
+		err = dir.Sync() // each file is durable by itself, its name by this
 	}
 	if err != nil {
 		for _, name := range saved {
@@ -154,7 +154,9 @@ func (op *opening) lostDir() (_ *durability.Dir, rel string, made []string, err 
 	return d, path.Join(rel, name), made, err
 }
 
-// saveFile copies the segment in one file, as the device holds it.
+// saveFile copies the segment in one file, as the device holds it. Zeros are left out,
+// so that the copy is sparse and takes no more space than the records. A file that is
+// there already is never overwritten.
 func (op *opening) saveFile(dir *durability.Dir, d *diskFile) error {
 	f, err := dir.Create(d.Name, op.l.opts.FileMode)
 	if errors.Is(err, fs.ErrExist) {
@@ -175,7 +177,9 @@ func (op *opening) saveFile(dir *durability.Dir, d *diskFile) error {
 	return errors.Join(err, f.Close())
 }
 
-// saveChunks writes what is not zero of some bytes of a copy.
+// saveChunks writes what is not zero of some bytes of a copy. Chunks of zeros are
+// skipped, and become holes, as does the end of each chunk from its last byte on that is
+// not zero.
 func saveChunks(f *durability.File, off int64, p []byte) error {
 	for chunk := range slices.Chunk(p, saveChunk) {
 		if n := recovery.LastNonzero(chunk); n > 0 {

@@ -19,26 +19,26 @@ type diskFile struct {
 	dir    *durability.Dir
 	held   logdir.OpenFile
 	gone   bool             // it was closed for good, or handed on
-	handed *durability.File // to whom it was handed on; it may still be read
+	handed *durability.File // the same file, where it was handed on: it may still be read
 	size   int64
 	span   int64 // bytes of it that are the segment's; set by Load
 	head   *logdir.KeptHead
-	reason string // why it was read through the page cache
+	reason string // why it was read through the page cache, or ""
 	loaded bool   // it was synced, and its frames may have been read
-	room   diskRoom
+	buf    diskBuffer
 
-	dropped bool  // the page cache was emptied before it was read through
+	dropped bool  // the page cache was emptied before the file was read through it
 	stays   int64 // bytes that stayed in it all the same
 
-	tolerant bool            // what cannot be read is zeros, and told
-	bad      []recovery.Span // what that is
-	why      error
+	tolerant bool            // bytes that cannot be read count as zeros, and are reported
+	bad      []recovery.Span // those bytes
+	why      error           // the last error of such a read
 }
 
 var _ recovery.Bytes = (*diskFile)(nil)
 
-// open opens the file for writing: where its sync fails, this descriptor is
-// told.
+// open opens the file for writing, before anything of it is read: the kernel reports a
+// failed writeback once to each descriptor that was open then, and so to this one.
 func (d *diskFile) open(set *logdir.OpenFiles) error {
 	d.held = logdir.OpenFile{Set: set, Dir: d.dir, Of: &d.Entry, Writable: true, Direct: true}
 	err := d.held.Open()
@@ -63,7 +63,8 @@ func (d *diskFile) sync() error {
 	return f.Sync()
 }
 
-// endDirect closes the descriptor for direct reads.
+// endDirect closes the descriptor for direct reads. It is a second one for the same
+// file: with one for each segment of a large log, a process would run out of them.
 func (d *diskFile) endDirect() error {
 	f := d.handed
 	if f == nil {
@@ -80,8 +81,8 @@ func (d *diskFile) Head() ([]byte, error) {
 	if d.head != nil {
 		return d.head.Bytes(), d.badIn(0, int64(d.head.Size))
 	}
-	// What the stamp of a segment on its way says decides whether the file is
-	// read at all, or removed.
+	// A segment under its temporary name is read or removed by what its stamp
+	// says, so the stamp has to be durable.
 	if d.Temp {
 		if err := d.sync(); err != nil {
 			return nil, err
@@ -102,7 +103,7 @@ func (d *diskFile) refresh() (bool, error) {
 	if !d.loaded {
 		return false, nil
 	}
-	now := d.room.head
+	now := d.buf.head
 	if now == nil { // no byte of it was asked for
 		head := make([]byte, d.head.Size)
 		if err := logdir.Readable(d.readAt(head, 0)); err != nil {
@@ -127,7 +128,9 @@ func (d *diskFile) readAt(p []byte, off int64) error {
 }
 
 // readAll reads from the device, all of p. Where the filesystem has no direct
-// reads, the page cache is emptied first, as far as the kernel lets it.
+// reads, the page cache is emptied first, as far as the kernel lets it, once for each
+// file, and then read through. reason then says why, for a warning: such a read proves
+// less. A file that ends early was truncated after it was listed.
 func (d *diskFile) readAll(p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
@@ -180,8 +183,9 @@ func (d *diskFile) dropCache(f *durability.File) error {
 // residentChunk is how many bytes of a file the kernel is asked about at once.
 const residentChunk = 1 << 30
 
-// eachResident calls fn with each page of a mapping's first bytes that is in
-// memory, by its offset and how much of it lies within them.
+// eachResident calls fn with each page of a mapping's first size bytes that is in
+// memory, by its offset and how much of it lies within them. The kernel's answer takes a
+// byte a page, so a large file is asked about in chunks.
 func eachResident(mem *durability.Mapping, size int64, fn func(off, n int64) error) error {
 	for from := int64(0); from < size; from += residentChunk {
 		resident, err := mem.Resident(from, min(residentChunk, size-from))
@@ -201,12 +205,12 @@ func eachResident(mem *durability.Mapping, size int64, fn func(off, n int64) err
 	return nil
 }
 
-// reconcile makes the page cache hold what the device holds, where it holds
-// anything else, and the device keep it: what is stored beside such a page
-// would otherwise carry it to the device (kernel fact 4), and whoever reads
-// through the cache believes it until it is evicted. Of a file that was not
-// loaded this is about the head, by which it was judged. It returns how many
-// bytes differed.
+// reconcile makes the page cache hold what the device holds, wherever the two
+// differ, and makes that durable. Otherwise a later store into such a page would
+// write its other bytes to the device too (kernel fact 4), and what reads through
+// the cache would believe them until they are evicted. Of a file that was not
+// loaded, only the head is reconciled, since recovery used nothing else. It returns
+// how many bytes differed.
 func (d *diskFile) reconcile() (differ int64, err error) {
 	if d.loaded {
 		differ, err = d.writeDiffering()
@@ -220,7 +224,8 @@ func (d *diskFile) reconcile() (differ int64, err error) {
 	return differ, err
 }
 
-// reconcileHead is reconcile of the head alone.
+// reconcileHead is reconcile of the head alone, for a file of which recovery read
+// nothing else. The rest of it is proved to have been durable.
 func (d *diskFile) reconcileHead() (int64, error) {
 	device := d.head.Bytes()
 	if len(device) == 0 {
@@ -239,7 +244,9 @@ func (d *diskFile) reconcileHead() (int64, error) {
 }
 
 // writeWhere writes each page of what the device holds where the page cache
-// holds another.
+// holds another. Only pages that are in memory can differ, and only they are loaded.
+// Writing makes the page dirty, so that the sync after it reaches the device also where
+// the cache held the page as clean.
 func (d *diskFile) writeWhere(f *durability.File, mem *durability.Mapping, device []byte) (differ int64, err error) {
 	cached := make([]byte, pageSize)
 	err = eachResident(mem, int64(len(device)), func(off, n int64) error {
@@ -258,7 +265,8 @@ func (d *diskFile) writeWhere(f *durability.File, mem *durability.Mapping, devic
 }
 
 // fillHoles gives the segment blocks where a sparse copy left holes, so that no
-// store into the mapping has to find some.
+// store into the mapping has to allocate some: on a full filesystem that store would
+// fault. A file with all of its blocks, which is the usual case, costs one stat.
 func (d *diskFile) fillHoles() error {
 	f, err := d.held.Use()
 	if err != nil {
@@ -278,8 +286,8 @@ func (d *diskFile) fillHoles() error {
 }
 
 // close closes the file, unless it was handed on. Nothing that was loaded may be
-// looked at any more.
+// used any more.
 func (d *diskFile) close() error {
 	d.gone, d.handed, d.loaded = true, nil, false
-	return errors.Join(d.room.free(), d.held.Close())
+	return errors.Join(d.buf.free(), d.held.Close())
 }

@@ -12,36 +12,38 @@ import (
 )
 
 const (
-	// maxKept is how many bytes of segments Open keeps between two looks at them.
-	// Where all that it loads is no more, it reads each byte once.
+	// maxKept is how many bytes of segments Open keeps in memory after they are
+	// unloaded, in case they are loaded again. Where all that it loads is no more
+	// than that, it reads each byte once.
 	maxKept = 8 << 20
-	// scanBytes is how much of a segment is read at once where nobody goes back.
+	// scanBytes is how much of a segment is read at once by a scan, which never goes
+	// back.
 	scanBytes = 1 << 20
 )
 
-// diskRoom is the memory that a segment's file is read into: addresses for all of
-// it, and pages for what is looked at.
-type diskRoom struct {
-	kept *int64 // bytes of all files that are kept while they are not loaded
-	mine int64  // those of this one
+// diskBuffer is the memory that a segment's file is read into: addresses for all of
+// the file, and pages only for the parts that are read.
+type diskBuffer struct {
+	kept *int64 // bytes that the buffers of all files keep while those are not loaded
+	mine int64  // this buffer's share of them
 
 	data   []byte // nil where nothing of it is loaded
 	lo, hi int64  // these bytes were read
-	strewn bool   // and others
+	strewn bool   // others were read too
 
 	head   *logdir.KeptHead    // as it was first read behind the sync, or nil
 	view   *durability.Mapping // of the file, to ask what the page cache holds of it
 	seen   int64               // bytes up to here were compared with the page cache
-	differ []extent            // of which the page cache held something else, page by page
+	differ []extent            // where the page cache held something else, page by page
 }
 
 // extent is a run of bytes of a file.
 type extent struct{ off, n int64 }
 
 // Load implements recovery.Bytes. It makes the file durable before any of its
-// frames is looked at. What somebody put behind the segment's end is not loaded.
+// frames is read. What the file holds behind the segment's end is not loaded.
 func (d *diskFile) Load() ([]byte, error) {
-	r := &d.room
+	r := &d.buf
 	if !d.loaded {
 		if err := d.sync(); err != nil {
 			return nil, err
@@ -67,16 +69,16 @@ func (d *diskFile) Load() ([]byte, error) {
 }
 
 // Touch implements recovery.Bytes. What is read for the first time is compared with
-// what the page cache holds, without a change of either: later it may be gone from
-// here.
+// what the page cache holds, and neither is changed: the bytes may be released from
+// the buffer before reconcile asks where the two differ.
 func (d *diskFile) Touch(from, to int64) error {
-	r := &d.room
+	r := &d.buf
 	switch {
-	case r.lo <= from && to <= r.hi:
+	case r.lo <= from && to <= r.hi: // all of it was read, and kept
 		return d.badIn(from, to)
-	case r.lo == r.hi:
+	case r.lo == r.hi: // nothing is in the buffer: the run begins here
 		r.lo, r.hi = from, from
-	case from < r.lo || from > r.hi:
+	case from < r.lo || from > r.hi: // apart from the run, as of a header far ahead
 		r.strewn = true
 		if err := d.fetch(from, to); err != nil {
 			return err
@@ -90,9 +92,9 @@ func (d *diskFile) Touch(from, to int64) error {
 	return d.badIn(from, to)
 }
 
-// fetch reads bytes into the room, those that can be read.
+// fetch reads the bytes [from, to) into the buffer, as far as they can be read.
 func (d *diskFile) fetch(from, to int64) error {
-	r := &d.room
+	r := &d.buf
 	if err := logdir.Readable(d.readAt(r.data[from:to], from)); err != nil {
 		return err
 	}
@@ -100,16 +102,17 @@ func (d *diskFile) fetch(from, to int64) error {
 		r.head = logdir.KeepHead(r.data[:min(d.span, frame.DataOffset)])
 	}
 	if from > r.seen || to <= r.seen {
-		return nil
+		return nil // writeDiffering compares what lies behind a gap later
 	}
 	err := d.compare(r.seen, to)
 	r.seen = to
 	return err
 }
 
-// Release implements recovery.Bytes.
+// Release implements recovery.Bytes. The memory of the bytes is given back to the
+// system; their addresses stay reserved.
 func (d *diskFile) Release(from, to int64) {
-	r := &d.room
+	r := &d.buf
 	switch {
 	case to <= r.lo || from >= r.hi:
 	case from <= r.lo:
@@ -122,10 +125,10 @@ func (d *diskFile) Release(from, to int64) {
 	logdir.EmptyBuffer(r.data, from, to)
 }
 
-// Unload implements recovery.Bytes. As far as there is room what was read is kept:
-// the next look at it may be near.
+// Unload implements recovery.Bytes. Within maxKept, what was read is kept: it may soon
+// be loaded again.
 func (d *diskFile) Unload() {
-	r := &d.room
+	r := &d.buf
 	if r.view != nil {
 		_ = r.view.Unmap() // read-only
 		r.view = nil
@@ -138,14 +141,14 @@ func (d *diskFile) Unload() {
 	r.drop()
 }
 
-// drop gives the memory back.
-func (r *diskRoom) drop() {
+// drop frees the memory that was read into.
+func (r *diskBuffer) drop() {
 	logdir.FreeBuffer(r.data)
 	r.data, r.lo, r.hi, r.strewn = nil, 0, 0, false
 }
 
-// free gives back all that the room holds.
-func (r *diskRoom) free() (err error) {
+// free frees all that the buffer holds, for good.
+func (r *diskBuffer) free() (err error) {
 	if r.view != nil {
 		err = r.view.Unmap()
 		r.view = nil
@@ -159,8 +162,8 @@ func (r *diskRoom) free() (err error) {
 }
 
 // scan calls fn with the segment's bytes from an offset on, as the device holds
-// them, by pieces that end at multiples of scanBytes. What of a tolerant file cannot
-// be read is zeros.
+// them, in pieces that end at multiples of scanBytes. In a tolerant file, bytes that
+// cannot be read are zeros.
 func (d *diskFile) scan(from int64, fn func(off int64, p []byte) error) error {
 	data, err := d.Load()
 	if err != nil {
@@ -184,7 +187,8 @@ func (d *diskFile) scan(from int64, fn func(off int64, p []byte) error) error {
 // errFound ends a scan.
 var errFound = errors.New("wal: found")
 
-// nonzero reports whether a byte from an offset on is not zero.
+// nonzero reports whether a byte from an offset on is not zero. It stops at the first
+// one.
 func (d *diskFile) nonzero(from int64) (bool, error) {
 	err := d.scan(from, func(_ int64, p []byte) error {
 		if recovery.LastNonzero(p) > 0 {
@@ -198,10 +202,11 @@ func (d *diskFile) nonzero(from int64) (bool, error) {
 	return false, err
 }
 
-// compare notes where the page cache holds something else than was read of the
-// bytes [from, to). What cannot be read is compared with nothing.
+// compare notes where, in the bytes [from, to), the page cache holds something else
+// than was read from the device. Pages that could not be read are left out. Only what
+// is resident is compared, so that nothing is brought into the page cache.
 func (d *diskFile) compare(from, to int64) error {
-	r := &d.room
+	r := &d.buf
 	if r.view == nil {
 		f, err := d.source()
 		if err != nil {
@@ -237,9 +242,11 @@ func (d *diskFile) compare(from, to int64) error {
 	return nil
 }
 
-// compareCached is compare of bytes that are in the page cache.
+// compareCached is compare of bytes that are in the page cache. They are copied out of
+// the mapping, guarded, a buffer at a time, and the mapping's pages are released after
+// that, so that what is mapped at once does not grow with the file.
 func (d *diskFile) compareCached(from, to int64) error {
-	r, page := &d.room, int64(pageSize)
+	r, page := &d.buf, int64(pageSize)
 	buf := warmBuffers.Get().(*[segment.PopulateBytes]byte) //nolint:forcetypeassert // the pool's own
 	defer warmBuffers.Put(buf)
 	for off := from; off < to; {
@@ -262,9 +269,12 @@ func (d *diskFile) compareCached(from, to int64) error {
 }
 
 // writeDiffering writes what the device holds over each page of the page cache that
-// held something else, and returns how many bytes.
+// held something else, and returns how many bytes. The scan first compares the part of
+// the segment that recovery did not read. The bytes are read from the device again: those
+// that recovery used may have been released. Pages that cannot be read are left as they
+// are; rewrite deals with them.
 func (d *diskFile) writeDiffering() (differ int64, err error) {
-	if err = d.scan(d.room.seen, func(int64, []byte) error { return nil }); err != nil {
+	if err = d.scan(d.buf.seen, func(int64, []byte) error { return nil }); err != nil {
 		return 0, err
 	}
 	f, err := d.held.Use()
@@ -272,7 +282,7 @@ func (d *diskFile) writeDiffering() (differ int64, err error) {
 		return 0, err
 	}
 	p := make([]byte, pageSize)
-	for _, e := range d.room.differ {
+	for _, e := range d.buf.differ {
 		if err = logdir.Readable(d.readAt(p[:e.n], e.off)); err != nil {
 			return differ, err
 		}

@@ -9,7 +9,9 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// trim cuts what lies behind the tail, in the order of cutBehind.
+// trim cuts what lies behind the tail, in the order of cutBehind. The epoch and the cut
+// are set in memory first, since the checkpoint record is made of them. That the file is
+// whole is checked at the end: after a truncation, syncs return success for what is gone.
 func (op *opening) trim(s *writableSegment, tail *diskFile) error {
 	l, res := op.l, op.res
 	epoch, err := op.nextCut()
@@ -18,11 +20,11 @@ func (op *opening) trim(s *writableSegment, tail *diskFile) error {
 	}
 	l.opts.Logger.Warn("trimming the log", "dir", l.dirPath, "last", l.LastLSN(), "torn_bytes", res.TornBytes)
 	l.beginEpoch(epoch, s.ordinal, l.at)
-	err = l.cutBehind(s, l.claimNow(l.at, l.at.LSN),
+	err = l.cutBehind(s, l.newCheckpointRecord(l.at, l.at.LSN),
 		func() error { return op.removeBehind(tail) },
 		func() error { return op.zeroBehind(s, tail) })
 	if err != nil {
-		return s.noRoom(err)
+		return s.storeError(err)
 	}
 	if err := s.file.Check(s.expect); err != nil {
 		return err
@@ -33,7 +35,9 @@ func (op *opening) trim(s *writableSegment, tail *diskFile) error {
 	return nil
 }
 
-// saveBehind saves what a trim would remove, before a byte of the log is changed.
+// saveBehind saves what a trim would remove, before a byte of the log is changed. Open
+// saves only where intact records lie behind the tail, a repair always. That there is an
+// epoch left for the cut is checked first, so that a refused Open leaves no copies.
 func (op *opening) saveBehind() error {
 	if op.res.Verdict == recovery.Clean || !op.mode.save && len(op.res.Behind) == 0 {
 		return nil
@@ -47,7 +51,8 @@ func (op *opening) saveBehind() error {
 	return nil
 }
 
-// removeBehind removes the segments behind the tail, the newest first.
+// removeBehind removes the segments behind the tail, the newest first, so that a crash
+// in between leaves no gap in the names, and then syncs the directory.
 func (op *opening) removeBehind(tail *diskFile) error {
 	for i := len(op.files) - 1; i >= 0; i-- {
 		d := op.files[i]
@@ -64,6 +69,8 @@ func (op *opening) removeBehind(tail *diskFile) error {
 // zeroBehind zeroes what is not zero behind the tail. Page cache and device
 // hold the same by now, so that what was read from the device tells where.
 func (op *opening) zeroBehind(s *writableSegment, tail *diskFile) error {
+	// A tail without a valid stamp may hold a torn one. It is zeroed first, and durably:
+	// settle stamps the segment, and the two must not mix.
 	if s.start.Off == 0 {
 		if err := s.mem.Zero(frame.StampOffset, frame.BlockBytes); err != nil {
 			return err
@@ -84,7 +91,9 @@ func (op *opening) zeroBehind(s *writableSegment, tail *diskFile) error {
 }
 
 // clear removes the files that are no part of the log: prepared segments
-// that no record reached, and leftovers of a front cut.
+// that no record reached, and leftovers of a front cut. It runs last: only when the
+// front and the last cut are durable in the tail (trim, nameFront) is no other file
+// needed to tell that these are not the log's.
 func (op *opening) clear(tail *diskFile) error {
 	removed := false
 	for i := range op.files {
@@ -106,7 +115,9 @@ func (op *opening) clear(tail *diskFile) error {
 	return nil
 }
 
-// giveUp notes which acknowledged records a forced cut at the tail gives up.
+// giveUp notes in the report which acknowledged records a forced cut at the tail
+// gives up. Behind keeps only those that were not acknowledged, so that no record is
+// listed twice.
 func (rep *Report) giveUp(res *recovery.Result) {
 	if res.Verdict != recovery.Damaged {
 		return
@@ -129,6 +140,7 @@ func (rep *Report) giveUp(res *recovery.Result) {
 	if res.Watermark > rep.LastLSN {
 		rep.Lost = append(rep.Lost, Range{rep.LastLSN + 1, res.Watermark})
 	}
+	// Records up to the watermark were acknowledged, and are in Lost.
 	var behind []Range
 	for _, b := range rep.Behind {
 		if b.Last > res.Watermark {
@@ -139,13 +151,14 @@ func (rep *Report) giveUp(res *recovery.Result) {
 }
 
 // unrecoverable reports whether no segment is left that the log could go on
-// in: a forced repair then starts over.
+// in: a forced repair then makes an empty log (recreate).
 func unrecoverable(res *recovery.Result) bool {
 	t := res.Tail.File
 	return t < 0 || res.Segments[t].State == recovery.StateDamaged
 }
 
-// lastKnown returns the highest LSN that anything on the disk speaks of.
+// lastKnown returns the highest LSN that anything on the disk names: a watermark, the
+// tail, or an intact record behind it.
 func lastKnown(res *recovery.Result) LSN {
 	last := max(res.Watermark, res.Tail.LSN)
 	for _, r := range res.Behind {
@@ -154,8 +167,9 @@ func lastKnown(res *recovery.Result) LSN {
 	return last
 }
 
-// recreate makes an empty log with the same identity behind the highest LSN
-// that anything on the disk speaks of. It is reached with force only.
+// recreate makes an empty log with the same identity behind the highest LSN that
+// anything on the disk names, so that no LSN is given out twice, and with a greater
+// epoch than any. It is reached with force only, and saves all segments first.
 func (op *opening) recreate() error {
 	res := op.res
 	if err := op.save(); err != nil {

@@ -12,7 +12,9 @@ func (d *diskFile) hits(from, to int64) bool {
 	return slices.ContainsFunc(d.bad, func(s recovery.Span) bool { return s.From < to && from < s.To })
 }
 
-// noteBad notes what cannot be read, and returns err.
+// noteBad notes what cannot be read, and returns err. It is never forgotten: a block that
+// fails once and can be read the next time would otherwise be zeros in one part of the
+// recovery and records in another.
 func (d *diskFile) noteBad(err error) error {
 	var u *recovery.UnreadableError
 	if errors.As(err, &u) {
@@ -32,7 +34,8 @@ func (d *diskFile) blank(p []byte, off int64) {
 }
 
 // badIn returns an error that tells which of the bytes [from, to) cannot be read,
-// or nil.
+// or nil. It is a *recovery.UnreadableError, which recovery reports as damage and does
+// not stop at.
 func (d *diskFile) badIn(from, to int64) error {
 	u := recovery.UnreadableError{Err: d.why}
 	for _, s := range d.bad {
@@ -46,8 +49,9 @@ func (d *diskFile) badIn(from, to int64) error {
 	return &u
 }
 
-// rewrite writes zeros where the file cannot be read, durably: a device then gives
-// the place other room, a filesystem another checksum.
+// rewrite writes zeros where the file cannot be read, durably. That makes a device
+// map the sectors to others, and a filesystem store a new checksum, so that they can
+// be read again.
 func (d *diskFile) rewrite() error {
 	if len(d.bad) == 0 {
 		return nil

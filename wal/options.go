@@ -57,7 +57,7 @@ type Align uint8
 const (
 	// AlignFrame packs frames to 8 bytes. Durability then rests on two
 	// assumptions about the device: it writes a 512-byte sector whole or not
-	// at all, and a write leaves the bytes beside it alone.
+	// at all, and a write leaves the neighbouring bytes alone.
 	AlignFrame Align = iota
 	// AlignSector begins each commit in a fresh 512-byte sector, so that the
 	// sectors of durable records are not stored to again. The kernel still
@@ -85,7 +85,7 @@ const (
 	// not say otherwise.
 	DefaultSegmentBytes = 64 << 20
 	// MinSegmentBytes is the smallest size: the blocks before the frames and
-	// room for some records.
+	// space for some records.
 	MinSegmentBytes = frame.MinSegmentBytes
 	// MaxSegmentBytes is the largest: frames' offsets have 32 bits.
 	MaxSegmentBytes = frame.MaxSegmentBytes
@@ -115,8 +115,8 @@ type Options struct {
 	// appender: 1 to 16, 2 if zero. The directory takes that many segments
 	// more than its records need, and one that is to be used again. An appender
 	// that outruns preparation waits for it, as it does once 16 segments wait for
-	// their names or 64 for a sync; what nobody syncs is synced in the background
-	// before that.
+	// their names or 64 for a sync; records that are not synced by the application are
+	// synced in the background before that.
 	SegmentsAhead int
 	// Align says where a commit begins.
 	Align Align
@@ -144,7 +144,9 @@ type Options struct {
 	OnDurable func(LSN)
 }
 
-// withDefaults returns the options with defaults filled in, or ErrOptions.
+// withDefaults returns the options with defaults filled in, or ErrOptions. Sizes must be
+// multiples of this machine's page, which may be larger than 4 KiB: a segment is mapped
+// whole, and a folio consists of whole pages.
 func (o Options) withDefaults() (Options, error) {
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = DefaultSegmentBytes

@@ -181,7 +181,7 @@ func (m *machine) cutBehind(last wal.LSN) {
 	}
 }
 
-// drawRead goes on reading, or begins anew somewhere.
+// drawRead goes on reading, or begins again somewhere.
 func (m *machine) drawRead(t *rapid.T) {
 	known := m.last()
 	if m.reader == nil || rapid.Bool().Draw(t, "anew") {

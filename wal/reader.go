@@ -21,11 +21,11 @@ type Reader struct {
 	cur     cursor
 	next    LSN    // the record that Next is to read; 0 is the log's first
 	last    LSN    // the record that was returned last, or 0
-	epoch   uint64 // of the log, when the place was last known to be its
-	durable bool   // only what is durable
-	lent    bool   // records are handed out where they lie
-	rec     []byte // the record
-	buf     []byte // room for it
+	epoch   uint64 // the log's, when cur was last known to stand in the log
+	durable bool   // only records that are durable
+	lent    bool   // records are handed out where they lie (ZeroCopy)
+	rec     []byte // the record that was read last
+	buf     []byte // what it was copied into, where it was copied
 	err     error
 	ended   bool // err is a context's: the next call goes on
 	done    bool
@@ -39,13 +39,14 @@ type Reader struct {
 // source is where a Reader's records come from.
 type source interface {
 	// fetch reads the record that is next, and reports whether there is one. The
-	// context ends waiting for a writer that is at work at the very place.
+	// context ends a wait for a writer that is changing the log at the very place.
 	fetch(ctx context.Context, r *Reader) (bool, error)
-	// await returns when there may be news for a reader that found no record.
+	// await returns when there may be a record, or an error, for a reader that found
+	// none.
 	await(ctx context.Context, r *Reader) error
-	// drop lets go of the record that the reader holds.
+	// drop releases the record that the reader holds.
 	drop(r *Reader)
-	// leave gives up all that the reader holds.
+	// leave releases all that the reader holds. The reader is not used any more.
 	leave(r *Reader)
 }
 
@@ -76,10 +77,11 @@ func (r *Reader) Durable() *Reader {
 //		return use(r.Record())
 //	})
 //
-// TruncateBack and Reset wait until nobody holds a record that they remove: they
-// never return to a goroutine that holds one itself. While they wait, the holder of
-// a record may append and sync, and a record that they are to remove is handed out
-// as a copy. Close readers that are not used any more.
+// TruncateBack and Reset wait until no Reader holds a record that they remove: a
+// goroutine that holds one itself must not call them, since they would never return.
+// While they wait, the holder of a record may append and sync, and further records
+// that they are to remove are handed out as copies. Close readers that are not used
+// any more.
 func (r *Reader) ZeroCopy() *Reader {
 	if l, ok := r.src.(*Log); ok && !r.lent {
 		r.lent = true
@@ -126,7 +128,7 @@ func (r *Reader) Follow(ctx context.Context) bool {
 	}
 }
 
-// begin lets go of the last record and reports whether the reader may go on.
+// begin releases the last record and reports whether the reader may go on.
 func (r *Reader) begin() bool {
 	if r.done {
 		return false
@@ -142,7 +144,8 @@ func (r *Reader) begin() bool {
 	return true
 }
 
-// advance reads the next record, if there is one.
+// advance reads the next record, if there is one. next is 0 behind the last possible
+// LSN, where the number has wrapped; at the beginning it is 0 too, but last is then.
 func (r *Reader) advance(ctx context.Context) bool {
 	if r.next == 0 && r.last != 0 {
 		return false // nothing is behind the last number
@@ -160,8 +163,8 @@ func (r *Reader) advance(ctx context.Context) bool {
 	return true
 }
 
-// within reports whether the record that is next is one of those that may be read. It
-// is the first of them for 0.
+// within reports whether the record that is next is one of those that may be read,
+// first to last. A next of 0 becomes first.
 func (r *Reader) within(first, last LSN) (bool, error) {
 	if r.next == 0 {
 		r.next = first
@@ -172,7 +175,8 @@ func (r *Reader) within(first, last LSN) (bool, error) {
 	return r.next <= last, nil
 }
 
-// fail notes why there is no record. The end of a context ends no reading.
+// fail notes why there is no record. An error that is the context's is not final: the
+// next call of Next or Follow goes on.
 func (r *Reader) fail(ctx context.Context, err error) {
 	r.err, r.ended = err, ctx.Err() != nil && errors.Is(err, ctx.Err())
 }
@@ -190,7 +194,8 @@ func (r *Reader) Record() []byte { return r.rec }
 // was truncated, ErrClosed, and what Follow says.
 func (r *Reader) Err() error { return r.err }
 
-// Close ends the reading. It returns Err, but for the end of a context.
+// Close ends the reading. It returns Err, but for the end of a context. It may be called
+// again, and also after the log was closed.
 func (r *Reader) Close() error {
 	if !r.done {
 		r.done, r.rec, r.buf = true, nil, nil

@@ -7,7 +7,8 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// cursor is a cursor in a segment as a Reader has it.
+// cursor is a segment's cursor, with the view of the segment that it is in. It holds
+// no pin of its own.
 type cursor struct {
 	segment.Cursor
 	view view
@@ -19,7 +20,7 @@ func (c *cursor) enter(v view, at frame.Place) {
 	c.Enter(v.mem, v.size, v.seed, at)
 }
 
-// leave moves it out of its segment: the place is looked for again.
+// leave moves it out of its segment, so that the next read searches for its place.
 func (c *cursor) leave() {
 	c.view = view{}
 	c.Leave()

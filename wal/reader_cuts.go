@@ -8,18 +8,19 @@ import (
 // maxCuts bounds the cuts that are remembered.
 const maxCuts = 1024
 
-// cutList remembers cuts at the back, for readers that were behind one, in the
-// order of their epochs and of what they left.
+// cutList remembers cuts at the back, for readers whose last record a cut may have
+// removed. Both the epochs and the LSNs ascend.
 type cutList []struct {
 	epoch uint32
 	lsn   LSN
 }
 
 // add notes a cut that began that epoch and made the record the last one.
-// Earlier cuts that left no less are forgotten: this one answers for them. Where
-// there are too many, the two oldest become one that left what the first did: a
-// reader that read nothing during all the others may be told that its record was
-// cut away though only later ones were.
+// Earlier cuts with the same or a higher last record are dropped: every reader that
+// one of them affects is affected by this one too. Where there are too many, the two
+// oldest are merged into one with the lower LSN: a reader that read nothing during all
+// the cuts since may then be told that its record was cut away though only later ones
+// were. That is the safe side.
 func (c *cutList) add(epoch uint32, lsn LSN) {
 	kept := *c
 	for n := len(kept); n > 0 && kept[n-1].lsn >= lsn; n-- {
@@ -35,8 +36,8 @@ func (c *cutList) add(epoch uint32, lsn LSN) {
 	}{epoch, lsn})
 }
 
-// lowest returns the lowest record that a cut of an epoch behind since made the
-// last one, and whether there was one.
+// lowest returns the lowest LSN that a cut later than the epoch since made the last
+// one, and whether there was such a cut.
 func (c cutList) lowest(since uint32) (LSN, bool) {
 	i := sort.Search(len(c), func(i int) bool { return c[i].epoch > since })
 	if i == len(c) {

@@ -125,7 +125,7 @@ func TestFollowEnds(t *testing.T) {
 				if !errors.Is(c.want, context.Canceled) {
 					continue
 				}
-				// The reader goes on, now that somebody waits again.
+				// The reader goes on, now that a reader waits again.
 				if f.r.Next() || f.r.Err() != nil {
 					t.Fatalf("next: record %d, %v", f.r.LSN(), f.r.Err())
 				}

@@ -2,21 +2,21 @@ package wal
 
 import "github.com/seawall-wal/seawall/wal/internal/segment"
 
-// The indexes of segments that are full are bounded: so many places are kept of all
-// of them as they were noted, 6 MiB in memory. Of older segments than those no more
-// than so many are kept each, 6 KiB, so that Get reads up to 256 KiB of a segment of
-// 64 MiB from where it starts. Tests make them smaller.
+// The indexes of segments that are full are bounded. The newest of them keep all
+// their places, up to maxIndexMarks together, which take 6 MiB. Each older segment
+// keeps at most thinIndexMarks, which take 6 KiB, so that Get reads up to 256 KiB of a
+// segment of 64 MiB before it reaches its record. Tests set lower limits.
 var (
 	maxIndexMarks  = 1 << 18
 	thinIndexMarks = 256
 )
 
-// settleIndex takes the index out of a segment that nobody appends to any more. The
+// settleIndex takes the index out of a segment that is not appended to any more. The
 // caller holds mu for writing.
 func (st *stored) settleIndex() {
 	if st.live != nil {
-		// Of what was cut back into nothing is known before the cut: then baseIndex
-		// makes the whole when it is needed.
+		// Where a cut made an older segment the tail again, its live index lacks the
+		// frames before the cut: then baseIndex makes the whole when it is needed.
 		base := st.base.Load()
 		if base != nil || st.live.Begins() {
 			st.base.Store(segment.Merged(maxIndexMarks, base, st.live))
@@ -25,10 +25,10 @@ func (st *stored) settleIndex() {
 	}
 }
 
-// boundIndexes thins the indexes of the oldest segments out where there are too
-// many places in all. The caller holds mu for writing.
+// boundIndexes thins out the indexes of the oldest segments where there are more
+// than maxIndexMarks places in all. The caller holds mu for writing.
 func (t *segments) boundIndexes() {
-	room := maxIndexMarks
+	left := maxIndexMarks
 	for i := len(t.list) - 1; i >= 0; i-- {
 		st := t.list[i]
 		base := st.base.Load()
@@ -36,7 +36,7 @@ func (t *segments) boundIndexes() {
 			continue
 		}
 		n := base.Len()
-		if room -= n; room < 0 && n > thinIndexMarks {
+		if left -= n; left < 0 && n > thinIndexMarks {
 			st.base.Store(segment.Merged(thinIndexMarks, base))
 		}
 	}

@@ -37,10 +37,11 @@ func (l *Log) Get(lsn LSN) ([]byte, error) {
 // fetch implements source.
 //
 // No lock is held while a segment's bytes are read, since they may have to come from
-// the disk first. What is read is good if neither the epoch
-// changed nor the front passed it: both change before a byte of a record that was
-// readable does. It is the argument of logreader_protocol.go, with the epoch of segments
-// for the one of the control block, and the release of the pin for the fence.
+// the disk first. What was read is good if afterwards the epoch is the same and the
+// front has not passed the record: a cut changes one of them before it changes a byte
+// of a record that was readable. logreader_protocol.go gives the same argument for
+// readers in other processes; here segments.epoch takes the part of the control
+// block's epoch, and the release of the pin that of the fence.
 func (l *Log) fetch(_ context.Context, r *Reader) (bool, error) {
 	for first := r.next == 0; ; {
 		if ok, err := l.mayRead(r); !ok {
@@ -55,18 +56,20 @@ func (l *Log) fetch(_ context.Context, r *Reader) (bool, error) {
 			return l.fetched(r, err)
 		}
 		l.drop(r)
-		if first { // whichever that is now
+		if first { // a cut may have changed which record is the first
 			r.next = 0
 		}
 	}
 }
 
-// unchanged reports whether no cut came near the record that is next since mayRead.
+// unchanged reports whether no cut since mayRead may have changed the bytes of the
+// record that is next.
 func (l *Log) unchanged(r *Reader) bool {
 	return uint64(l.store.epoch.Load()) == r.epoch && r.next >= l.FirstLSN()
 }
 
-// fetched returns what fetch does for a read that ended so.
+// fetched returns the results of fetch for a read that no cut disturbed and that
+// returned err: bad bytes are damage then.
 func (l *Log) fetched(r *Reader, err error) (bool, error) {
 	if err == nil {
 		return true, nil
@@ -94,7 +97,8 @@ func (l *Log) mayRead(r *Reader) (bool, error) {
 	return r.within(l.FirstLSN(), l.readable(r.durable))
 }
 
-// catchUp takes a reader to the present epoch, if its last record is of it.
+// catchUp takes a reader to the present epoch, unless a cut has removed the record
+// that it returned last.
 func (t *segments) catchUp(r *Reader) error {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -102,12 +106,13 @@ func (t *segments) catchUp(r *Reader) error {
 		return cutAway(r.last)
 	}
 	r.epoch = uint64(t.epoch.Load())
-	r.cur.leave() // the place is looked for again
+	r.cur.leave() // the place may be gone: the next read searches for it again
 	return nil
 }
 
 // read reads the record that is next, from the segment that the cursor is in or one
-// behind it.
+// behind it. A record is lent in two steps, hold and then a check that it is still
+// readable: see pins.hold.
 func (l *Log) read(r *Reader) error {
 	err := r.cur.Seek(r.next)
 	for errors.Is(err, segment.ErrNoFrame) {
@@ -126,7 +131,7 @@ func (l *Log) read(r *Reader) error {
 	if r.lent {
 		r.pin(r.cur.view)
 		if l.store.pins.hold(r, r.next) {
-			if l.unchanged(r) { // otherwise nobody waits for the holder
+			if l.unchanged(r) { // otherwise a cut has begun that did not see the hold
 				r.rec, err = r.cur.Lend()
 			}
 			return err
@@ -169,8 +174,8 @@ func (l *Log) enterSegment(r *Reader) (indexed bool, err error) {
 	}
 }
 
-// lookUp is enterSegment as far as that takes no read of a disk: it returns a
-// segment that has to be mapped first, if there is one.
+// lookUp is the part of enterSegment that runs with the lock held, and so must not
+// wait for the disk. Where a segment has to be mapped first, it returns that.
 func (l *Log) lookUp(r *Reader) (missing *stored, indexed bool, err error) {
 	c, t := &r.cur, &l.store
 	t.mu.RLock()
@@ -179,7 +184,7 @@ func (l *Log) lookUp(r *Reader) (missing *stored, indexed bool, err error) {
 		return nil, false, ErrClosed
 	}
 	if st := c.view.st; st != nil && c.LSN == r.next-1 && slices.Contains(t.list, st) {
-		// The mapping of the place was given up since.
+		// The mapping that the place lay in was released since.
 		if !st.mapped() {
 			return st, false, nil
 		}
@@ -200,7 +205,9 @@ func (l *Log) lookUp(r *Reader) (missing *stored, indexed bool, err error) {
 }
 
 // goOn moves the cursor, and the pin, to the start of the next segment, if there is
-// one and it goes on from the place.
+// one and it goes on from the place. Its mapping is pinned before the old one is
+// unpinned. Where it does not continue the chain, the log was cut at the same time,
+// which the caller finds by the epoch, or the segment is damaged.
 func (l *Log) goOn(r *Reader) (bool, error) {
 	c, t := &r.cur, &l.store
 	for {
@@ -227,8 +234,8 @@ func (l *Log) goOn(r *Reader) (bool, error) {
 	}
 }
 
-// nearest returns a place before a record of a pinned segment, of those noted when
-// what the segment held as the log was opened was first read.
+// nearest returns a place before a record of a pinned segment, from the segment's
+// base index, which it makes if need be.
 func (l *Log) nearest(v view, lsn LSN, epoch uint64) (frame.Place, error) {
 	base, err := l.baseIndex(v, epoch)
 	if err != nil {
@@ -260,7 +267,7 @@ func (l *Log) baseIndex(v view, epoch uint64) (*segment.Index, error) {
 	}
 	base = segment.Merged(maxIndexMarks, base)
 	t.mu.Lock()
-	if uint64(t.epoch.Load()) == epoch && st.base.Load() == nil { // settleIndex may have been faster
+	if uint64(t.epoch.Load()) == epoch && st.base.Load() == nil { // settleIndex may have set it by now
 		st.base.Store(base)
 		t.boundIndexes()
 	}
@@ -277,8 +284,9 @@ func (l *Log) await(ctx context.Context, r *Reader) error {
 	}
 	event := b.join()
 	defer b.leave()
-	// An appender looks for those who wait after it has published: either it
-	// sees this one, or this one sees the record.
+	// An appender publishes its record before it checks for waiting readers, and this
+	// reader counts as waiting before it checks for a record: so either the appender
+	// sees the reader, or the reader sees the record.
 	if l.news(r) {
 		return nil
 	}
@@ -293,7 +301,7 @@ func (l *Log) await(ctx context.Context, r *Reader) error {
 	}
 }
 
-// news reports whether a reader has to look again.
+// news reports whether a reader that found no record has to try again.
 func (l *Log) news(r *Reader) bool {
 	t := &l.store
 	t.mu.RLock()

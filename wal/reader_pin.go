@@ -9,16 +9,31 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 )
 
-// mappingRef is a mapping with its file, and how many readers are at work in it. Who
-// made it releases it; it is unmapped then, or with the last pin. Nobody waits for
-// anybody: a reader that holds a pin may wait for the disk.
+// Three counts keep the bytes of a record as they are while a Reader of this process
+// uses them. Each defends against another change:
+//
+//   - mappingRef, a pin on the mapping: the addresses stay mapped, also where the
+//     segment is closed, removed or evicted. Every read holds one while it lasts, and
+//     a ZeroCopy Reader until it moves on.
+//   - stored.pins, of ZeroCopy Readers in a segment: a cut at the front does not recycle
+//     its file, whose bytes would change below the mapping.
+//   - Reader.held, the record that was handed out: a cut at the back that removes it
+//     waits, since it zeroes the bytes (awaitUnheld).
+//
+// A Reader that copies needs only the first: it finds out afterwards whether the bytes
+// were changed during the copy (Log.unchanged).
+
+// mappingRef counts the readers that use a mapping and its file. The owner releases
+// it once; the mapping is unmapped then or, where readers have pinned it, at the last
+// unpin. So neither the owner nor a reader ever waits for the other, although a reader
+// may wait for the disk while it holds a pin.
 type mappingRef struct {
-	state atomic.Int64 // pins, and released
+	state atomic.Int64 // the number of pins, plus released
 	mem   *durability.Mapping
 	file  *durability.File
 }
 
-// released is what release adds to the state.
+// released is what release adds to the state: more than there can be pins.
 const released = 1 << 62
 
 // pin keeps the mapping until unpin. It reports false where it was released.
@@ -44,7 +59,8 @@ func (s *mappingRef) unpin() {
 	}
 }
 
-// release unmaps and closes, at once where nobody holds a pin.
+// release unmaps and closes, at once where no reader holds a pin, and otherwise at the
+// last unpin. No new pin is given after it.
 func (s *mappingRef) release() error {
 	if s.state.Add(released) == released {
 		return s.end()
@@ -55,12 +71,13 @@ func (s *mappingRef) release() error {
 // end unmaps and closes.
 func (s *mappingRef) end() error { return errors.Join(s.mem.Unmap(), s.file.Close()) }
 
-// pins are the records that readers hold where they lie.
+// pins are the records that readers hold where they lie (Reader.ZeroCopy). mu guards
+// the fields below, and Reader.held of each of the readers.
 type pins struct {
 	mu      sync.Mutex
-	freed   *sync.Cond // of mu: a reader that holds a record let go of it, or the log ended
-	readers []*Reader  // those that may hold one
-	bars    []LSN      // of cuts that wait: nobody gets hold of a record behind one
+	freed   *sync.Cond // on mu: a held record was released, or the log ended; nil until a cut waits
+	readers []*Reader  // those that may hold a record
+	bars    []LSN      // the last LSNs of cuts that wait: no record behind one may be held from then on
 }
 
 // register makes a reader known as one that may hold records.
@@ -79,9 +96,9 @@ func (p *pins) leave(r *Reader) {
 	p.mu.Unlock()
 }
 
-// hold takes the record with that LSN, unless a cut waits that is to remove it. The
-// reader looks behind it whether the record is still readable: a cut either lowered
-// what is readable before, or finds the record held.
+// hold marks the record with that LSN as held, unless a cut waits that is to remove
+// it: every later cut waits for this reader. The caller then checks that no earlier
+// cut has removed the record: such a cut changed the epoch before it lifted its bar.
 func (p *pins) hold(r *Reader, lsn LSN) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,7 +111,7 @@ func (p *pins) hold(r *Reader, lsn LSN) bool {
 	return true
 }
 
-// release lets go of the record that the reader holds.
+// release ends what hold began.
 func (p *pins) release(r *Reader) {
 	p.mu.Lock()
 	r.held = 0
@@ -102,7 +119,7 @@ func (p *pins) release(r *Reader) {
 	p.mu.Unlock()
 }
 
-// wake wakes those who wait for a record to be let go of. The caller holds mu.
+// wake wakes cuts that wait for the release of a record. The caller holds mu.
 func (p *pins) wake() {
 	if p.freed != nil && len(p.bars) > 0 {
 		p.freed.Broadcast()
@@ -116,9 +133,9 @@ func (p *pins) held(after LSN) bool {
 }
 
 // awaitUnheld waits until no reader holds a record behind the one with that LSN, and
-// keeps it so until done: who asks for one gets a copy. No lock is held meanwhile,
-// and nobody held up: whoever holds the record may have to append, or to sync,
-// before it lets go of it. The wait ends with the log.
+// keeps it so until done is called: a reader that asks for one gets a copy. The wait
+// holds no lock, since the goroutine that holds the record may have to append or to
+// sync before it releases it. The wait ends with an error when the log does.
 func (l *Log) awaitUnheld(after LSN) (done func(), err error) {
 	p := &l.store.pins
 	p.mu.Lock()
@@ -154,12 +171,13 @@ func (p *pins) assertUnheld(after LSN) {
 	}
 }
 
-// pinned reports whether a reader holds on to the segment's bytes. The front was
-// raised before: whoever pins them after this look sees that behind the pin.
+// pinned reports whether a reader uses the segment's bytes, so that the file cannot be
+// recycled. The caller has raised the front before: a reader that pins them after this
+// check sees the new front when it checks, behind its pin, what it may read.
 func (st *stored) pinned() bool { return st.pins.Load() > 0 }
 
-// pin keeps the mapping that the view is of, which is pinned, until the reader
-// moves on.
+// pin keeps the mapping of a view until the reader moves on to another segment. The
+// caller has pinned the mapping for the time of this call.
 func (r *Reader) pin(v view) {
 	if r.pinned.ref == v.ref {
 		return

@@ -137,9 +137,9 @@ func TestAppendPassesASlowRead(t *testing.T) {
 	}
 }
 
-// TestSlowReadBesideACut takes the record that a reader waits for from the log:
+// TestSlowReadDuringACut takes the record that a reader waits for from the log:
 // neither a cut nor Close waits for a copy, whose reader finds out.
-func TestSlowReadBesideACut(t *testing.T) {
+func TestSlowReadDuringACut(t *testing.T) {
 	for name, c := range map[string]struct {
 		cut  func(*wal.Log) error
 		want error

@@ -5,16 +5,18 @@ import (
 	"sync/atomic"
 )
 
-// notifier wakes those who wait for an event. An event costs one load where nobody
-// waits, and never allocates: those who wait make the channel.
+// notifier wakes the goroutines that wait for an event. Where none waits, an event
+// costs its sender one atomic load, and it never allocates: the waiter makes the
+// channel.
 type notifier struct {
-	waiting atomic.Int32
-	mu      sync.Mutex
-	next    chan struct{} // closed at the next event; nil until somebody waits for it
+	waiting atomic.Int32  // goroutines between join and leave
+	mu      sync.Mutex    // guards next
+	next    chan struct{} // closed at the next event; nil until a goroutine waits for it
 }
 
-// join returns what is closed at the next event. What is looked at after it is up to
-// date, or there is an event to come. The caller calls leave.
+// join returns a channel that is closed at the next event. The caller checks its
+// condition after join: either the check sees the change, or the event that tells of
+// it is still to come. In the end the caller calls leave.
 func (n *notifier) join() <-chan struct{} {
 	n.waiting.Add(1)
 	n.mu.Lock()
@@ -28,14 +30,14 @@ func (n *notifier) join() <-chan struct{} {
 // leave ends what join began.
 func (n *notifier) leave() { n.waiting.Add(-1) }
 
-// broadcast wakes all who wait.
+// broadcast wakes all waiters. The caller has published the change before.
 func (n *notifier) broadcast() {
 	if n.waiting.Load() != 0 {
 		n.wake()
 	}
 }
 
-// wake is the part of broadcast for which somebody waits.
+// wake is the part of broadcast that runs only where a goroutine waits.
 func (n *notifier) wake() {
 	n.mu.Lock()
 	if n.next != nil {

@@ -30,9 +30,9 @@ func holdFifth(t *testing.T, o wal.Options) (*wal.Log, string, *wal.Reader) {
 	return l, dir, r
 }
 
-// TestHolderGoesOnBesideACut lets the holder of a record that a cut waits for
-// append, sync, commit and read first: the cut waits, and holds nobody up.
-func TestHolderGoesOnBesideACut(t *testing.T) {
+// TestHolderGoesOnDuringACut lets the holder of a record that a cut waits for
+// append, sync, commit and read first: the cut waits, and blocks none of these.
+func TestHolderGoesOnDuringACut(t *testing.T) {
 	for name, cut := range heldCuts {
 		for policy, o := range map[string]wal.Options{"manual": small(), "each": {SegmentBytes: wal.MinSegmentBytes, Sync: wal.SyncEach}} {
 			t.Run(name+"/"+policy, func(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"github.com/seawall-wal/seawall/wal"
 )
 
-// Records are looked at where they lie, inside durability.Guard: a file that
-// somebody truncates meanwhile is an error and not the end of the process.
+// Records are read where they lie, inside durability.Guard: a file that
+// another process truncates at that time is an error and not the end of the process.
 func ExampleReader_ZeroCopy() {
 	dir, remove := exampleDir()
 	defer remove()

@@ -18,9 +18,9 @@ type RepairOptions struct {
 	// would cut the log (LastLSN), and which acknowledged records it would give up
 	// (Lost). The error is the one that the repair would return because of that.
 	DryRun bool
-	// SaveTo is a directory in which what is removed is saved, below a new one with a
-	// number, in place of the log's own: another filesystem may have room where that
-	// of the log has none. It is made if need be.
+	// SaveTo is a directory in which what is removed is saved, in a new numbered
+	// directory below it, in place of the log's own: another filesystem may have space
+	// where that of the log has none. It is made if need be.
 	SaveTo string
 	// NoSave saves nothing: what is removed is gone for good.
 	NoSave bool
@@ -30,9 +30,9 @@ type RepairOptions struct {
 }
 
 // Repair trims a torn tail, as Open does, and with Force cuts the log at its
-// first damage. What it removes it saves first, beside the log, durably; where that
-// fails, nothing is changed. The report says what was found, what was removed, and
-// where it was saved.
+// first damage. What it removes it saves first, durably, in the log's directory lost;
+// where that fails, nothing is changed. The report says what was found, what was
+// removed, and where it was saved.
 //
 // A clean log is left alone. Repair needs the log for itself: ErrLocked
 // otherwise. It returns what Open returns.
@@ -55,7 +55,7 @@ func Repair(dir string, o RepairOptions) (*Report, error) {
 	if o.DryRun {
 		return rep, nil
 	}
-	// Open looks no farther back than it has to; what Verify found may lie before.
+	// Open reads no farther back than it has to; what Verify found may lie before.
 	from := max(1, rep.LastLSN)
 	for _, s := range rep.Segments {
 		if s.FirstLSN != 0 && slices.ContainsFunc(rep.Damage, func(d Damage) bool { return d.File == s.Name }) {

@@ -85,7 +85,7 @@ var forceTests = []struct {
 	{
 		"empty last segment, and no checkpoint kept", func(s *specimen) { s.put(fourthName, nil); s.forgetCheckpoint() },
 		1, 12, "[]", savedAs(fourthName),
-	}, // what was in it nobody knows any more
+	}, // nothing tells any more what was in it
 	{
 		"first segment missing", func(s *specimen) { s.remove(firstName) },
 		5, 14, "[{1 4}]", nil,
@@ -179,7 +179,7 @@ func (s *specimen) forced(t *testing.T, first, last wal.LSN, lost string, saved 
 	if t.Failed() {
 		return
 	}
-	s.judge(small(), finding{first: first, last: last, durable: last, size: 10000})
+	s.analyze(small(), finding{first: first, last: last, durable: last, size: 10000})
 	again := readDir(t, s.dir)
 	if rep, err := wal.Repair(s.dir, wal.RepairOptions{Force: true}); err != nil || rep.Verdict != wal.Clean || rep.Trimmed {
 		t.Fatalf("repair of a repaired log: %+v, %v", rep, err)
@@ -215,7 +215,7 @@ func TestRepairTorn(t *testing.T) {
 				t.Errorf("saved %v, want %v", rep.Saved, want)
 			}
 			s.sameSaved(rep.Saved, before)
-			s.judge(small(), finding{last: 10, durable: 10, size: 10000})
+			s.analyze(small(), finding{last: 10, durable: 10, size: 10000})
 		})
 	}
 }
@@ -231,7 +231,7 @@ func TestRepairTornBytes(t *testing.T) {
 		t.Fatalf("repair: %+v, %v", rep, err)
 	}
 	s.sameSaved(rep.Saved, before)
-	s.judge(small(), finding{last: 3, durable: 3, size: 100})
+	s.analyze(small(), finding{last: 3, durable: 3, size: 100})
 }
 
 // TestRepairClean leaves a clean log alone, and a log that is in use.

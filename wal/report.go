@@ -8,7 +8,7 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// Verdict is the outcome of a judgement.
+// Verdict is the outcome of a verification or a recovery.
 type Verdict int
 
 const (
@@ -81,14 +81,14 @@ type Report struct {
 	Dir     string
 	UUID    UUID
 	Verdict Verdict
-	// Live says that a writer had the log open. A record in the making is then
-	// not torn.
+	// Live says that a writer had the log open. A record that it was appending then
+	// does not count as torn.
 	Live bool
 	// FirstLSN and LastLSN are the log's records; LastLSN is FirstLSN-1 where
 	// it has none. DurableLSN is the last one that is proved to have been
 	// acknowledged as durable; the ones behind it are legal all the same.
 	FirstLSN, LastLSN, DurableLSN LSN
-	// Records is how many were judged: all of them for Verify.
+	// Records is how many were checked: all of them for Verify.
 	Records uint64
 	// Bytes is how many bytes of segments were read. Where they were to be read
 	// from the device, BufferedBytes of them came from the page cache all the
@@ -116,11 +116,11 @@ type Report struct {
 	// Lost are the acknowledged records that Repair with Force gave up.
 	Lost []Range
 	// LostUnknown says that these may not be all, and that nothing tells how many
-	// there were besides.
+	// more there were.
 	LostUnknown bool
 }
 
-// newReport turns a judgement into a report.
+// newReport turns the result of a recovery into a report.
 func newReport(dir string, r *recovery.Result) *Report {
 	rep := &Report{
 		Dir: dir, UUID: UUID(r.UUID), Verdict: Verdict(r.Verdict),
@@ -147,7 +147,8 @@ func newReport(dir string, r *recovery.Result) *Report {
 }
 
 // count adds up what was read, and returns warnings of what is not known or could
-// not be read.
+// not be read. They are sorted, and files with the same reason make one warning, so that
+// the same log gives the same report.
 func (rep *Report) count(s *logdir.Snapshot) []string {
 	var warnings []string
 	if s.Unsure != nil {

@@ -10,12 +10,12 @@ import (
 )
 
 // Reset removes all records and makes the log go on at the given LSN, which
-// may be any up to MaxLSN but zero, also one that the log has had: a store that installs a
-// snapshot begins its log anew behind it. FirstLSN is next then, LastLSN
-// next-1, durably when it returns nil. It begins with a wait until nobody holds a
-// record by Reader.ZeroCopy, as TruncateBack does.
+// may be any up to MaxLSN but zero, also one that the log has had: a store that installs
+// a snapshot lets its log begin again behind it. FirstLSN is next then, LastLSN
+// next-1, durably when it returns nil. It begins with a wait until no Reader holds a
+// record by ZeroCopy, as TruncateBack does.
 //
-// It returns what TruncateBack returns, and ErrNoSpace where there is no room
+// It returns what TruncateBack returns, and ErrNoSpace where there is no space
 // for the segment that it needs; the log is then as it was. At any crash the
 // log is the old one or the new one.
 func (l *Log) Reset(next LSN) error {
@@ -38,14 +38,15 @@ func (l *Log) Reset(next LSN) error {
 	if _, err := l.nextCut(); err != nil {
 		return err
 	}
-	// Appenders enter no segment until this call has one. Those that wait for a
-	// sync could keep it from being prepared, and nobody else syncs meanwhile.
+	// Appenders enter no segment until this call has one. Segments that wait for a
+	// sync could keep it from being prepared, and no other goroutine can sync them
+	// while this one holds syncMu.
 	l.allowRotation(false)
 	defer l.allowRotation(true)
 	if _, err := l.syncLocked(); err != nil {
 		return err
 	}
-	if err := l.holdWithRoom(); err != nil {
+	if err := l.quiescePrepared(); err != nil {
 		return err
 	}
 	defer l.resume()
@@ -63,18 +64,20 @@ func (l *Log) Reset(next LSN) error {
 func (l *Log) allowRotation(may bool) {
 	l.mu.Lock()
 	l.resets = !may
-	l.room.Broadcast()
+	l.spaceAvailable.Broadcast()
 	l.mu.Unlock()
 }
 
-// holdWithRoom is quiesce with a prepared segment at hand.
-func (l *Log) holdWithRoom() error {
+// quiescePrepared is quiesce, and makes sure that a prepared segment is at hand. It
+// repeats, since the segment that it waited for may be discarded before the log is
+// quiet.
+func (l *Log) quiescePrepared() error {
 	for {
 		if err := l.checkWritable(); err != nil {
 			return err
 		}
 		l.mu.Lock()
-		err := l.awaitRoom(math.MaxInt64, true)
+		err := l.awaitSegment(math.MaxInt64, true)
 		l.mu.Unlock()
 		if err != nil {
 			return err
@@ -88,7 +91,7 @@ func (l *Log) holdWithRoom() error {
 		if n > 0 {
 			return nil
 		}
-		l.resume() // it was discarded meanwhile
+		l.resume() // it was discarded before quiesce returned
 	}
 }
 
@@ -109,6 +112,8 @@ func (l *Log) reset(next LSN) (err error) {
 		return err
 	}
 	l.store.pins.assertUnheld(0)
+	// From here on no Reader returns a record. The stamp is stored, but not durable: a
+	// crash leaves the old log or the new one.
 	l.mu.Lock()
 	l.ready = l.ready[1:]
 	s.taken = true
@@ -118,7 +123,7 @@ func (l *Log) reset(next LSN) (err error) {
 	if err == nil {
 		l.dirty = l.dirty[:0]
 		l.enter(s)
-		l.claimed = 0
+		l.namedWatermark = 0
 		l.cutCount.Add(1)
 	}
 	l.mu.Unlock()
@@ -130,7 +135,7 @@ func (l *Log) reset(next LSN) (err error) {
 		return err
 	}
 	// Both slots repeat what the stamp says.
-	c := l.claimNow(s.start, next-1)
+	c := l.newCheckpointRecord(s.start, next-1)
 	if err = l.writeSlots(s, c); err != nil {
 		return err
 	}
@@ -147,14 +152,16 @@ func (l *Log) reset(next LSN) (err error) {
 			l.opts.Logger.Warn("cannot remove a truncated segment", "dir", l.dirPath, "err", err)
 		}
 	}
-	// What is gone has LSNs that come again. Only this cut, and the segment's stamp,
-	// tell it from the log: behind the next cut, and where a crash had brought it back,
-	// the loss of the stamp would make it the log's.
+	// The LSNs of what was removed are given out again. Only this cut and the segment's
+	// stamp tell those files from the log's own: if a crash brought them back behind the
+	// next cut, and the stamp were lost, they would count as the log. So their removal
+	// is made durable.
 	return l.dir.Sync()
 }
 
-// tellReset takes all records from readers. It returns the segments that held
-// them.
+// tellReset takes all records from readers, before a byte changes, and returns the
+// segments that held them. In this process the epoch tells, in others the control block
+// of the old tail, where readers also find that the log goes on in the next segment.
 func (l *Log) tellReset(next LSN, epoch uint32) ([]*stored, error) {
 	t := &l.store
 	l.mu.Lock()

@@ -136,7 +136,7 @@ func TestAppendedSegmentsKeepLittle(t *testing.T) {
 	}
 }
 
-// extended returns a log whose only file has that size: somebody extended it
+// extended returns a log whose only file has that size: another process extended it
 // behind the segment's end.
 func extended(t *testing.T, size int64) (dir, file string) {
 	t.Helper()

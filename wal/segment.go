@@ -14,7 +14,21 @@ import (
 // name the watermark.
 const markReserve = frame.HeaderBytes + frame.MarkBytes
 
-// writableSegment is a writableSegment that the log holds mapped for writing.
+// writableSegment is a segment that the log holds mapped for writing: prepared, the
+// tail, or one that no sync has covered yet. Once the segment is entered, only index,
+// ref and the fields behind them change.
+//
+// A segment goes through these states:
+//
+//  1. The preparer fills it under its temporary name, and puts it into Log.ready.
+//  2. The namer makes it durable and gives it its final name.
+//  3. rotate stamps it and makes it the tail, mostly after step 2, and without
+//     SyncEach also before. From here on it has an entry in Log.dirty.
+//  4. When the log has rotated into the next one, it takes no more frames.
+//  5. The sync that covers its last frame closes it (acknowledge): readers then map it
+//     for reading only (stored), as those of an earlier writer.
+//
+// TruncateBack may map a segment of step 5 for writing again, as the new tail.
 type writableSegment struct {
 	ordinal uint64
 	header  frame.Header
@@ -30,9 +44,9 @@ type writableSegment struct {
 	align    int64                  // where a commit may begin, in bytes
 
 	index segment.Index
-	ref   mappingRef // of mem and file
+	ref   mappingRef // of mem and file; readers pin it
 
-	// taken says that it holds records, or is about to. The log's mutex guards it.
+	// taken says that it holds records, or is about to. Log.mu guards it.
 	taken bool
 	// named is closed when the file has its final name, durably, or will never
 	// have it: nameErr says which and is set before.
@@ -44,10 +58,11 @@ type writableSegment struct {
 // size returns the segment's size in bytes.
 func (s *writableSegment) size() int64 { return s.header.SegmentBytes }
 
-// closedChan is what a segment's named is that has its name from the start.
+// closedChan is the channel named of a segment that has its final name already.
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// mapSegment locks and maps an opened segment's file.
+// mapSegment locks and maps an opened segment's file. On an error the file is left to
+// the caller; otherwise the segment closes it.
 func mapSegment(dir *durability.Dir, f *durability.File, h frame.Header, align Align) (*writableSegment, error) {
 	lock, err := lockSegment(dir, f.Name())
 	if err != nil {
@@ -70,13 +85,14 @@ func mapSegment(dir *durability.Dir, f *durability.File, h frame.Header, align A
 	return s, nil
 }
 
-// close gives up the lock, unmaps the segment and closes its file, or leaves
+// close releases the lock, unmaps the segment and closes its file, or leaves
 // these two to the last reader that holds a record in it.
 func (s *writableSegment) close() error { return errors.Join(s.lock.Close(), s.ref.release()) }
 
-// checkHead returns an error where the header is not the segment's any more, or
-// the stamp: what it holds is lost then, however well it was synced. It reads
-// them, since a load of a page that is not resident would hold up others.
+// checkHead returns an error where the header or the stamp is not what was stored:
+// without them recovery would not find the segment's records, however well they were
+// synced. It reads them by a system call: a load from the mapping that has to wait for
+// the disk would hold up the whole process at the next garbage collection.
 func (s *writableSegment) checkHead() error {
 	head := make([]byte, frame.SegmentHeaderBytes+frame.StampBytes)
 	header, stamp := head[:frame.SegmentHeaderBytes], head[frame.SegmentHeaderBytes:]
@@ -100,8 +116,8 @@ func (s *writableSegment) checkHead() error {
 }
 
 // checkPrepared returns an error where a prepared segment is not what it was
-// when it was made, so that no record is appended to what is lost already. One
-// on its way to its name is looked at by the namer: nobody waits for that here.
+// when it was made, so that no record is appended to a file that is gone. A file that
+// has its temporary name still may be renamed at any moment: the namer checks it.
 func (s *writableSegment) checkPrepared() error {
 	select {
 	case <-s.named:
@@ -113,9 +129,10 @@ func (s *writableSegment) checkPrepared() error {
 	return s.checkHead()
 }
 
-// clean zeroes what a store that failed may have left. A page that there is no
-// room for cannot be zeroed either, and need not be: nothing was stored in it.
-// That is asked of the file, since on tmpfs even a load has to find room.
+// clean zeroes what a store that failed may have left. A page for which the
+// filesystem has no space cannot be zeroed either, and need not be: nothing was stored
+// in it. Whether that is so is read from the file, since on tmpfs even a load from the
+// mapping has to allocate the page.
 func (s *writableSegment) clean(off, n int64) error {
 	for end := off + n; off < end; {
 		next := min(end, (off/int64(pageSize)+1)*int64(pageSize))
@@ -130,10 +147,10 @@ func (s *writableSegment) clean(off, n int64) error {
 	return nil
 }
 
-// noRoom tells why a store failed: where the file is whole and the page can be
-// read, the filesystem had no room for a copy of it (C8), as where blocks are
-// shared with another file.
-func (s *writableSegment) noRoom(cause error) error {
+// storeError tells why a store failed: where the file is whole and the page can be
+// read, the filesystem had no space for a copy of it (C8), for instance because its
+// blocks are shared with another file.
+func (s *writableSegment) storeError(cause error) error {
 	fault := (*durability.FaultError)(nil)
 	if !errors.As(cause, &fault) {
 		return cause

@@ -50,7 +50,7 @@ var fuzzBase = sync.OnceValue(func() map[string][]byte {
 })
 
 // FuzzSegment changes a segment's file: 8 bytes of input say where, how much
-// and what. Whoever looks at it returns records that were appended or an
+// and what. Every call that reads it returns records that were appended or an
 // error, does not panic, and changes nothing; Open goes on from what Verify
 // said, or refuses.
 func FuzzSegment(f *testing.F) {

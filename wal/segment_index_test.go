@@ -9,7 +9,7 @@ import (
 )
 
 // TestIndexesAreBounded appends over many segments, reads records at random, also of
-// the log opened anew, cuts it and goes on: each record is found, and the places
+// the log opened again, cuts it and goes on: each record is found, and the places
 // that are kept stay within their bounds.
 func TestIndexesAreBounded(t *testing.T) {
 	const all, thin, last = 24, 2, 1200

@@ -13,25 +13,25 @@ import (
 // segments in the page cache.
 var warmAhead int64 = 8 << 20
 
-// warmBuffers hold what is brought in, which nobody looks at.
+// warmBuffers receive the bytes that are read only to bring them into the page cache.
 var warmBuffers = sync.Pool{New: func() any { return new([segment.PopulateBytes]byte) }}
 
-// warming brings in what lies ahead of the appenders in the segments that Open
-// found: it read them around the page cache, and a store that finds its page there
-// missing waits for the disk, under the log's mutex, and holds up the collector too
-// (kernel fact 7). Segments that are prepared later are in the page cache since they
-// were filled.
+// warming brings into the page cache what lies ahead of the appenders in the segments
+// that Open found. Open read them around the page cache; a store to a page that is not
+// there waits for the disk with the log's mutex held, and holds up the garbage
+// collector too (kernel fact 7). Segments that are prepared later are in the page cache
+// since they were filled.
 //
-// The first segment.PopulateBytes are brought in before Open returns, the rest behind it, by
-// chunks of that size, and never more than warmAhead before it is needed: the tail of
-// a log that is only opened is not read. They are read, not populated: a page that is
-// mapped for reading costs the store a fault of its own, where a fault of a page that
-// is not mapped yet maps all of its folio.
+// The first segment.PopulateBytes are brought in before Open returns, the rest after
+// it, in chunks of that size, and never more than warmAhead before it is needed: the
+// tail of a log that is only opened is not read. They are read, not populated: a page
+// that is mapped for reading costs the store a fault of its own, while the fault of a
+// page that is not mapped yet maps its whole folio.
 type warming struct {
 	seg   *writableSegment   // the one that is being brought in, or nil at the end
-	from  int64              // up to where it is
+	from  int64              // offset up to which it was brought in
 	later []*writableSegment // those behind it
-	wake  int64              // offset of the tail behind which more is wanted; the log's mutex guards it
+	wake  int64              // offset of the tail behind which more is wanted; Log.mu guards it
 }
 
 // warmFirst begins the warming of a log that was found, and does as much of it as
@@ -39,7 +39,7 @@ type warming struct {
 func (l *Log) warmFirst() {
 	w := &l.warming
 	w.seg, w.from, w.later, w.wake = l.tail, l.at.Off, slices.Clone(l.ready), math.MaxInt64
-	// Each append looks first at the link of the one before.
+	// Each append first checks the link of the frame before.
 	_, _ = l.tail.file.ReadAt(make([]byte, 4), l.linkOff)
 	for left := int64(segment.PopulateBytes); left > 0 && w.seg != nil; {
 		left -= w.step(left)
@@ -80,9 +80,9 @@ func (w *warming) next() {
 	}
 }
 
-// awaitNear waits until the appenders are so near to what is to be brought in next
-// that it is time, and leaves out what they need no more. It reports false where
-// there is nothing to do any more.
+// awaitNear waits until the appenders are within warmAhead of what is to be brought in
+// next, and skips what they have passed. It reports false where there is nothing to do
+// any more.
 func (l *Log) awaitNear(w *warming) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -99,14 +99,14 @@ func (l *Log) awaitNear(w *warming) bool {
 			return true
 		default:
 			w.wake = l.at.Off + far - warmAhead // an entered segment wakes too
-			l.room.Wait()
+			l.spaceAvailable.Wait()
 		}
 	}
 	return false
 }
 
-// distance returns how far behind the tail an offset of a segment lies, and whether
-// the log is still to come there. The caller holds mu.
+// distance returns how many bytes behind the tail an offset of a segment lies, and
+// whether the tail is still to reach the segment. The caller holds mu.
 func (l *Log) distance(s *writableSegment, off int64) (far int64, ahead bool) {
 	if s == l.tail {
 		return off - l.at.Off, true

@@ -18,32 +18,43 @@ import (
 // pageSize is the system's, in bytes.
 var pageSize = os.Getpagesize()
 
-// preparation is what the preparer and those who wait for it tell each other.
-// The log's mutex guards it.
+// preparation is what the preparer, the namer and the appenders that wait for a
+// segment tell each other. Log.mu guards it.
+//
+// An appender never makes a segment itself: allocating and filling one takes as long as
+// many thousand appends. The preparer works ahead, by SegmentsAhead segments, and is
+// woken by Log.spaceAvailable, as are all others here. It stops at two bounds: so many
+// segments that wait for their names, and so many that no sync has covered
+// (aheadLimitReached).
+//
+// An appender that finds no segment waits. It is told of a failure only by an attempt
+// that began after it asked, which asked and tried count: the last failure may be long
+// past, and the disk have space again. Names that a directory refuses are counted in the
+// same way, by refused.
 type preparation struct {
-	next    uint64 // the ordinal of the next segment
-	wanted  int    // appenders that wait for one
-	asked   uint64 // counts requests of waiting appenders
-	tried   uint64 // the request that the last attempt had seen when it began
-	err     error  // of the last attempt; nil after one that succeeded
-	filling bool
+	next    uint64           // the ordinal of the next segment
+	wanted  int              // appenders that wait for one
+	asked   uint64           // counts requests of waiting appenders
+	tried   uint64           // the request that the last attempt had seen when it began
+	err     error            // of the last attempt; nil after one that succeeded
+	filling bool             // the preparer makes a segment, without mu
 	unnamed int              // segments that have their temporary name still
-	stuck   *writableSegment // one that holds records and has: there is no room for its name
+	stuck   *writableSegment // one that holds records, and whose directory has no space for its name
 	refused uint64           // counts the attempts to name one that ended so
 	full    error            // why the last of them did
 }
 
-// awaitRoom waits until so many bytes fit behind the tail or a segment is
-// prepared, and returns why neither can be. Of many that wait for a segment, one
-// enters it, and the others find room behind it; a reset comes before them. The
-// caller holds mu, which is released meanwhile.
-func (l *Log) awaitRoom(size int64, reset bool) error {
+// awaitSegment waits until so many bytes fit behind the tail or a segment is
+// prepared, and returns why neither can be. Of many appenders that wait, one enters
+// the segment, and the others find space in it; a reset comes before them. The
+// caller holds mu, which the wait releases.
+func (l *Log) awaitSegment(size int64, reset bool) error {
 	p := &l.prepare
 	p.asked++
 	mine, refusal := p.asked, p.nextRefusal()
 	p.wanted++
 	l.stats.waits++
-	l.room.Broadcast()
+	l.spaceAvailable.Broadcast()
 	defer func() { p.wanted-- }()
 	for !l.fits(size) && (!l.canRotate() || l.resets && !reset) {
 		if err := l.checkWritable(); err != nil {
@@ -57,7 +68,7 @@ func (l *Log) awaitRoom(size int64, reset bool) error {
 		if p.tried >= mine && p.err != nil && !p.filling {
 			return fmt.Errorf("wal: cannot prepare segment %s: %w", logdir.FinalName(p.next), p.err)
 		}
-		l.room.Wait()
+		l.spaceAvailable.Wait()
 	}
 	return nil
 }
@@ -76,8 +87,8 @@ func (p *preparation) nextRefusal() uint64 {
 }
 
 // refusal returns why no segment is prepared where so many wait for their names
-// that none may be: there is no room for the first one's, as the refusal with
-// that number says. It asks for an attempt if there was none yet.
+// that none may be: the directory has no space for the first one's, as the refusal
+// with that number says. It asks for an attempt if there was none yet.
 func (l *Log) refusal(number uint64) error {
 	p := &l.prepare
 	if p.stuck == nil || !l.aheadLimitReached() {
@@ -87,14 +98,15 @@ func (l *Log) refusal(number uint64) error {
 		p.stuck.naming.ask()
 		return nil
 	}
-	return fmt.Errorf("wal: cannot prepare segment %s, %d before it are not durable for want of room for a name: %w",
+	return fmt.Errorf("wal: cannot prepare segment %s, %d before it are not durable for want of space for a name: %w",
 		logdir.FinalName(p.next), len(l.dirty), p.full)
 }
 
 // canRotate reports whether there is a segment that the log may go on in. It may
-// be one that has its temporary name still: C1 needs no more. Where each append
-// is synced, that gains nothing, and an append that then finds no room for the
-// name would have to say so with its record in the log. The caller holds mu.
+// be one that still has its temporary name: surviving the process's death (C1) needs
+// no more. With SyncEach that gains nothing, since each append waits for the name
+// anyway; and an append that then found no space for the name would have to return an
+// error with its record in the log. The caller holds mu.
 func (l *Log) canRotate() bool {
 	if len(l.ready) == 0 {
 		return false
@@ -123,25 +135,25 @@ func (l *Log) runPreparer(ctx context.Context) {
 			if l.checkWritable() != nil {
 				return
 			}
-			l.room.Wait()
+			l.spaceAvailable.Wait()
 		}
 		ordinal, fill, tried := p.next, l.fillBytes(), p.tried
 		p.tried, p.filling = p.asked, true
 		l.mu.Unlock()
 		s, err := l.makeSegment(ctx, ordinal, fill)
 		l.mu.Lock()
-		stale := p.next != ordinal // one before it was discarded meanwhile
+		stale := p.next != ordinal // one before it was discarded during the fill
 		if stale && err == nil {
 			l.dropStale(s)
 		}
 		p.filling = false
 		if stale {
-			l.room.Broadcast()
+			l.spaceAvailable.Broadcast()
 			continue
 		}
 		if errors.Is(err, context.Canceled) && ctx.Err() == nil {
-			p.tried = tried // a cut is in the way: no attempt
-			l.room.Broadcast()
+			p.tried = tried // a cut ended it: that does not count as an attempt
+			l.spaceAvailable.Broadcast()
 			continue
 		}
 		p.err = err
@@ -149,20 +161,21 @@ func (l *Log) runPreparer(ctx context.Context) {
 			if ctx.Err() == nil {
 				l.opts.Logger.Warn("cannot prepare a segment", "segment", logdir.FinalName(ordinal), "err", err)
 			}
-			l.room.Broadcast()
+			l.spaceAvailable.Broadcast()
 			continue
 		}
 		p.next++
 		l.ready = append(l.ready, s)
 		p.unnamed++
 		l.stats.prepared++
-		l.room.Broadcast()
-		l.naming <- s // has room for all that may be unnamed
+		l.spaceAvailable.Broadcast()
+		l.naming <- s // never blocks: its buffer holds all that may be unnamed
 	}
 }
 
 // dropStale removes a segment that was filled for nothing. The caller holds mu, which
-// is released meanwhile: nobody else makes a file under a temporary name.
+// is released during the removal: only the preparer, which calls this, makes files
+// under temporary names.
 func (l *Log) dropStale(s *writableSegment) {
 	l.mu.Unlock()
 	err := errors.Join(s.close(), l.dir.Remove(logdir.TempName(s.ordinal)))
@@ -176,7 +189,10 @@ func (l *Log) aheadLimitReached() bool {
 	return l.prepare.unnamed >= MaxSegmentsAhead || len(l.dirty) >= maxUnsynced
 }
 
-// mayPrepare reports whether there is a segment to prepare. The caller holds mu.
+// mayPrepare reports whether there is a segment to prepare. After a failure it is only
+// tried again for an appender that waits and asked after the last attempt began, so that
+// a full disk is not asked without end. A log without an append prepares nothing: to
+// open it for a checkpoint, say, costs no file. The caller holds mu.
 func (l *Log) mayPrepare() bool {
 	p := &l.prepare
 	if l.checkWritable() != nil || l.cutting.Load() || len(l.ready) >= l.opts.SegmentsAhead || l.aheadLimitReached() {
@@ -243,7 +259,9 @@ func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*writa
 }
 
 // fillSegment gives a new file, or one that was wiped, its blocks and header, and
-// maps it.
+// maps it. The blocks are real, and filled with zeros: a store into the mapping then
+// neither allocates, which could fail, nor changes metadata, which msync would have to
+// write.
 func (l *Log) fillSegment(ctx context.Context, f *durability.File, h frame.Header) (*writableSegment, error) {
 	err := f.Allocate(h.SegmentBytes, durability.AllocateOptions{
 		FillBytes: int(h.FillBytes), Head: frame.DataOffset,
@@ -266,7 +284,9 @@ func (l *Log) epochNow() uint32 {
 	return l.epoch
 }
 
-// newSalt returns a salt. It is never zero.
+// newSalt returns a salt. It is never zero, which stands for one that is not known. A
+// new one for each segment, recycled ones included, keeps frames that lay in the file
+// before from being valid in it.
 func (l *Log) newSalt() uint64 {
 	var b [8]byte
 	for {
@@ -277,8 +297,8 @@ func (l *Log) newSalt() uint64 {
 	}
 }
 
-// random fills b with random bytes: those of the crash lab, where its tracer has
-// some, so that it can live a life again byte by byte.
+// random fills b with random bytes. In the crash lab they come from its tracer, so
+// that a run can be replayed byte by byte.
 func (l *Log) random(b []byte) {
 	if r, ok := l.opts.Tracer.(seam.Random); ok && r.LabRandom(b) {
 		return

@@ -150,8 +150,8 @@ func (p *pressure) hook(c *durabilitytest.Call) error {
 	return err
 }
 
-// look counts the files ahead, where the tail stands still meanwhile: what is
-// behind it while a cut removes it is not ahead.
+// look counts the files ahead of the tail, and only where the tail does not move during
+// the count: a file that a cut is just removing is not ahead.
 func (p *pressure) look() {
 	cuts, before := p.cuts.Load(), p.tail()
 	entries, err := os.ReadDir(p.dir)
@@ -269,7 +269,7 @@ func (p *pressure) cut() {
 }
 
 // wantFewLeftovers checks that nothing lies before the first segment but one that
-// is to be used again, and one that is just being. Nobody cuts meanwhile.
+// is to be used again, and one that is just being recycled. No cut may be in progress.
 func (p *pressure) wantFewLeftovers() {
 	list := p.l.Segments()
 	entries, err := os.ReadDir(p.dir)

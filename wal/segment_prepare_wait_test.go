@@ -260,7 +260,7 @@ func TestResetComesBeforeAppends(t *testing.T) {
 	wg.Wait()
 }
 
-// TestAppendsDoNotOvertakeAReset has a segment ready and a Reset on its way, which
+// TestAppendsDoNotOvertakeAReset has a segment ready and a Reset in progress, which
 // syncs: an append that needs the segment waits.
 func TestAppendsDoNotOvertakeAReset(t *testing.T) {
 	t.Parallel()

@@ -11,13 +11,18 @@ import (
 
 // runNamer makes filled segments durable and gives them their names, in order,
 // while the preparer fills the next and the appender may be at work in them.
+//
+// Making a segment durable takes a sync of its data and one of the directory. Appends
+// need neither, since the page cache survives the process; so they may go on in a segment
+// that has its temporary name still, and only syncs wait for the name (awaitName).
+// Recovery adopts such a segment where its stamp shows that the log had reached it.
 func (l *Log) runNamer() {
 	defer l.work.Done()
 	for s := range l.naming {
 		l.nameSegment(s)
 		l.mu.Lock()
 		l.prepare.unnamed--
-		l.room.Broadcast()
+		l.spaceAvailable.Broadcast()
 		l.mu.Unlock()
 	}
 }
@@ -26,9 +31,9 @@ func (l *Log) runNamer() {
 // segment whose sync fails before it holds records is discarded; one that
 // holds records poisons the log, and so does a directory whose sync fails.
 //
-// A directory that has no room for the name (C8), or whose permissions somebody
-// took away, is none of these: nothing was done, and what the segment holds is
-// synced. It is tried again until there is room, and until then nothing in the
+// A directory that has no space for the name (C8), or whose permissions were taken
+// away, is no such failure: nothing was changed, and what the segment holds is
+// synced. The rename is tried again until it succeeds, and until then nothing in the
 // segment is acknowledged.
 func (l *Log) nameSegment(s *writableSegment) {
 	defer close(s.named)
@@ -45,8 +50,8 @@ func (l *Log) nameSegment(s *writableSegment) {
 		return
 	}
 	// The header is durable before the name is: under its final name a segment
-	// without a valid header is damage, and so is another file that somebody put
-	// in the segment's place.
+	// without a valid header is damage, and so is another file that was put in the
+	// segment's place.
 	err := s.file.Sync()
 	if err == nil {
 		err = s.file.Check(s.expect)
@@ -84,7 +89,10 @@ func (l *Log) nameSegment(s *writableSegment) {
 }
 
 // discard removes a prepared segment that could not be made durable, and those
-// behind it, and reports whether it did: not if the log has entered it.
+// behind it, and reports whether it did: not if the log has entered it. Those behind it
+// go too, since a gap in the names is a missing segment. The failure counts as one of
+// preparation, which waiting appenders are told, and not as poison: nothing in these
+// segments was acknowledged. mu decides between this and an appender that enters.
 func (l *Log) discard(s *writableSegment, cause error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -103,23 +111,24 @@ func (l *Log) discard(s *writableSegment, cause error) bool {
 			l.opts.Logger.Warn("cannot remove a discarded segment", "err", err)
 		}
 	}
-	l.room.Broadcast()
+	l.spaceAvailable.Broadcast()
 	return true
 }
 
-// renameRetry is how long the namer waits for space when nobody asks.
+// renameRetry is how long the namer waits for space when no sync asks for an attempt.
 const renameRetry = 250 * time.Millisecond
 
-// naming is what a sync and the namer tell each other of a segment that holds
-// records and whose directory did not take its name.
+// naming is how a sync and the namer talk about a segment that holds records and
+// whose directory did not take its name. Both channels hold one message, so neither
+// side waits for the other.
 type naming struct {
-	again chan struct{} // a sync wants another attempt
-	full  chan noRoom   // the last attempt's failure
+	again chan struct{}    // a sync wants another attempt
+	full  chan nameFailure // the last attempt's failure
 }
 
-// newNaming returns a naming that nothing has been said in.
+// newNaming returns a naming without messages.
 func newNaming() naming {
-	return naming{again: make(chan struct{}, 1), full: make(chan noRoom, 1)}
+	return naming{again: make(chan struct{}, 1), full: make(chan nameFailure, 1)}
 }
 
 // ask asks for another attempt.
@@ -130,8 +139,8 @@ func (n naming) ask() {
 	}
 }
 
-// noRoom is why an attempt failed.
-type noRoom struct{ cause error }
+// nameFailure is why an attempt failed.
+type nameFailure struct{ cause error }
 
 // notDurableError says that a sync has to wait for space, or for a permission. It is
 // no poison.
@@ -147,19 +156,19 @@ func (e *notDurableError) Unwrap() error { return e.cause }
 
 // awaitSpace tells syncs why the segment has no name, and waits until another
 // attempt makes sense: at once where the log ends, since space may have been freed
-// between this one and Close. It reports false when there is to be none, for the
-// log is poisoned.
+// between this attempt and Close. It reports false where the log is poisoned, and
+// there is to be none.
 func (l *Log) awaitSpace(s *writableSegment, cause error) bool {
 	l.mu.Lock()
 	l.prepare.stuck, l.prepare.full = s, cause
 	l.prepare.refused++
-	l.room.Broadcast() // a cut does not wait for the name, nor appenders for ever
+	l.spaceAvailable.Broadcast() // a cut does not wait for the name, nor appenders for ever
 	l.mu.Unlock()
 	select {
 	case <-s.naming.full: // an older one that nobody read
 	default:
 	}
-	s.naming.full <- noRoom{cause}
+	s.naming.full <- nameFailure{cause}
 	select {
 	case <-s.naming.again:
 	case <-time.After(renameRetry):
@@ -172,8 +181,8 @@ func (l *Log) awaitSpace(s *writableSegment, cause error) bool {
 }
 
 // awaitName waits until the segment has its name, durably, or says why it has
-// none. Where there is no room for it, an attempt that began after the call
-// decides: space may have been freed since the one before.
+// none. Where the directory has no space for it, an attempt that began after the
+// call decides: space may have been freed since the one before.
 func (s *writableSegment) awaitName() error {
 	asked := false
 	for {

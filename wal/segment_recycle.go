@@ -11,8 +11,8 @@ import (
 )
 
 // spare is a segment before the log's first record that is to be used again.
-// Until the preparer takes it it stays as it is, under its own name: a
-// leftover, as the durable front says.
+// Until the preparer takes it, its file stays as it is, under its own name: a
+// leftover, which recovery knows by the durable front and removes.
 type spare struct {
 	ordinal uint64
 }
@@ -48,8 +48,8 @@ func (l *Log) dropSpare() error {
 }
 
 // recycle gives the segment that was kept the temporary name of a new one, and
-// makes it zero. Where there is none, or it will not do, it returns nil, and
-// the file is removed.
+// makes it zero. Where none was kept, it returns nil; where the one that was cannot be
+// used, it removes the file and returns nil too. The caller then makes a new file.
 //
 // The new name is durable before a byte is changed. Otherwise a crash could
 // leave a segment under its old name with bytes that are not its own; under the
@@ -62,7 +62,7 @@ func (l *Log) recycle(ctx context.Context, ordinal uint64, fill int) (*durabilit
 	old := logdir.FinalName(sp.ordinal)
 	f, err := l.dir.Open(old, true)
 	if err != nil {
-		return nil, nil //nolint:nilerr // somebody removed it, or may not have it written: a new file does
+		return nil, nil //nolint:nilerr // it was removed, or may not be written to: a new file is made
 	}
 	if err = l.recyclable(f, sp.ordinal, fill); err != nil {
 		l.opts.Logger.Debug("a truncated segment is not used again", "segment", old, "why", err)
@@ -86,8 +86,10 @@ func (l *Log) recycle(ctx context.Context, ordinal uint64, fill int) (*durabilit
 	return f, nil
 }
 
-// recyclable returns why a file cannot be used again as it is. A file with
-// another name is somebody's copy of the log.
+// recyclable returns why a file cannot be used again as it is, or nil. It has to be what
+// a new file would be: of the size that is asked for now, with all of its blocks, and
+// with folios of that size in the page cache. A file with a second name is also part of
+// a copy of the log that was made by hard links, whose bytes must not change.
 func (l *Log) recyclable(f *durability.File, ordinal uint64, fill int) error {
 	st, err := f.Stat()
 	if err != nil {
@@ -115,8 +117,8 @@ func (l *Log) recyclable(f *durability.File, ordinal uint64, fill int) error {
 	return nil
 }
 
-// cancelled returns what ends the filling of a segment early: the end of the
-// log, and a cut, which may remove it.
+// cancelled returns a function that reports whether the filling of a segment is to end
+// early: at the end of the log, and for a cut, which waits for it and may remove it.
 func (l *Log) cancelled(ctx context.Context) func() bool {
 	return func() bool { return ctx.Err() != nil || l.cutting.Load() }
 }

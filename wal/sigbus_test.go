@@ -35,7 +35,7 @@ type harm struct {
 // truncatedTo cuts a file, and makes it as long as before if again is set.
 func truncatedTo(n int64, again bool) func(string) error {
 	return func(path string) error {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0) // it may get another name meanwhile
+		f, err := os.OpenFile(path, os.O_WRONLY, 0) // it may get another name at any moment
 		if err != nil {
 			return err
 		}

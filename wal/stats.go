@@ -10,7 +10,7 @@ type Stats struct {
 	Records     uint64        // appended
 	Bytes       uint64        // of their payloads
 	Syncs       uint64        // msync calls for records
-	Checkpoints uint64        // that wrote a witness
+	Checkpoints uint64        // that wrote a checkpoint record
 	Marks       uint64        // frames without a record
 	Rotations   uint64        // into a prepared segment
 	Prepared    uint64        // segments
@@ -27,7 +27,8 @@ type Stats struct {
 	Ready         int // files prepared
 }
 
-// counters are what Stats is made of. The log's mutex guards the plain ones.
+// counters are what Stats is made of. Log.mu guards the plain ones, which appenders
+// count under it anyway; syncs run without it, and count the atomic ones.
 type counters struct {
 	records, bytes, marks, rotations, prepared, waits, recycled uint64
 
@@ -35,7 +36,8 @@ type counters struct {
 	syncNanos, syncMax                    atomic.Int64
 }
 
-// synced counts an acknowledged sync.
+// synced counts an acknowledged sync. Stats may be called at any time, so the maximum is
+// raised atomically.
 func (c *counters) synced(d time.Duration) {
 	c.acks.Add(1)
 	c.syncNanos.Add(int64(d))
@@ -48,7 +50,8 @@ func (c *counters) synced(d time.Duration) {
 }
 
 // bytesPerSync returns how many bytes an acknowledged sync covered on average,
-// or 0 where nothing is known. The caller holds the log's mutex.
+// or 0 where nothing is known. The preparer chooses by it the size of a segment's
+// folios. The caller holds Log.mu.
 func (c *counters) bytesPerSync() int64 {
 	n := c.acks.Load()
 	if n == 0 {
@@ -57,7 +60,8 @@ func (c *counters) bytesPerSync() int64 {
 	return int64(c.bytes / n)
 }
 
-// Stats returns the log's counters. It takes the appenders' lock for a moment.
+// Stats returns the log's counters. It takes the appenders' lock for a moment. The
+// counters of syncs are read after that, and may be newer than the others.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	c := &l.stats

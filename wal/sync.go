@@ -14,8 +14,8 @@ import (
 // Sync makes everything that was appended before the call durable: an msync
 // checkpoint. It shares the sync of others where it can.
 //
-// Where nothing is new, it looks whether the newest segment and the lock file
-// are in their places and whole still.
+// Where nothing was appended since the last sync, it checks that the newest segment
+// and the lock file are still whole and in their places.
 //
 // It returns ErrPoisoned after any failed sync, this one included, ErrClosed,
 // and ErrNoSpace where Commit does.
@@ -27,14 +27,14 @@ func (l *Log) Sync() error {
 	last, cuts := l.at.LSN, l.cutCount.Load()
 	l.mu.Unlock()
 	if last <= l.DurableLSN() {
-		return l.lookAgain()
+		return l.recheck()
 	}
 	return l.commit(context.Background(), last, cuts)
 }
 
-// lookAgain checks the tail where there is nothing to sync, in a round of its
-// own or together with one on its way.
-func (l *Log) lookAgain() error {
+// recheck checks the tail where there is nothing to sync, in a round of its
+// own or as part of the one in progress.
+func (l *Log) recheck() error {
 	r, lead := l.commits.join()
 	if r == nil {
 		return ErrClosed
@@ -49,9 +49,10 @@ func (l *Log) lookAgain() error {
 	return nil // what the round failed for otherwise is newer than the call
 }
 
-// snapshot is what one sync is to cover.
+// snapshot is what one sync is to cover. It is taken under mu and not changed by
+// appends after that, which go behind it.
 type snapshot struct {
-	lsn    LSN
+	lsn    LSN         // the last record that is covered
 	at     frame.Place // the tail behind the last frame that is covered
 	tail   *writableSegment
 	ranges []dirtyRange
@@ -69,7 +70,18 @@ func (l *Log) syncOnce() error {
 }
 
 // syncLocked is syncOnce for a caller that holds syncMu. It returns what it
-// covered.
+// covered. Its order:
+//
+//  1. Under mu, the commit is closed, with a mark if need be, and what is to be synced
+//     is noted (snapshot). Appends go on behind that.
+//  2. Each segment's name and bytes are made durable, the oldest segment first.
+//  3. The files are checked to be those that were mapped, and the lock file to be in its
+//     place (checkSynced).
+//  4. What was synced is read back (readBack).
+//  5. Only now is the durable LSN raised, and are waiting callers told (acknowledge).
+//
+// A failure in any step poisons the log, with one exception: a name for which the
+// directory has no space. Nothing is acknowledged then, and the next sync tries again.
 func (l *Log) syncLocked() (snapshot, error) {
 	if p := l.poison.Load(); p != nil {
 		return snapshot{}, p
@@ -80,7 +92,8 @@ func (l *Log) syncLocked() (snapshot, error) {
 		return snap, err
 	}
 	if snap.lsn == l.DurableLSN() && snap.at.Off == snap.syncedTo() {
-		// Nothing is new; whoever asks is told that all of it is there.
+		// Nothing is new, but the caller is told nil, which says that all of it is
+		// durable and still there.
 		if err = l.checkSynced(&snap); err != nil {
 			err = l.fail(err)
 		}
@@ -111,7 +124,8 @@ func (l *Log) syncLocked() (snapshot, error) {
 	return snap, nil
 }
 
-// syncedTo returns up to where the tail was synced before.
+// syncedTo returns the offset up to which the tail was synced before, or -1 where
+// more than the tail's frames is not synced yet: older segments, or its head.
 func (s *snapshot) syncedTo() int64 {
 	if len(s.ranges) != 1 || s.ranges[0].seg != s.tail || s.ranges[0].from == 0 {
 		return -1
@@ -140,21 +154,23 @@ func (l *Log) snapshot() (snapshot, error) {
 // mark appends a mark if the records that a sync is about to cover need one:
 // where no frame yet names the last durable LSN (so that damage to it is told
 // from a torn tail, C5), or to carry the next commit to its boundary. The
-// caller holds mu.
+// caller holds mu. Frames of records name that LSN too, where it is near enough; under
+// steady load most syncs therefore need no mark.
 func (l *Log) mark() error {
 	durable := l.DurableLSN()
 	if l.at.LSN == durable || l.poison.Load() != nil {
 		return nil
 	}
 	pad := l.padding()
-	if l.claimed == durable && pad == 0 {
+	if l.namedWatermark == durable && pad == 0 {
 		return nil
 	}
 	return l.putMark(pad)
 }
 
 // putMark appends a mark that names the durable LSN and takes at least so many
-// bytes. Where it has no room, the next segment's stamp names it.
+// bytes. Where no space for it is left in the segment, the next one's stamp names
+// that LSN.
 func (l *Log) putMark(pad int64) error {
 	durable := l.DurableLSN()
 	n := max(pad-frame.HeaderBytes, frame.MarkBytes)
@@ -176,7 +192,8 @@ func (l *Log) putMark(pad int64) error {
 }
 
 // padding returns how many bytes a mark has to take so that the next frame
-// begins at the segment's alignment, or at its end; 0 where it does anyway.
+// begins at the segment's alignment, or at its end; 0 where it does anyway. A gap that
+// is too small for a mark is widened to the next boundary.
 func (l *Log) padding() int64 {
 	align := l.tail.align
 	gap := (align - l.at.Off%align) % align
@@ -202,7 +219,9 @@ func alignBytes(a Align, fill uint32) int64 {
 	}
 }
 
-// syncRange makes a range of a segment durable, and before that its name.
+// syncRange makes a range of a segment durable, and waits before that until the
+// segment has its final name, durably: until then a power loss could take the whole
+// file, however well its bytes were synced.
 func (l *Log) syncRange(r dirtyRange) error {
 	if err := r.seg.awaitName(); err != nil {
 		return err
@@ -214,10 +233,10 @@ func (l *Log) syncRange(r dirtyRange) error {
 	return r.seg.mem.Sync(r.from, r.to-r.from)
 }
 
-// checkSynced looks, after the sync and before the acknowledgement, whether
-// the files are still those that were mapped: after a truncation msync returns
-// success for what is gone (kernel fact 5). And whether the log is the only
-// writer still.
+// checkSynced checks, after the sync and before the acknowledgement, that the
+// files are still those that were mapped: after a truncation msync returns
+// success for what is gone (kernel fact 5). It also checks that the lock file and
+// the directory are in place, so that there is no second writer.
 func (l *Log) checkSynced(snap *snapshot) error {
 	for _, r := range snap.ranges {
 		if err := r.seg.file.Check(r.seg.expect); err != nil {
@@ -244,7 +263,9 @@ func (l *Log) checkSynced(snap *snapshot) error {
 }
 
 // acknowledge publishes what a sync made durable, and closes the segments before
-// the one that it ended in.
+// the one that it ended in. The caller holds syncMu, so the durable LSN rises in order
+// and OnDurable is never called twice at once. mu is released before that call: it may
+// call Stats, which takes mu, and no append is to wait for it.
 func (l *Log) acknowledge(snap *snapshot) {
 	l.mu.Lock()
 	kept := l.dirty[:0]
@@ -252,8 +273,9 @@ func (l *Log) acknowledge(snap *snapshot) {
 	for _, r := range l.dirty {
 		switch {
 		case r.seg == snap.tail:
-			// Also where the log has gone on meanwhile and all of it is durable:
-			// a checkpoint or a cut goes on to write into it. The next sync closes it.
+			// It stays also where the log has rotated since and all of it is durable:
+			// the checkpoint or the cut that called for the sync still writes into it.
+			// The next sync closes it.
 			r.from, r.begin = snap.at.Off, snap.at
 		case !r.newer(snap.tail):
 			full = append(full, r.seg)
@@ -262,7 +284,7 @@ func (l *Log) acknowledge(snap *snapshot) {
 		kept = append(kept, r)
 	}
 	l.dirty = kept
-	l.room.Broadcast() // the preparer may have waited for fewer of them
+	l.spaceAvailable.Broadcast() // the preparer may have waited for fewer of them
 	l.durable.Store(uint64(snap.lsn))
 	segment.StoreDurable(l.tail.mem, snap.lsn)
 	l.store.syncs.broadcast()
@@ -283,14 +305,16 @@ func (l *Log) acknowledge(snap *snapshot) {
 func (r *dirtyRange) newer(s *writableSegment) bool { return r.seg.ordinal > s.ordinal }
 
 // Checkpoint makes everything that was appended before the call durable, data
-// and metadata, by fsync, and then leaves a witness of it in the segment, and in the
-// lock file, where the loss of whole segments does not reach it: from
-// then on the loss of any of these records is damage, never a torn tail.
+// and metadata, by fsync, and then writes a checkpoint record into the segment, and
+// into the lock file, which the loss of whole segments leaves intact. From then on
+// the loss of any of these records is damage, never a torn tail.
 //
 // It costs three syncs more than Sync, and returns what Sync returns.
 func (l *Log) Checkpoint() error { return l.checkpoint(false) }
 
-// checkpoint is Checkpoint; closing lets Close pass.
+// checkpoint is Checkpoint; closing lets Close pass. syncMu is held throughout, so that
+// no other sync and no cut come between the sync and the records that name it. Where the
+// newest record covers the same already, only the lock file may still lack it.
 func (l *Log) checkpoint(closing bool) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
@@ -301,21 +325,22 @@ func (l *Log) checkpoint(closing bool) error {
 	if err != nil {
 		return err
 	}
-	if !l.witness.is(&snap) {
-		if err := l.leaveWitness(&snap); err != nil {
+	if !l.slots.covers(&snap) {
+		if err := l.writeCheckpoint(&snap); err != nil {
 			return l.fail(err)
 		}
 	}
 	return l.noteCheckpoint(&snap)
 }
 
-// leaveWitness makes the tail's metadata durable too, and then leaves a witness of
-// what the snapshot covers in it. The caller holds syncMu.
-func (l *Log) leaveWitness(snap *snapshot) error {
+// writeCheckpoint makes the tail's metadata durable too, and only then writes into it
+// the checkpoint record that covers the snapshot: the record would otherwise call
+// damage what a crash may still take. The caller holds syncMu.
+func (l *Log) writeCheckpoint(snap *snapshot) error {
 	if err := snap.tail.file.Sync(); err != nil {
 		return err
 	}
-	if err := l.writeSlot(snap.tail, l.claimNow(snap.at, snap.lsn)); err != nil {
+	if err := l.writeSlot(snap.tail, l.newCheckpointRecord(snap.at, snap.lsn)); err != nil {
 		return err
 	}
 	// The segments before the tail were checked, and may be closed by now.
@@ -323,15 +348,15 @@ func (l *Log) leaveWitness(snap *snapshot) error {
 	if err := l.checkSynced(snap); err != nil {
 		return err
 	}
-	l.witness.set(snap)
+	l.slots.set(snap)
 	l.stats.checkpoints.Add(1)
 	return nil
 }
 
-// noteCheckpoint leaves the checkpoint in the lock file, too, where the loss of the
-// newest segments does not reach it. The caller holds syncMu.
+// noteCheckpoint writes the checkpoint into the lock file too, which outlives the
+// loss of the newest segments. The caller holds syncMu.
 func (l *Log) noteCheckpoint(snap *snapshot) error {
-	c := l.claimNow(snap.at, snap.lsn)
+	c := l.newCheckpointRecord(snap.at, snap.lsn)
 	noted, err := l.owner.noteCheckpoint(frame.Checkpoint{
 		Ordinal: snap.tail.ordinal, Watermark: c.lsn, Front: c.front, Epoch: c.epoch,
 	})

@@ -8,7 +8,8 @@ import (
 
 // runInterval syncs what was appended, some time after its append: an append
 // to a log without unsynced records starts the clock, so that an idle log
-// costs nothing.
+// costs nothing. Its syncs are rounds of the group commit, which a Commit that is
+// called at the same time shares.
 func (l *Log) runInterval(ctx context.Context) {
 	defer l.work.Done()
 	timer := time.NewTimer(l.opts.Sync.every)
@@ -42,9 +43,10 @@ func (l *Log) runInterval(ctx context.Context) {
 // written by is sure to be told that its writeback failed.
 const maxUnsynced = 64
 
-// syncBehind syncs behind appenders whom nobody asks for a sync, from half the
-// bound on; at the bound no segment is prepared, and they wait. The caller holds
-// mu, and has entered a segment.
+// syncBehind starts a sync in the background where half of maxUnsynced is reached,
+// for a log whose user calls neither Sync nor Commit: at the bound no segment is
+// prepared any more, and appenders would wait. The caller holds mu, and has entered
+// a segment.
 func (l *Log) syncBehind() {
 	if l.behind || len(l.dirty) <= maxUnsynced/2 {
 		return
@@ -67,7 +69,7 @@ func (l *Log) runBehind(ctx context.Context) {
 		if !again {
 			return
 		}
-		if err != nil { // there is no room for a segment's name
+		if err != nil { // the directory has no space for a segment's name
 			select {
 			case <-time.After(renameRetry):
 			case <-ctx.Done():
@@ -76,7 +78,9 @@ func (l *Log) runBehind(ctx context.Context) {
 	}
 }
 
-// wantSync tells the interval syncer that there is something to sync.
+// wantSync tells the interval syncer that there is something to sync. unsynced keeps
+// later appends from asking again until a sync has begun; kick holds one request, so
+// that this never waits.
 func (l *Log) wantSync() {
 	l.unsynced.Store(true)
 	select {

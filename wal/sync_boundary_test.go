@@ -119,7 +119,7 @@ func TestCutEndsACommit(t *testing.T) {
 	}
 }
 
-// putSparse writes a file anew in which pages of zeros are holes.
+// putSparse writes a file again in which pages of zeros are holes.
 func putSparse(t *testing.T, path string, data []byte) {
 	t.Helper()
 	f, err := os.Create(path)

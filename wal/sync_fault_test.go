@@ -237,7 +237,7 @@ func wantPoisoned(t *testing.T, l *wal.Log, f *faults, d *durables, where string
 	}
 	f.mu.Lock()
 	for _, s := range f.syncs {
-		// A segment without records may be on its way to its name meanwhile.
+		// A segment without records may get its name at the same time.
 		if !strings.HasSuffix(s, ".tmp") && (f.fired.Op == durability.OpSyncDir || !strings.HasPrefix(s, durability.OpSyncDir.String())) {
 			t.Errorf("after a failing %s: the kernel was asked for %s", where, s)
 		}

@@ -8,10 +8,10 @@ import (
 )
 
 // readBack reads what a sync covered, after it, and compares it with the chain:
-// what is acknowledged is there. A look at the size and the blocks does not tell
-// that. What somebody truncated away, or punched out, comes back as zeros by the
-// next store into its page; on a filesystem in memory by the next load, which may
-// be a follower's.
+// what is acknowledged is there. The file's size and its blocks do not prove that:
+// what another process truncated away, or punched out, comes back as zeros at the
+// next store into its page, and on a filesystem in memory at the next load, which
+// may be a follower's.
 func (s *snapshot) readBack() error {
 	for _, r := range s.ranges {
 		if r.from >= r.to {
@@ -24,7 +24,9 @@ func (s *snapshot) readBack() error {
 	return nil
 }
 
-// readBack is snapshot.readBack for one segment.
+// readBack is snapshot.readBack for one segment. It begins at a place of the chain, at or
+// before the first byte that was synced, since a frame can be checked only behind the
+// one before it.
 func (r *dirtyRange) readBack() error {
 	c := segment.Cursor{Window: min(segment.PopulateBytes, r.to-r.begin.Off)}
 	c.Enter(r.seg.mem, r.seg.size(), r.seg.seed, r.begin)

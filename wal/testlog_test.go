@@ -23,7 +23,7 @@ type specimen struct {
 	dir string
 }
 
-// first is the name of the first segment, firstTemp that on its way.
+// first is the name of the first segment, firstTemp its temporary name.
 const (
 	firstName  = "0000000000000001.wal"
 	secondName = "0000000000000002.wal"
@@ -35,7 +35,7 @@ const (
 // readDir returns the contents of all files below a directory, by their names
 // relative to it. Symbolic links are read as what they say, named pipes as
 // nothing. An open log may give a segment its name meanwhile, in the background:
-// then the directory is read anew.
+// then the directory is read again.
 func readDir(t testing.TB, dir string) map[string][]byte {
 	t.Helper()
 	for end := time.Now().Add(patience); ; {
@@ -382,9 +382,9 @@ func (s *specimen) dump(want finding) {
 	}
 }
 
-// judge verifies and opens the specimen, and compares all that is found. A log
+// analyze verifies and opens the specimen, and compares all that is found. A log
 // that opens is appended to, closed, and is clean then.
-func (s *specimen) judge(o wal.Options, want finding) {
+func (s *specimen) analyze(o wal.Options, want finding) {
 	s.t.Helper()
 	s.verify(want)
 	if s.t.Failed() {

@@ -17,11 +17,11 @@ import (
 // A batch may be cut anywhere. What a Reader has read and is cut away makes it
 // end with ErrTruncated; others go on.
 //
-// TruncateBack begins with a wait until nobody holds a record behind the cut by
-// Reader.ZeroCopy, since its bytes are zeroed. It holds nobody up meanwhile:
-// records may be read, appended, which the cut then removes too, and made durable,
-// also by whoever holds the record. Only a goroutine that holds one itself and calls
-// TruncateBack waits for ever, or until the log is closed.
+// TruncateBack begins with a wait until no Reader holds a record behind the cut by
+// ZeroCopy, since its bytes are zeroed. The wait blocks no other call: records
+// may be read, made durable, and appended, which the cut then removes too, also by
+// the goroutine that holds the record. Only a goroutine that calls TruncateBack while
+// it holds such a record itself waits for ever, or until the log is closed.
 //
 // It returns ErrNotFound for an LSN above LastLSN, ErrTruncated for one below
 // FirstLSN-1, ErrExhausted, ErrPoisoned, ErrClosed, *CorruptError where the records around
@@ -71,7 +71,9 @@ func (l *Log) TruncateBack(lsn LSN) error {
 	return nil
 }
 
-// mayCut returns why the record with that LSN cannot become the last one, or nil.
+// mayCut returns why the record with that LSN cannot become the last one, or nil. It is
+// asked twice: before the wait for Readers, so that a cut that is refused waits for
+// nothing, and again when the log is quiet, since other cuts may have come first.
 func (l *Log) mayCut(lsn LSN) error {
 	switch first, last := l.FirstLSN(), l.LastLSN(); {
 	case lsn > last:
@@ -82,7 +84,8 @@ func (l *Log) mayCut(lsn LSN) error {
 	return nil
 }
 
-// backCut is a cut at the back in progress. The log is quiesced.
+// backCut is a cut at the back in progress. The log is quiesced and syncMu is held, so
+// one goroutine uses it, and the tail does not move.
 type backCut struct {
 	l     *Log
 	lsn   LSN         // the new last one
@@ -92,11 +95,12 @@ type backCut struct {
 	old   *writableSegment // the tail before
 	end   int64            // offset behind the last byte of seg that may not be zero
 	epoch uint32
-	w     witness // of seg
+	slots checkpointSlots // of seg
 }
 
 // planCut finds the place of a cut and opens the segment that it lies in. It
-// changes nothing.
+// changes nothing, so that whatever fails here leaves the log usable: from run on, a
+// failure poisons it.
 func (l *Log) planCut(lsn LSN) (*backCut, error) {
 	epoch, err := l.nextCut()
 	if err != nil {
@@ -108,7 +112,7 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 		return nil, err
 	}
 	if ordinal == l.tail.ordinal {
-		c.seg, c.end, c.w = l.tail, l.at.Off, l.witness
+		c.seg, c.end, c.slots = l.tail, l.at.Off, l.slots
 		return c, nil
 	}
 	// Half a cut is poison: where no file may be removed, it does not begin.
@@ -124,13 +128,14 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 		return nil, errors.Join(err, c.seg.close())
 	}
 	h := frame.DecodeHead(head)
-	c.w, _ = readWitness(c.seg, &h)
+	c.slots, _ = readSlots(c.seg, &h)
 	return c, nil
 }
 
 // findPlace finds the place behind the record that becomes the last one, and
 // returns the segment that it lies in: where a segment begins behind it, that
-// one.
+// one. It reads the record too: a log must not end in a record that is damaged, since
+// the next Open would find that acknowledged data is lost.
 func (c *backCut) findPlace() (ordinal uint64, err error) {
 	l := c.l
 	r := Reader{next: c.lsn + 1, epoch: uint64(l.store.epoch.Load()), cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
@@ -159,7 +164,8 @@ func (c *backCut) findPlace() (ordinal uint64, err error) {
 }
 
 // reopenSegment maps a segment that is full for writing again. It gives the
-// file blocks where a sparse copy left holes.
+// file blocks where a sparse copy left holes. The file is found by its name, so header
+// and stamp are checked to be those of the segment before it is written to.
 func (l *Log) reopenSegment(ordinal uint64) (*writableSegment, error) {
 	d := &diskFile{Entry: logdir.Entry{Name: logdir.FinalName(ordinal), Ordinal: ordinal}, dir: l.dir}
 	err := d.open(new(logdir.OpenFiles))
@@ -198,7 +204,7 @@ func (c *backCut) run() error {
 	if err := c.tell(); err != nil {
 		return err
 	}
-	if err := l.cutBehind(c.seg, l.claimNow(c.at, c.lsn), c.removeBehind, c.zeroBehind); err != nil {
+	if err := l.cutBehind(c.seg, l.newCheckpointRecord(c.at, c.lsn), c.removeBehind, c.zeroBehind); err != nil {
 		return err
 	}
 	if err := l.alignTail(); err != nil {
@@ -209,9 +215,10 @@ func (c *backCut) run() error {
 }
 
 // tell makes the place of the cut the tail, and lowers what readers may read: in
-// this process by the epoch that every read ends with a look at, in others by the
-// control blocks of the old and the new tail. Nobody in this process holds a record
-// that is behind the cut when it returns, and who still copies one throws it away.
+// this process by the epoch, which every read checks at its end, in others by the
+// control blocks of the old and the new tail. When it returns, nothing in this process
+// holds a record that is behind the cut, and a reader that is still copying one will
+// discard it.
 func (c *backCut) tell() error {
 	l, t := c.l, &c.l.store
 	l.mu.Lock()
@@ -235,7 +242,7 @@ func (c *backCut) tell() error {
 	}
 	c.seg.index.Truncate(c.at.Off)
 	l.mu.Unlock()
-	_ = t.unlock() // what was mapped for reading only
+	_ = t.unlock() // only mappings for reading are unmapped: no store is lost by an error
 	c.goOn()
 	for _, s := range []*writableSegment{c.old, c.seg} {
 		if err := segment.LowerControl(s.mem, &frame.Control{Front: l.FirstLSN(), Appended: c.lsn, Durable: c.lsn, Epoch: uint64(c.epoch)}); err != nil {
@@ -278,7 +285,10 @@ func (c *backCut) removeBehind() error {
 	return l.dir.Sync()
 }
 
-// zeroBehind zeroes what is not zero behind the cut, and makes that durable.
+// zeroBehind zeroes what is not zero behind the cut, and makes that durable. In the
+// segment that was the tail nothing lies behind its last frame, so c.end is where that
+// ended. Each piece is populated before it is read: a load that faults would hold up the
+// garbage collector (kernel fact 7).
 func (c *backCut) zeroBehind() error {
 	z := zeroing{mem: c.seg.mem}
 	for off := c.at.Off; off < c.end; {
@@ -294,16 +304,16 @@ func (c *backCut) zeroBehind() error {
 	return z.sync()
 }
 
-// goOn makes the place of the cut the one to append at, once the log is resumed.
+// goOn makes the place of the cut the tail, where the log appends once it is resumed.
 func (c *backCut) goOn() {
 	l := c.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.beginEpoch(c.epoch, c.seg.ordinal, c.at)
-	l.witness = c.w
+	l.slots = c.slots
 	l.tail, l.at, l.linkOff = c.seg, c.at, c.link
 	l.limit = c.seg.size() - markReserve
 	l.dirty = append(l.dirty[:0], dirtyRange{seg: c.seg, from: c.at.Off, begin: c.at})
-	l.claimed = 0 // the frames that claimed more are gone
+	l.namedWatermark = 0 // the frames that named a higher one are gone
 	l.cutCount.Add(1)
 }

@@ -31,13 +31,13 @@ func (l *Log) TruncateFront(lsn LSN) error {
 		return fmt.Errorf("%w: truncate the front up to LSN %d, the last is %d", ErrNotFound, lsn, last)
 	}
 	// A log whose first record is behind its last durable one would be damaged
-	// by the next crash; and a segment may go only when the stamp of the one
-	// behind it, which says where the log goes on, is durable.
+	// by the next crash; and a segment may be removed only when the stamp of the
+	// next one, which says where the log goes on, is durable. The sync sees to both.
 	snap, err := l.syncLocked()
 	if err != nil {
 		return err
 	}
-	c := l.claimNow(snap.at, snap.lsn)
+	c := l.newCheckpointRecord(snap.at, snap.lsn)
 	c.front = lsn
 	if err := l.writeSlots(snap.tail, c); err != nil {
 		return l.fail(err)
@@ -46,7 +46,7 @@ func (l *Log) TruncateFront(lsn LSN) error {
 	if err := l.checkSynced(&snap); err != nil {
 		return l.fail(err)
 	}
-	l.witness.set(&snap)
+	l.slots.set(&snap)
 	l.raiseFront(lsn)
 	l.dispose(l.store.takeBelow(lsn, snap.tail.ordinal))
 	l.stats.truncations.Add(1)
@@ -55,6 +55,8 @@ func (l *Log) TruncateFront(lsn LSN) error {
 
 // raiseFront tells readers, in this process and in others, of the new front
 // before any file is removed: what they find missing from then on was truncated.
+// The front is durable before they are told, so that no reader is refused a record
+// that a crash could bring back.
 func (l *Log) raiseFront(lsn LSN) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,8 +79,8 @@ func (t *segments) takeBelow(front LSN, from uint64) []*stored {
 	return t.take(0, keep)
 }
 
-// take takes a part of the list out, and lets go of its mappings. The caller holds
-// mu for writing, and calls unlock.
+// take removes the segments [from, to) from the list and returns them. Their mappings
+// are unmapped by unlock, which the caller, who holds mu for writing, calls next.
 func (t *segments) take(from, to int) []*stored {
 	gone := slices.Clone(t.list[from:to])
 	t.list = slices.Delete(t.list, from, to)
@@ -88,8 +90,8 @@ func (t *segments) take(from, to int) []*stored {
 	return gone
 }
 
-// cut notes a cut at the back. The caller holds mu for writing, and lowers what
-// readers may read behind it: who sees that sees the epoch too.
+// cut notes a cut at the back. The caller holds mu for writing, and lowers the last
+// readable LSN after it: a reader that sees the lower LSN then sees the new epoch too.
 func (t *segments) cut(epoch uint32, last LSN) {
 	t.epoch.Store(epoch)
 	t.cuts.add(epoch, last)
@@ -111,15 +113,16 @@ func (l *Log) dispose(gone []*stored) {
 	}
 }
 
-// quiesce keeps the tail and the files as they are until resume: appenders
-// wait, no segment is prepared, and those on their way have got their names or
-// were given up. The caller holds syncMu.
+// quiesce keeps the tail and the files as they are until resume: appenders wait, no
+// segment is being prepared, and each that was has its name or was discarded. The
+// caller holds syncMu, so no sync runs either. It returns an error, and the log goes
+// on, where a segment that holds records cannot get its name.
 func (l *Log) quiesce() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cutting.Store(true)
 	for l.prepare.filling || l.prepare.unnamed > 0 && l.prepare.stuck == nil {
-		l.room.Wait()
+		l.spaceAvailable.Wait()
 	}
 	err := l.checkWritable()
 	if err == nil && l.prepare.stuck != nil {
@@ -127,16 +130,17 @@ func (l *Log) quiesce() error {
 	}
 	if err != nil {
 		l.cutting.Store(false)
-		l.room.Broadcast()
+		l.spaceAvailable.Broadcast()
 		return err
 	}
 	return nil
 }
 
-// resume ends what quiesce began.
+// resume ends what quiesce began, and wakes the appenders and the preparer, which
+// wait for it.
 func (l *Log) resume() {
 	l.mu.Lock()
 	l.cutting.Store(false)
-	l.room.Broadcast()
+	l.spaceAvailable.Broadcast()
 	l.mu.Unlock()
 }

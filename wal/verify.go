@@ -113,13 +113,14 @@ func Dump(dir string, o DumpOptions, fn func(LSN, []byte) error) (*Report, error
 // picker hands out the records that were asked for.
 type picker struct {
 	from, to LSN
-	last     LSN  // of those behind the tail
+	last     LSN  // the highest LSN that was accepted of those behind the tail
 	skip     bool // the batch at hand repeats LSNs
 	copied   []byte
 }
 
 // hand hands a record out if it was asked for. It returns errFiltered where its
-// LSN was not.
+// LSN was not. Where a writer may be changing the log, the record is copied first and
+// the copy checked, so that fn never sees bytes that a cut has overwritten.
 func (p *picker) hand(
 	s *logdir.Snapshot, r recovery.Record, match func(LSN, []byte) (bool, error), fn func(LSN, []byte) error,
 ) error {
@@ -135,6 +136,7 @@ func (p *picker) hand(
 			return nil
 		}
 	}
+	// The copy is checked, since a cut may overwrite the mapped bytes at any moment.
 	payload := r.Payload
 	if s.Shared() {
 		p.copied = append(p.copied[:0], payload...)
@@ -149,7 +151,7 @@ func (p *picker) hand(
 }
 
 // follows reports whether a record behind the tail belongs to a batch whose
-// LSNs are all above those before it.
+// LSNs are all above those before it: each LSN is handed out once.
 func (p *picker) follows(r recovery.Record) bool {
 	if r.First {
 		p.skip = r.LSN <= p.last

@@ -26,21 +26,21 @@ var (
 	// errFiltered says that a record was not asked for.
 	errFiltered = errors.New("wal: not asked for")
 	// errRetry asks for another scan.
-	errRetry = errors.New("wal: the log changed while it was looked at")
+	errRetry = errors.New("wal: the log changed while it was read")
 )
 
 // scan recovers a log without writing to it, with or without a concurrent writer.
 //
-// A writer changes files while they are read: it cuts the front off, whose
-// segments are removed or recycled; it cuts the end off. What then looks torn or
-// damaged is neither. The writer announces each cut in the control block
-// before it changes what readers may be reading, and renames a file before it
-// recycles it. So a verdict that is not clean counts only if block, names and
-// files are the same after the scan as before, or if the next scan has the very
-// same complaint: what is damaged stays so, while a writer at work leaves
-// other damage each time. A clean one counts if it begins no sooner and ends
-// no sooner than the block says, or if they are the same: bytes that are wiped
-// while they are read hide where the log begins, and what was in it.
+// A writer changes files while they are read: it cuts the front off, and removes or
+// recycles those segments, or it cuts the end off. What then looks torn or damaged is
+// neither. The writer announces each cut in the control block before it changes what
+// readers may be reading, and renames a file before it recycles it. So a verdict that
+// is not clean counts only if block, names and files are the same after the scan as
+// before, or if the next scan finds the very same damage: real damage stays, while a
+// writer leaves other traces each time. A clean verdict counts if the log that was
+// found begins at the front that the block names, or behind it, and ends no sooner than
+// the block says, or if nothing has changed: bytes that are wiped while they are read
+// hide where the log begins, and what was in it.
 type scan struct {
 	o      VerifyOptions
 	all    bool
@@ -83,8 +83,8 @@ func (k *scan) run(path string) (rep *Report, err error) {
 }
 
 // retryScan calls once until it returns anything but errRetry, with pauses in between.
-// It gives up where maxScans calls in a row got no further, with an error that says
-// what the log could not be, and where ctx, if there is one, ends in a pause.
+// It gives up after maxScans calls in a row that got no further, with an error in which
+// done says what could not be done with the log, and where ctx, which may be nil, ends.
 func retryScan(ctx context.Context, path, done string, once func() (further bool, err error)) error {
 	for n := 1; ; n++ {
 		further, err := once()
@@ -95,7 +95,7 @@ func retryScan(ctx context.Context, path, done string, once func() (further bool
 			n = 1
 		}
 		if n >= maxScans {
-			return fmt.Errorf("wal: %s is cut faster than it can be %s: look again when its writer has less to do", path, done)
+			return fmt.Errorf("wal: %s is cut faster than it can be %s: try again when its writer has less to do", path, done)
 		}
 		time.Sleep(min(scanPause<<min(n, 8), 20*scanPause))
 		if ctx != nil && ctx.Err() != nil {
@@ -113,15 +113,15 @@ func openLogDir(path string) (*durability.Dir, error) {
 	return d, err
 }
 
-// once scans the log once. It returns errRetry where a writer's work may be why
-// the log does not look clean.
+// once scans the log once. It returns errRetry where the log does not look clean and
+// changes that a writer made during the scan may be the cause.
 func (k *scan) once() (rep *Report, err error) {
 	s, err := logdir.OpenSnapshot(k.dir, k.o.Device)
 	defer func() { err = errors.Join(err, s.Close()) }()
 	if err != nil {
 		return nil, err
 	}
-	if s.Gone { // and with it perhaps what the log held, and its control block
+	if s.Gone { // a listed file was removed, perhaps the one with the control block
 		return nil, errRetry
 	}
 	if err = checkHasLog(s, k.path); err != nil {
@@ -131,7 +131,7 @@ func (k *scan) once() (rep *Report, err error) {
 	if k.limit = math.MaxUint64; s.Live && before.Epoch != 0 {
 		k.limit = before.Appended
 	}
-	settled := s.Live || s.Unsure != nil // the heads are, before recovery reads them
+	settled := s.Live || s.Unsure != nil // OpenSnapshot has read the heads until two readings agreed
 	res, err := k.recover(s)
 	var handed *handError
 	switch {
@@ -167,8 +167,8 @@ func (k *scan) once() (rep *Report, err error) {
 	return k.report(s, res, live)
 }
 
-// sameAsBefore notes what was found, and reports whether it is what the scan before
-// found.
+// sameAsBefore notes what was found, and reports whether the previous scan found the
+// same. Clean results never count as the same: what they read is of several moments.
 func (k *scan) sameAsBefore(res *recovery.Result, err error) bool {
 	words := ""
 	if err != nil {
@@ -179,13 +179,15 @@ func (k *scan) sameAsBefore(res *recovery.Result, err error) bool {
 			words += fmt.Sprintln(d.File, d.Offset, d.First, d.Reason)
 		}
 	}
-	clean := err == nil && res.Verdict == recovery.Clean // what it read is of several moments
+	clean := err == nil && res.Verdict == recovery.Clean
 	same := words == k.complaint && !errors.Is(err, logdir.ErrChanged) && !clean
 	k.complaint = words
 	return same
 }
 
-// recover recovers the log from a snapshot.
+// recover recovers the log from a snapshot. A further scan begins at the last record
+// that was handed out, which pass then has to meet again; records before it are not
+// read twice.
 func (k *scan) recover(s *logdir.Snapshot) (*recovery.Result, error) {
 	ro := recovery.Options{All: k.all, From: k.from}
 	if k.last > 0 {
@@ -211,7 +213,7 @@ func (k *scan) pass(s *logdir.Snapshot, r recovery.Record) error {
 	// and epoch is the same record, and so are all before it. Behind a cut
 	// before it there may be others in place of what was handed out.
 	case !k.met && r.Epoch > k.epoch:
-		return &handError{fmt.Errorf("%w: the log was cut at its end while it was read, and LSN %d is another record than the one before the cut, or follows one; look again",
+		return &handError{fmt.Errorf("%w: the log was cut at its end while it was read, and LSN %d is another record than the one before the cut, or follows one; try again",
 			ErrTruncated, r.LSN)}
 	case r.LSN < k.last:
 		return nil
@@ -237,7 +239,8 @@ func lsnRange(first, last LSN) string {
 }
 
 // report makes the report of what was recovered, and reads what lies behind the tail
-// if that was asked for.
+// if that was asked for. Earlier scans may have handed out records that were cut off
+// since; of these it warns.
 func (k *scan) report(s *logdir.Snapshot, res *recovery.Result, live bool) (*Report, error) {
 	if k.last > res.Tail.LSN {
 		k.warn("%s cut off at the end after they were read", lsnRange(res.Tail.LSN+1, k.last))
@@ -290,7 +293,8 @@ func sureOf(r recovery.Record) Sure {
 	return SureChain
 }
 
-// addExtracted notes a record that was handed out.
+// addExtracted notes a record that was handed out. Records that follow each other, and
+// of which one is as sure as the other, make one entry.
 func (rep *Report) addExtracted(lsn LSN, sure Sure) {
 	if n := len(rep.Extracted); n > 0 {
 		if e := &rep.Extracted[n-1]; e.Last+1 == lsn && e.Sure == sure {
@@ -318,8 +322,9 @@ func (o *VerifyOptions) progress(total int64) func(int64) {
 	}
 }
 
-// ignoreLiveTail takes back what a writer at work explains: a record in progress
-// behind the tail. published is what readers could read before.
+// ignoreLiveTail drops the complaints that are explained by a record in progress
+// behind the tail. published is the last record that readers could read before the
+// files were read.
 func ignoreLiveTail(r *recovery.Result, published LSN) {
 	if r.Verdict == recovery.Clean || r.Tail.LSN < published {
 		return
@@ -335,8 +340,8 @@ func ignoreLiveTail(r *recovery.Result, published LSN) {
 	r.Watermark = min(r.Watermark, r.Tail.LSN)
 }
 
-// exceeds reports whether the block that was read before says that the log
-// begins, or ends, behind where it was found to.
+// exceeds reports whether the control block that was read before the scan says that
+// the log begins, or ends, behind where the scan found that.
 func exceeds(c *frame.Control, r *recovery.Result, device bool) bool {
 	return r.Front < c.Front || r.Tail.LSN < published(c, device)
 }

@@ -452,7 +452,7 @@ func TestStaleBoard(t *testing.T) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	// What is in the making looks torn: here rubbish behind the last record.
+	// What is in progress looks torn: here rubbish behind the last record.
 	f, err = os.OpenFile(filepath.Join(dir, firstName), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -473,7 +473,7 @@ func TestStaleBoard(t *testing.T) {
 }
 
 // TestExtractForged puts frames that repeat LSNs into a later segment, with links
-// that only somebody who knows its salt can make. No record comes twice.
+// that takes knowledge of its salt to make. No record comes twice.
 func TestExtractForged(t *testing.T) {
 	l, dir := newTestLog(t, small())
 	appendRecords(t, l, 12, 500)

@@ -169,8 +169,8 @@ func (m *evictMeasured) check() complaints {
 }
 
 // table implements measurement.
-func (m *evictMeasured) table() Table {
-	t := Table{Columns: []string{"pages", "number", "dirty before", "cached after", "dirty after", "writeback after", "lost", "read back"}}
+func (m *evictMeasured) table() table {
+	t := table{Columns: []string{"pages", "number", "dirty before", "cached after", "dirty after", "writeback after", "lost", "read back"}}
 	for _, r := range m.Rows {
 		t.add(r.State, r.Pages, r.DirtyBefore, r.CachedAfter, r.DirtyAfter, r.Writeback, r.WrongPages, r.ReadBack)
 	}

@@ -26,7 +26,7 @@ type measurement interface {
 	// check says in what the measurement contradicts the hypothesis, in one
 	// sentence each. It looks at nothing else than the measurement.
 	check() complaints
-	table() Table
+	table() table
 }
 
 // Env is where an experiment runs. The zero value will do.

@@ -38,7 +38,7 @@ func (m scriptedMeasured) check() complaints {
 	return c
 }
 
-func (m scriptedMeasured) table() Table { return Table{Rows: [][]string{{string(m)}}} }
+func (m scriptedMeasured) table() table { return table{Rows: [][]string{{string(m)}}} }
 
 // Scripted returns an experiment that finds one thing after the other: c that it
 // cannot run, N noise that leaves no measurement, and the letters of

@@ -178,8 +178,8 @@ func (m *folioMeasured) check() complaints {
 }
 
 // table implements measurement.
-func (m *folioMeasured) table() Table {
-	t := Table{Columns: []string{"filled by", "dirtied by a store", "least", "most", "device, a sync", "time of a sync"}}
+func (m *folioMeasured) table() table {
+	t := table{Columns: []string{"filled by", "dirtied by a store", "least", "most", "device, a sync", "time of a sync"}}
 	for _, r := range m.Rows {
 		device := "unknown"
 		if r.DeviceBytes >= 0 {

@@ -188,8 +188,8 @@ func (h *hintsMeasured) check() complaints {
 }
 
 // table implements measurement.
-func (h *hintsMeasured) table() Table {
-	t := Table{Columns: []string{"loads", "hint", "pages", "ahead", "cached", "minor", "major", "read from device", "time"}}
+func (h *hintsMeasured) table() table {
+	t := table{Columns: []string{"loads", "hint", "pages", "ahead", "cached", "minor", "major", "read from device", "time"}}
 	for _, r := range h.Rows {
 		t.add(r.Pattern, r.Hint, r.Touched, r.Ahead, r.Cached, r.MinorFaults, r.MajorFaults, bytesText(r.ReadBytes), timeText(r.Seconds))
 	}

@@ -127,8 +127,8 @@ func (m *lazyMeasured) check() complaints {
 }
 
 // table implements measurement.
-func (m *lazyMeasured) table() Table {
-	t := Table{Columns: []string{"advice", "cached after mmap", "cached after 64 bytes", "read from device", "major", "time"}}
+func (m *lazyMeasured) table() table {
+	t := table{Columns: []string{"advice", "cached after mmap", "cached after 64 bytes", "read from device", "major", "time"}}
 	for _, s := range m.Steps {
 		t.add(s.Advice, bytesText(s.MappedPages*m.PageBytes), bytesText(s.CachedPages*m.PageBytes),
 			bytesText(s.ReadBytes), s.MajorFaults, timeText(s.Seconds))

@@ -32,18 +32,18 @@ type Result struct {
 	// Measured holds the numbers behind the table, in bytes, pages, faults and
 	// seconds as the keys say. It is absent where nothing ran.
 	Measured any   `json:"measured,omitempty"`
-	Table    Table `json:"-"`
+	Table    table `json:"-"`
 }
 
-// Table is a measurement for people.
-type Table struct {
+// table is a measurement for people.
+type table struct {
 	Columns []string
 	Rows    [][]string
 	Note    string // how it was counted, where that is not plain
 }
 
 // add adds a row.
-func (t *Table) add(cells ...any) {
+func (t *table) add(cells ...any) {
 	row := make([]string, len(cells))
 	for i, c := range cells {
 		row[i] = fmt.Sprint(c)

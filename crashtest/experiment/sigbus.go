@@ -194,8 +194,8 @@ func (o sigbusOutcome) words() string {
 }
 
 // table implements measurement.
-func (m *sigbusMeasured) table() Table {
-	t := Table{
+func (m *sigbusMeasured) table() table {
+	t := table{
 		Columns: []string{"cause", "place", "access", "at", "guarded", "unguarded", "lost without a signal"},
 		Note: fmt.Sprintf("a file of %d bytes, truncated to %d; unguarded, the process dies of the signal; "+
 			"where the file is extended again the stores come first", sigbusFile(), sigbusEnd()),

@@ -229,8 +229,8 @@ func (m *sigkillMeasured) check() complaints {
 }
 
 // table implements measurement.
-func (m *sigkillMeasured) table() Table {
-	t := Table{Columns: []string{"way", "killed in it", "acked", "survived", "lost", "not acked, there", "partly there"}}
+func (m *sigkillMeasured) table() table {
+	t := table{Columns: []string{"way", "killed in it", "acked", "survived", "lost", "not acked, there", "partly there"}}
 	for _, w := range m.Ways {
 		t.add(w.Way, w.KilledIn, w.Acked, w.Acked-w.Lost, w.Lost, w.Beyond, w.Partly)
 	}

@@ -307,8 +307,8 @@ func (m *thrashMeasured) check() complaints {
 }
 
 // table implements measurement.
-func (m *thrashMeasured) table() Table {
-	t := Table{
+func (m *thrashMeasured) table() table {
+	t := table{
 		Columns: []string{"work", "loads", "bytes asked", "major", "read from device", "read for each byte", "time"},
 		Note:    fmt.Sprintf("a file of %s in a memory cgroup of %s", bytesText(m.FileBytes), bytesText(m.LimitBytes)),
 	}

@@ -273,8 +273,8 @@ func (m *tornMeasured) check() complaints {
 }
 
 // table implements measurement.
-func (m *tornMeasured) table() Table {
-	t := Table{Columns: []string{"written back", "device", "dirty", "tries"}, Note: "x written back; device: n new, o old, - not asked. " + m.Method}
+func (m *tornMeasured) table() table {
+	t := table{Columns: []string{"written back", "device", "dirty", "tries"}, Note: "x written back; device: n new, o old, - not asked. " + m.Method}
 	for _, s := range m.States {
 		t.add(s.WrittenBack, s.Device, s.Dirty, s.Tries)
 	}

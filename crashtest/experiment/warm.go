@@ -130,8 +130,8 @@ func (w *warmMeasured) check() complaints {
 }
 
 // table implements measurement.
-func (w *warmMeasured) table() Table {
-	t := Table{Columns: []string{"pass", "pages", "minor", "major", "read from device", "time"}}
+func (w *warmMeasured) table() table {
+	t := table{Columns: []string{"pass", "pages", "minor", "major", "read from device", "time"}}
 	for _, p := range w.Passes {
 		t.add(p.Name, w.Pages, p.MinorFaults, p.MajorFaults, bytesText(p.ReadBytes), timeText(p.Seconds))
 	}

@@ -32,8 +32,8 @@ const (
 	codeSignal        = 128 // and the number of the signal
 )
 
-// sentSignals are those that somebody else sends: a check that one of them has ended
-// has said nothing. By the others a process fails at what it does.
+// sentSignals are those that another process sends: a check that was ended by one of
+// them has given no answer. The other signals come from a fault of the process itself.
 var sentSignals = []syscall.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE, unix.SIGXCPU}
 
 // ask runs one of the commands on what a life has left. It returns how the command

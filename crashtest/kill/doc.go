@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package kill kills processes with SIGKILL, over and over, and looks at what
+// Package kill kills processes with SIGKILL, over and over, and checks what
 // they leave: what was acknowledged has to be there, and nothing that was never
 // written. It needs no privileges.
 //
@@ -9,12 +9,12 @@
 // A life is one process at work on one directory, from its start to its death.
 // The next life goes on in the same directory, with what the dead one left, until
 // a seeded chance, the directory's size or a finding begins a fresh one: such a
-// row of lives is a chain, and it is what a token lives again.
+// sequence of lives is a chain, and it is what a token replays.
 //
 // Starting a process costs several milliseconds, most of a life. A process
-// therefore lives several lives at once, each in a directory of its own; they die
-// together, and each is verified by itself. (A warmed process that is forked for
-// each life is no way for Go: a forked runtime has one thread.)
+// therefore runs several lives at once, each in a directory of its own; they die
+// together, and each is verified by itself. (Forking a warmed process for each life
+// does not work in Go: a forked runtime has only one thread.)
 //
 // # Blind and exact
 //
@@ -29,7 +29,7 @@
 //   - at an instruction within the copy of one record. The thread waits right
 //     before its first store; the lab attaches to it by ptrace and lets it go on
 //     instruction by instruction, until a seeded share of the record's bytes is
-//     in the file, which the lab looks at after each step. Then it kills.
+//     in the file, which the lab reads after each step. Then it kills.
 //
 // The log knows nothing of either. Other means were weighed: breakpoints need
 // symbols of the binary, and stop at one instruction of the copy, not at any;

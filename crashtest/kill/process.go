@@ -16,11 +16,11 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/internal/child"
 )
 
-// process is a child of the lab that lives some lives.
+// process is a child of the lab that runs some lives.
 type process struct {
 	cmd    *exec.Cmd
 	boards *boards
-	told   chan byte // closed when nobody of the child is left
+	told   chan byte // closed when no process of the child is left
 	said   *child.Output
 }
 
@@ -85,7 +85,7 @@ func (p *process) end() error {
 	return fmt.Errorf("kill: a child ended by itself: %w: %s", err, text)
 }
 
-// deathError is a death that nobody sent.
+// deathError is the death of a child that the lab did not kill.
 type deathError struct{ how string }
 
 // Error implements error.

@@ -246,7 +246,7 @@ type hearing struct {
 	enough  int
 	first   chan struct{} // closed when one was heard
 	reached chan struct{} // closed when so many were heard
-	ended   chan struct{} // closed when nobody of the program is left
+	ended   chan struct{} // closed when no process of the program is left
 }
 
 // programPatience is how long a program may go on without the acknowledgements

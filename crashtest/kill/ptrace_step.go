@@ -102,16 +102,17 @@ const alarmEvery = 20 * time.Millisecond
 // mostAlarms bounds the steps that did not end by themselves.
 const mostAlarms = 50
 
-// newAlarm begins to look after a traced thread.
+// newAlarm begins to watch a traced thread.
 func newAlarm(pid, tid int) *alarm {
 	a := &alarm{pid: pid, tid: tid, quit: make(chan struct{}), ended: make(chan struct{})}
 	go a.run()
 	return a
 }
 
-// run rings when the thread has made no step since the last look. The signal is
-// one that its runtime takes for a hint, if it should ever see it; a thread that
-// was on the way to a stop anyway has it pending, and stops once more.
+// run sends a signal when the thread has made no step since the last tick: the signal
+// stops it, so that the tracer gets control again. It is one that the Go runtime takes
+// for a hint, should it ever see it. A thread that was about to stop anyway has the
+// signal pending, and stops once more.
 func (a *alarm) run() {
 	defer close(a.ended)
 	ticker := time.NewTicker(alarmEvery)

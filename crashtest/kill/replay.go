@@ -23,7 +23,7 @@ func Replay(ctx context.Context, token string, o Options) (*Result, error) {
 }
 
 // Keep is Replay, and copies the directory that shows the finding, as the kill
-// left it, to keep, which must not exist: for a person to look at.
+// left it, to keep, which must not exist, so that a person can inspect it.
 func Keep(ctx context.Context, token, keep string, o Options) (*Result, error) {
 	return replay(ctx, token, keep, o)
 }

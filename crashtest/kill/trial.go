@@ -125,8 +125,9 @@ func statusText(status syscall.WaitStatus) string {
 }
 
 // tryCheck asks a check whether it accepts any of the states of a trial. It returns
-// how it refused the first. One that says the same of two that have nothing in common
-// fails before it looks: it is not asked about all the others in each run.
+// how it refused the first. A check that refuses two states which have nothing in
+// common with the same words probably fails before it reads anything: then it is not
+// asked about all the others in each run.
 func (p *program) tryCheck(command, dir string, acks campaign.Acks, all bool) (refusal string, err error) {
 	first, err := p.ask(command, dir, acks)
 	if err != nil || first == "" {
@@ -200,7 +201,7 @@ func (w *running) terminate(timeout time.Duration) (syscall.WaitStatus, error) {
 	timer := time.NewTimer(min(timeout, programPatience))
 	defer timer.Stop()
 	select {
-	case <-w.ended: // nobody has its output any more
+	case <-w.ended: // no process has its output open any more
 	case <-timer.C:
 	}
 	return w.kill()

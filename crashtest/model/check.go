@@ -79,8 +79,9 @@ func (refused) Present(campaign.Known, bool) error { return nil }
 // Legal implements campaign.Found.
 func (refused) Legal(campaign.Known, bool) error { return nil }
 
-// checkPair checks a state of a subject that needs a directory. What it finds
-// there may be gone when it has looked, so each pair is recovered by itself.
+// checkPair checks a state of a subject that needs a directory. A check may change the
+// files, so the state is written to a directory again for each pair of content and
+// mark.
 func (c *checker) checkPair(s *state, key durabilitytest.Key, known bool) (bool, error) {
 	p := pair{key, s.e.mark, s.killed}
 	if _, again := c.pairs[p]; again {

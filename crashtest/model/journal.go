@@ -89,11 +89,11 @@ func (j *journal) add(e entry) error {
 // ledger are the entries of a campaign.
 type ledger struct {
 	mu      sync.Mutex
-	next    uint64 // the life that nobody has begun
+	next    uint64 // the first life that no worker has begun
 	turn    uint64 // the life whose entries are entered now
 	waiting map[uint64]*journal
-	moved   *sync.Cond // turn, or ended
-	ended   bool       // at an entry: what comes behind it does not count
+	moved   *sync.Cond // on mu: turn or ended has changed
+	ended   bool       // the campaign ended at an entry: later entries do not count
 	err     error
 
 	met   map[uint64]struct{} // contents

@@ -28,15 +28,15 @@ import (
 type order struct {
 	d      *director
 	rng    *rand.Rand
-	salts  *rand.Rand // what is random in the subject
-	wanted *sync.Cond // the floor, or rest
+	salts  *rand.Rand // supplies what is random in the subject
+	wanted *sync.Cond // the floor, or what the workload waits for, may have changed
 
 	floor   int   // the actor that has it; -1 for none
 	left    int   // turns that it may make, if it is not the workload
 	held    []int // actors that wait for the floor
-	root    rest  // what the workload waits for besides
-	allowed int   // turns of the others while it pauses
-	lost    bool  // given up
+	root    rest  // what the workload waits for, apart from the floor
+	allowed int   // turns that the others may make while the workload pauses
+	lost    bool  // the order could not be kept: the life is not exact
 	members map[string]bool
 }
 
@@ -53,8 +53,9 @@ const (
 // how many all make while the workload pauses.
 const mostTurns = 64
 
-// hopeless is how long the goroutines of a life may work, or be in a system call,
-// without a turn, before its order is given up: a subject that never rests.
+// hopeless is how long the goroutines of a life may run, or be in a system call,
+// without making a turn, before the life is continued without an order: such a subject
+// never rests.
 const hopeless = 20 * time.Second
 
 // newOrder returns the order of a life. Its guard lives until the director is
@@ -131,8 +132,8 @@ func (o *order) guard() {
 	}
 }
 
-// nap sleeps for that long, and not for a millisecond at the least, as a sleep of the
-// runtime takes where nobody else has work.
+// nap sleeps for that long by a system call. time.Sleep may take a millisecond at the
+// least where no other goroutine has work.
 func nap(d time.Duration) {
 	if d == 0 {
 		runtime.Gosched()

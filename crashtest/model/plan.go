@@ -11,12 +11,12 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 )
 
-// What is looked at in one life. A campaign of a modest number of states comes to
-// several lives, and in each of them to all classes: states are made of moments all
-// over a life, not of one after the other from its beginning.
+// How many states of one life are checked. A campaign of a modest number of states
+// is to reach several lives, and in each of them all classes of states. So the moments
+// are spread over the whole life, and not taken one after the other from its beginning.
 const (
-	lifeStates = 4000 // of new content, until the next life is begun
-	rounds     = 24   // in each of which one moment of so many is looked at
+	lifeStates = 4000 // states of new content, until the next life is begun
+	rounds     = 24   // each round checks every 24th moment; rounds differ in where they begin
 
 	firstNested = 20   // states of the tour, at most, until one is lived on from
 	nextNested  = 3000 // states from one that is lived on from to the next

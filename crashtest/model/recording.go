@@ -78,10 +78,10 @@ type begin struct {
 	script *script // to follow, where it is not
 }
 
-// live lives a life and records it. A *campaign.Broken error is a finding; the
-// recording is there all the same. It is lived by a goroutine of its own: so that
-// those that it has started are told from others, and that a life in which each of
-// them waits for another one has an end. These are left where they are.
+// live runs a life and records it. A *campaign.Broken error is a finding; the
+// recording is returned all the same. The life runs in a goroutine of its own, for two
+// reasons: the goroutines that it starts can be told from others, and a life in which
+// all of them wait for each other can be ended. Those goroutines are then leaked.
 func live(s campaign.Subject, seed uint64, scratch string, b begin) (*recording, error) {
 	var lived *recording
 	var err error
@@ -256,6 +256,6 @@ func scratchDir(dir string) (string, error) {
 	return filepath.Clean(path), nil
 }
 
-// remove removes scratch files; those that cannot be removed go with the
-// campaign's directory, whose removal is looked at.
+// remove removes scratch files. An error is ignored here: what is left is removed with
+// the campaign's directory, and an error of that removal is returned.
 func remove(dir string) { _ = os.RemoveAll(dir) }

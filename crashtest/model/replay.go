@@ -42,7 +42,7 @@ func Replay(ctx context.Context, token, dir string, find func(name string) campa
 }
 
 // Keep is Replay, and writes the state that breaks the promise into the
-// directory keep, which must not exist: for a person to look at.
+// directory keep, which must not exist, so that a person can inspect it.
 func Keep(ctx context.Context, token, dir, keep string, find func(name string) campaign.Subject) (*campaign.Finding, error) {
 	return replay(ctx, token, dir, find, func(files durabilitytest.Files) error {
 		if _, err := os.Stat(keep); err == nil {

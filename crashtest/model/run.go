@@ -111,7 +111,7 @@ const freeLives = 4
 // lifeSeed returns the seed of the n-th life.
 func lifeSeed(seed, n uint64) uint64 { return rand.New(rand.NewPCG(seed, n)).Uint64() >> 1 }
 
-// life lives a life and checks its crash states.
+// life runs a life and checks its crash states.
 func (l *lab) life(j *journal, s campaign.Subject, seed uint64, b begin) error {
 	r, err := live(s, seed, l.scratch, b)
 	if r == nil {

@@ -45,10 +45,10 @@ type script struct {
 	Runs  []int    `json:"r"` // actor, turns, actor, turns, ...
 }
 
-// A replay waits for a turn that does not come for patience where a goroutine is
-// still at work, and else for so many looks at all of the life's goroutines: the
-// one whose turn it is waits for one that waits for its own. A subject may have
-// timers; they are shorter.
+// A replay waits for the next turn of the script. Where a goroutine of the life is
+// still running, it waits for patience. Where all of them wait, it checks them looks
+// times, lookTime apart, and then takes it that the goroutine whose turn it is waits for
+// one that waits for its own turn. A subject may have timers; they are shorter.
 const (
 	patience = 2 * time.Second
 	looks    = 3

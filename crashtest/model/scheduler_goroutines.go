@@ -54,9 +54,9 @@ func eachOf(root string, members map[string]bool, fn func(id, state, stack strin
 }
 
 // waits reports whether a goroutine in that state goes on only when another one
-// has done something. One that waits by select may have a timer. One that waits
-// for the runtime, as "semacquire" is of who begins a collection while stacks are
-// looked at, is at work.
+// has done something. One that waits by select may have a timer, too. One that waits
+// for the runtime counts as running: "semacquire", for instance, is the state of a
+// goroutine that begins a garbage collection while stacks are being read.
 func waits(state string) bool {
 	state, _, _ = strings.Cut(state, ",")
 	switch state {
@@ -74,9 +74,10 @@ func (d *director) othersWait() bool {
 	return all
 }
 
-// deadlock is how long each goroutine of a life waits for another one, with none at a
-// turn that it may make, until they are given up: they are looked at deadlockLooks
-// times. What could still wake one is a timer of the subject's, and those are shorter.
+// deadlock is how long each goroutine of a life has to wait for another one, with none
+// at a turn that it may make, until the life counts as deadlocked. They are checked
+// deadlockLooks times in it. Only a timer of the subject's could still wake one, and
+// those are shorter.
 var deadlock = time.Minute
 
 const deadlockLooks = 60

@@ -153,3 +153,13 @@ func CheckLog(dir string, m Mark) (*campaign.Broken, error) {
 	}
 	return campaign.Check(f, known, true), nil
 }
+
+// Find returns the built-in subject of a name, or nil.
+func Find(name string) campaign.Subject {
+	for _, s := range Subjects() {
+		if s.Name() == name {
+			return s
+		}
+	}
+	return nil
+}

@@ -237,13 +237,3 @@ func readOpen(l *wal.Log) (*Held, error) {
 
 // Subjects returns the subjects that are built in.
 func Subjects() []campaign.Subject { return []campaign.Subject{&Log{}, &Log{Busy: true}} }
-
-// Find returns the built-in subject of a name, or nil.
-func Find(name string) campaign.Subject {
-	for _, s := range Subjects() {
-		if s.Name() == name {
-			return s
-		}
-	}
-	return nil
-}

@@ -41,10 +41,9 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 )
 
-// ErrStarted is returned by Base and BaseFiles when events are recorded
-// already: what the files were before can then no longer be told. Set the base
-// before the first operation that is traced.
-var ErrStarted = errors.New("durabilitytest: the recorder has recorded events: set the base before the first one")
+// errStarted is returned by Base and BaseFiles when events are recorded already:
+// what the files were before them is no longer known.
+var errStarted = errors.New("durabilitytest: the recorder has recorded events: set the base before the first one")
 
 // Recorder is a durability.Tracer that keeps every event, and replays them. All
 // methods may be called at once from several goroutines.
@@ -121,7 +120,8 @@ func (r *Recorder) Events() []durability.Event {
 }
 
 // Base takes what is in the directory dir now, and below it, as durable. It
-// returns ErrStarted when events are recorded already.
+// returns an error when events are recorded already: call it before the first
+// operation that is traced.
 func (r *Recorder) Base(dir string) error {
 	files, err := ReadFiles(dir)
 	if err != nil {
@@ -131,12 +131,12 @@ func (r *Recorder) Base(dir string) error {
 }
 
 // BaseFiles takes the files as what is durable in the directory dir, without
-// looking at it. It returns ErrStarted when events are recorded already.
+// reading it. It returns an error when events are recorded already.
 func (r *Recorder) BaseFiles(dir string, files Files) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.events) > 0 {
-		return fmt.Errorf("base %s: %w", dir, ErrStarted)
+		return fmt.Errorf("base %s: %w", dir, errStarted)
 	}
 	r.index.base(absolute(dir), files)
 	return nil

@@ -31,8 +31,8 @@ func Recover(files map[string][]byte, visit func(lsn wal.LSN, payload []byte) er
 	return recoverFiles(files, false, visit)
 }
 
-// JudgeAll is Recover from the log's first segment on, as Verify does.
-func JudgeAll(files map[string][]byte, visit func(lsn wal.LSN, payload []byte) error) (Recovered, error) {
+// RecoverAll is Recover from the log's first segment on, as Verify does.
+func RecoverAll(files map[string][]byte, visit func(lsn wal.LSN, payload []byte) error) (Recovered, error) {
 	return recoverFiles(files, true, visit)
 }
 

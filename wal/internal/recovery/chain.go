@@ -21,7 +21,10 @@ type chain struct {
 }
 
 // walk follows the chain from the segment at index start of the log. It
-// records per segment what it found in infos.
+// records per segment what it found in infos. The first segment's stamp is believed for
+// where the chain begins; each later one must continue the link of the last frame, so
+// that a segment of another moment of the log does not count. A batch that does not end
+// in its segment ends the chain: no batch lies in two segments.
 func (a *analysis) walk(start int) error {
 	a.chain = chain{start: start, end: -1}
 	at := frame.Place{LSN: a.front - 1}
@@ -86,7 +89,10 @@ func (a *analysis) walkSegment(i int) (frame.Place, error) {
 	return end, err
 }
 
-// walkFrom is walkSegment from a cursor at the segment's start.
+// walkFrom is walkSegment from a cursor at the segment's start. The tail moves only
+// behind whole batches, but the watermark counts from every valid frame, those of an
+// incomplete batch included: what a frame names was durable, whether or not the frame's
+// own batch survives.
 func (a *analysis) walkFrom(c *cursor, i int) (frame.Place, error) {
 	s := c.seg
 	ch := &a.chain
@@ -128,7 +134,8 @@ func (a *analysis) walkFrom(c *cursor, i int) (frame.Place, error) {
 }
 
 // complete moves the chain's tail behind a batch that is whole, and hands out its
-// records.
+// records. Those before the front were truncated, and are neither handed out nor
+// counted, although the chain runs through them.
 func (a *analysis) complete(c *cursor, begin frame.Place) error {
 	if a.o.Visit != nil {
 		err := c.records(begin, c.Off, func(r Record) error {

@@ -59,9 +59,9 @@ func TestBeginsAtProvedSegment(t *testing.T) {
 	wantFacts(t, j, facts{Verdict: recovery.Torn, Last: 3, Watermark: 2, Behind: []recovery.Range{{First: 5, Last: 10}}})
 }
 
-// TestCutIsWitness loses a record before a cut when nothing but a stamp tells
+// TestCutProvesWatermark loses a record before a cut when nothing but a stamp tells
 // of the cut.
-func TestCutIsWitness(t *testing.T) {
+func TestCutProvesWatermark(t *testing.T) {
 	s := newSample(1)
 	s.batch(payload(1))
 	s.batch(payload(2))

@@ -42,8 +42,8 @@ func (a *analysis) open(s *segment, at frame.Place) (*cursor, error) {
 }
 
 // close ends the reading of the segment. It is never deferred: a load that
-// faults is a panic, and the code that recovers from it looks the address up among
-// the mappings, so the mapping must still be there.
+// faults panics, and durability.Guard, which recovers from that, looks the address up
+// among the mappings, so the mapping must still be there.
 func (c *cursor) close() {
 	c.reportProgress()
 	c.seg.file.Bytes.Unload()
@@ -84,7 +84,9 @@ func (c *cursor) next() (frame.Frame, error) {
 	return f, nil
 }
 
-// frameAt decodes the frame at the cursor, given the bytes from there on.
+// frameAt decodes the frame at the cursor, given the bytes from there on. The link of an
+// adopted frame cannot be checked, since its predecessor is lost; that its LSN and epoch
+// may follow the cursor's place is.
 func (c *cursor) frameAt(rest []byte) (frame.Frame, error) {
 	if !c.adopted {
 		return c.Next(rest)
@@ -105,7 +107,8 @@ func (c *cursor) payload(f *frame.Frame) ([]byte, error) {
 }
 
 // payloadAt is payload of a frame at an offset, for which errPayload is all that can
-// be wrong with it.
+// be wrong with it. A large payload is summed in pieces, so that the window that has to
+// be readable at once does not grow with the record.
 func (c *cursor) payloadAt(f *frame.Frame, off int64) ([]byte, error) {
 	from := off + frame.HeaderBytes
 	if f.Length <= touchBytes {

@@ -25,7 +25,7 @@ var samples = []func() *sample{
 		s.batch(payload(50))
 		return s
 	},
-	func() *sample { // on its way into segments that have their temporary names
+	func() *sample { // that goes on in segments that have their temporary names
 		s := busy(1)
 		s.rotate()
 		s.temp[1] = true

@@ -21,7 +21,7 @@ type gaps struct {
 
 	short    string // the file ends before the segment does, in words, or ""
 	validEnd int64  // behind the last frame that was found genuine
-	used     int64  // behind the last byte that is not zero,; 0 where that is not known
+	used     int64  // behind the last byte that is not zero; 0 where that is not known
 }
 
 // settleShort decides what a short file is. One with its final name, a header and

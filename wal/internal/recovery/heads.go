@@ -43,7 +43,9 @@ type analysis struct {
 	cache     passCache // what earlier passes found
 }
 
-// readHeads decodes the first blocks of all files and settles whose log it is.
+// readHeads decodes the first blocks of all files and settles whose log it is. It takes
+// two passes: stamps and slots are checked with the log's UUID, which is known only once
+// all headers are decoded, and supplied where a header is lost.
 func readHeads(files []File, o Options) (*analysis, error) {
 	a := &analysis{o: o}
 	for i := range files {
@@ -76,7 +78,9 @@ func readHeads(files []File, o Options) (*analysis, error) {
 	return a, nil
 }
 
-// decodeHeader decodes the first block. Only a newer format is an error.
+// decodeHeader decodes the first block. Only a newer format is an error: such a file
+// must not be taken for damaged, and repaired, by an older program. What else is wrong
+// is noted in headerErr, as text for the report.
 func (s *segment) decodeHeader(head []byte) error {
 	h, err := frame.DecodeHeader(head)
 	switch {
@@ -105,7 +109,8 @@ func (s *segment) decodeHeader(head []byte) error {
 }
 
 // settleUUID takes the log's identity from the options or, failing that, from
-// most of the headers, and refuses a valid segment that has another one.
+// most of the headers, and refuses a valid segment that has another one. A foreign
+// segment is no damage of this log: a person has put it there, and can move it away.
 func (a *analysis) settleUUID() error {
 	count := make(map[frame.UUID]int)
 	a.uuid = a.o.UUID
@@ -146,7 +151,9 @@ func (s *segment) decodeBlocks(head []byte, id frame.UUID) {
 }
 
 // chooseEpoch finds the current epoch, its cut and the log's first LSN among all
-// stamps and slots: those of the highest epoch count.
+// stamps and slots: those of the highest epoch count. Within an epoch the front only
+// rises, so the highest one is the newest. A front of an older epoch does not count: a
+// reset may have lowered it.
 func (a *analysis) chooseEpoch() {
 	a.epoch, a.front = 1, 1
 	each := func(epoch uint32, cut frame.Cut, front frame.LSN) {
@@ -181,7 +188,8 @@ func (a *analysis) remains(epoch uint32, ordinal uint64, off int64) bool {
 }
 
 // classify sorts the files into those of the log and the others, and finds
-// what is missing or unreadable.
+// what is missing or unreadable. The order matters: remains and leftovers are taken out
+// before names are checked, since gaps among those are no missing segments.
 func (a *analysis) classify() {
 	finals := make(map[uint64]bool)
 	for _, s := range a.all {
@@ -330,7 +338,8 @@ func (a *analysis) checkNewestMissing() {
 }
 
 // checkGap reports the segments [from, to) as missing, before s, or at the log's end
-// where that is nil.
+// where that is nil. It lists a few of them only: a file with a forged or a copied name
+// may make the gap as wide as the numbers are.
 func (a *analysis) checkGap(from, to uint64, s *segment) {
 	for o := from; o < to; o++ {
 		d := Damage{File: segmentName(o), Gap: true, Reason: "missing segment"}
@@ -367,7 +376,7 @@ func (a *analysis) warn(format string, args ...any) {
 // segmentName returns the final name of a segment.
 func segmentName(ordinal uint64) string { return fmt.Sprintf("%016x.wal", ordinal) }
 
-// zeroPage is what a page of a prepared segment looks like.
+// zeroPage is a run of zeros, as in a prepared segment, to compare bytes with.
 var zeroPage [64 << 10]byte
 
 // LastNonzero returns the offset behind the last byte of p that is not zero.

@@ -31,7 +31,9 @@ func (a *analysis) mayUseCache() bool {
 	return a.o.Visit == nil && a.o.Behind == nil && a.o.Progress == nil
 }
 
-// walkCached is walkSegment, or what it found before.
+// walkCached is walkSegment, or what it found before. The segment is walked with an
+// empty chain, so that what is kept is about this segment alone; join then adds it to
+// the chain of the pass.
 func (a *analysis) walkCached(i int) (frame.Place, error) {
 	if !a.mayUseCache() {
 		return a.walkSegment(i)
@@ -66,6 +68,9 @@ func (ch *chain) join(next *chain) {
 }
 
 // scanFromCache takes what an earlier pass found behind the same tail, if there was one.
+// Passes that begin at different segments mostly end at the same tail, and the search
+// behind it is what takes longest. The fields of infos that scanFrom sets are restored
+// too, since each pass begins with empty ones.
 func (a *analysis) scanFromCache() bool {
 	g := a.cache.scan
 	if g == nil || !a.mayUseCache() || g.end != a.chain.end || g.tail != a.chain.tail {

@@ -246,7 +246,7 @@ func (e *NameError) Error() string { return fmt.Sprintf("%s: %v: %s", e.Name, e.
 func (e *NameError) Unwrap() error { return e.Err }
 
 // Recover finds out which records a log holds. The files must be sorted by
-// ordinal. An error means that this could not be found out: a file could not be
+// ordinal. It returns an error only where that cannot be found out: a file could not be
 // read (the error of Bytes), belongs to another log (ErrForeign) or to a newer
 // format (ErrVersion). What is wrong with the log's bytes is in the result.
 func Recover(files []File, o Options) (*Result, error) {

@@ -19,7 +19,8 @@ import (
 // never part of the chain; they count as intact records behind the tail.
 
 // findSeeds finds the seeds of the segments that have neither header nor stamp,
-// and decodes their slots.
+// and decodes their slots. The stamp of the segment before gives a lower bound of the
+// LSNs, which makes it far less likely that arbitrary bytes pass for a frame header.
 func (a *analysis) findSeeds() error {
 	least := frame.LSN(0)
 	for _, s := range a.all {
@@ -42,7 +43,8 @@ func (a *analysis) findSeeds() error {
 }
 
 // checkOthers reports the files that were left out of the log although that is not
-// certain to be right: it rests on a guessed seed, or their heads cannot be read.
+// certain to be right: it rests on a guessed seed, or their heads cannot be read. They
+// are damage, so that Open does not remove them without being asked to.
 func (a *analysis) checkOthers() {
 	for _, s := range a.all {
 		switch s.state {
@@ -60,7 +62,8 @@ func (a *analysis) checkOthers() {
 	}
 }
 
-// findSeed finds the seed of the cursor's segment.
+// findSeed finds the seed of the cursor's segment. The slots are tried first: a slot's
+// seed counts where one pair of frames, or the other slot, has the same.
 func (c *cursor) findSeed() error {
 	s := c.seg
 	end, err := c.usedEnd()
@@ -86,7 +89,9 @@ func (c *cursor) findSeed() error {
 }
 
 // seedOfSlots returns the seed of a slot that agrees with the seed of two frames or
-// of the other slot, and a lower bound of the segment's LSNs.
+// of the other slot, and a lower bound of the segment's LSNs. A slot alone proves
+// nothing: a seed can be computed from any bytes. The search for pairs ends at the first
+// one that agrees.
 func (c *cursor) seedOfSlots(head []byte, end int64) (frame.Seed, frame.LSN, bool, error) {
 	var other frame.Seed
 	for i := range frame.Slots {
@@ -150,7 +155,8 @@ func (c *cursor) seedOfFrames(end int64) (frame.Seed, bool, error) {
 
 // eachPair calls fn with the seed of each two headers that could follow each
 // other, as long as it returns true. Where two could, the search goes on at the
-// second.
+// second, so that n frames of a chain give n-1 pairs, and bytes within a payload that
+// look like a header are skipped.
 func (c *cursor) eachPair(end int64, least frame.LSN, fn func(frame.Seed) bool) error {
 	seed := func(p *pair, b []byte) bool {
 		p.seed = c.SeedOf(b, &p.b, p.a.Link, p.a.next)
@@ -192,7 +198,7 @@ func (c *cursor) intactAt(f *frame.Frame, off int64) (bool, error) {
 const loneBytes = 8
 
 // searchLone handles a segment without header and stamp in which no two frames were
-// found: it looks for a single frame at the place of the first one, proved by its
+// found: it tries a single frame at the place of the first one, proved by its
 // payload's checksum alone.
 func (c *cursor) searchLone() error {
 	if !c.seg.guessed || c.analysis.scan.holds(c.seg) {

@@ -83,7 +83,8 @@ const (
 )
 
 // headerAt decodes the header at an offset, and makes the one behind it readable
-// unless it lies far ahead.
+// unless it lies far ahead. A frame whose successor would lie behind the end cannot be
+// proved by it, and counts as none.
 func (c *cursor) headerAt(off, end int64, least frame.LSN, h *header) (int, error) {
 	err := c.need(off, off+frame.HeaderBytes)
 	if err != nil {
@@ -114,7 +115,8 @@ func (c *cursor) follows(p *pair, test func(*pair, []byte) bool) bool {
 }
 
 // settle returns the first pair of those that begin with the headers and pass the
-// test, if there is one. It changes their order.
+// test, if there is one. It sorts the headers by where their successors lie, so that
+// these are read in one pass through the file; the pair that begins first still wins.
 func (c *cursor) settle(far []header, test func(*pair, []byte) bool) (*pair, error) {
 	slices.SortFunc(far, func(a, b header) int { return cmp.Compare(a.next, b.next) })
 	g := farWindow{window: &c.window}

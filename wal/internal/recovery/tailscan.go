@@ -33,7 +33,8 @@ type chainBreak struct {
 }
 
 // scanTail searches everything behind the tail, in the segment of the tail and
-// in all later ones.
+// in all later ones. It has to read all of it: one genuine frame there may name a
+// watermark above the tail, and turn what looks torn into damage.
 func (a *analysis) scanTail() error {
 	if a.scanFromCache() {
 		return nil
@@ -48,6 +49,8 @@ func (a *analysis) scanTail() error {
 			return err
 		}
 	}
+	// Remains of a cut that a crash interrupted are no damage, but there is something to
+	// trim.
 	for _, s := range a.all {
 		if s.state == StateRemains {
 			a.scan.notZero = true
@@ -57,7 +60,9 @@ func (a *analysis) scanTail() error {
 	return nil
 }
 
-// scanSegment searches one segment behind the tail.
+// scanSegment searches one segment behind the tail, from the best place that is known:
+// the tail itself, the segment's valid stamp, or, where that is lost, the first offset
+// at which a frame may begin.
 func (a *analysis) scanSegment(i int) error {
 	s := a.log[i]
 	at := frame.Place{Off: frame.DataOffset, Link: s.Link, LSN: a.chain.tail.LSN, Epoch: 0}
@@ -117,9 +122,9 @@ func (c *cursor) usedEnd() (int64, error) {
 	return end, nil
 }
 
-// search looks for genuine frames between the cursor and end. With chained,
+// search finds the genuine frames between the cursor and end. With chained,
 // the cursor's place is part of the chain; otherwise, and behind each break,
-// it first looks for the next two frames that validate each other.
+// it first finds the next two frames that validate each other.
 func (c *cursor) search(end int64, chained bool) error {
 	for {
 		if chained {
@@ -139,7 +144,9 @@ func (c *cursor) search(end int64, chained bool) error {
 }
 
 // followRun follows the chain by its headers and collects watermarks and intact
-// records, until no header is valid. Records count by whole batches.
+// records, until no header is valid. A damaged payload does not end the run, since the
+// chain covers headers only; but a batch counts only where all of its records are
+// intact.
 func (c *cursor) followRun() error {
 	a := c.analysis
 	var begin frame.Place // of the batch at hand, as long as it is whole
@@ -158,6 +165,8 @@ func (c *cursor) followRun() error {
 		if err != nil && !isInvalid(err) {
 			return err
 		}
+		// An adopted frame's own header is not proved beyond its length and LSN, so the
+		// watermark that it names is not believed.
 		if !c.adopted {
 			a.scan.watermark = max(a.scan.watermark, watermarkIn(&f, p))
 		}
@@ -187,7 +196,8 @@ func (c *cursor) followRun() error {
 }
 
 // intact adds the records of a whole batch behind the tail: the batch ends at that
-// offset, with that record.
+// offset, with that record. Runs that follow each other in one segment are joined, so
+// that the list stays short however many records there are.
 func (c *cursor) intact(begin frame.Place, end int64, last frame.LSN) error {
 	a := c.analysis
 	e := &a.scan
@@ -230,7 +240,9 @@ func (c *cursor) proves(p *pair, b []byte) bool {
 	return c.Follows(b, &p.b, &p.a.Frame, p.a.next)
 }
 
-// zeroRun returns how many bytes from off on are zero, in whole steps of 4 KiB.
+// zeroRun returns how many bytes from off on are zero, in whole steps of 4 KiB. Most of
+// what lies behind a tail is zero, and comparing it in steps is far faster than decoding
+// a header at each multiple of the alignment.
 func (c *cursor) zeroRun(off, end int64) (int64, error) {
 	const step = 4 << 10
 	n := int64(0)
@@ -252,7 +264,8 @@ func (c *cursor) adopt(a *frame.Frame, off int64) {
 	c.adopted, c.tried = true, off
 }
 
-// ranges returns the intact runs as LSN ranges, sorted and joined.
+// ranges returns the intact runs as LSN ranges, sorted and joined: runs of several
+// segments may touch, and forged or restored files may overlap.
 func (e *tailScan) ranges() []Range {
 	var out []Range
 	for _, r := range e.runs {

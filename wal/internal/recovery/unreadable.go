@@ -91,7 +91,8 @@ func (a *analysis) nothingRead() error {
 	return fmt.Errorf("%s: no head of a segment can be read: %w", a.all[0].file.Name, a.all[0].why)
 }
 
-// settleUnreadable keeps blocks that cannot be read from being taken for zeros.
+// settleUnreadable makes blocks of the head that cannot be read, and so read as zeros,
+// count as invalid: zeros would mean that the block was never written.
 func (s *segment) settleUnreadable() {
 	if s.headerErr != "" && s.hits(frame.HeaderOffset, frame.SegmentHeaderBytes) {
 		s.headerErr, s.headed, s.lostHead = fmt.Sprintf("header is unreadable: %v", s.why), false, true
@@ -107,8 +108,8 @@ func (s *segment) settleUnreadable() {
 	}
 }
 
-// orUnreadable returns err, or errUnreadable where what it is about, [from, to), cannot
-// be read.
+// orUnreadable returns err, or errUnreadable where err is about bytes of [from, to)
+// that cannot be read.
 func (c *cursor) orUnreadable(err error, from, to int64) error {
 	if err != nil && len(c.seg.spans) > 0 && isInvalid(err) && c.seg.hits(from, to) {
 		return errUnreadable
@@ -116,7 +117,8 @@ func (c *cursor) orUnreadable(err error, from, to int64) error {
 	return err
 }
 
-// addUnreadable adds the blocks of the log that cannot be read.
+// addUnreadable adds the blocks of the log that cannot be read to the damage, whether or
+// not a record was in them: they may have held any, and a repair writes over them.
 func (l *losses) addUnreadable() {
 	for _, s := range l.a.log {
 		for _, span := range s.spans {

@@ -77,6 +77,8 @@ func (a *analysis) analyzeFrom(start int) error {
 			}
 		}
 	}
+	// The lock file's checkpoint outlives the loss of the newest segments, whose own
+	// watermarks are gone with them.
 	if a.checkpointApplies() {
 		w = max(w, a.o.Newest.Watermark)
 	}
@@ -84,7 +86,8 @@ func (a *analysis) analyzeFrom(start int) error {
 	return nil
 }
 
-// finish returns the result.
+// finish returns the result. Damage comes before torn: a torn tail loses nothing that
+// was acknowledged, and Open may trim it, while damage is for a person to decide on.
 func (a *analysis) finish() *Result {
 	r := &Result{
 		UUID: a.uuid, Warnings: a.warnings, Front: a.front, First: a.firstHeld(),
@@ -117,7 +120,8 @@ func (a *analysis) firstHeld() frame.LSN {
 	return a.front
 }
 
-// states completes what is known of each file.
+// states completes what is known of each file. A file behind the tail is torn where
+// anything in it is not zero, a damaged stamp included; otherwise it is prepared.
 func (a *analysis) states() []Segment {
 	for i, s := range a.log {
 		info := &a.infos[s.index]
@@ -174,6 +178,12 @@ func (a *analysis) damage(behind []Range) []Damage {
 
 // losses builds the list of damage. Lost ranges are added in the order of their
 // LSNs, and there may be as many as the log has records, so each takes constant time.
+//
+// A report is to name causes: each place where the bytes are wrong once, with the records
+// that were lost by it. What is lost is known as LSNs, though, between the intact records
+// on either side. So each range is brought to the break of the chain where it begins, and
+// from there to a missing file, a bad header or an unreadable block, if one of these
+// explains that break.
 type losses struct {
 	a      *analysis
 	out    []Damage
@@ -183,7 +193,9 @@ type losses struct {
 	after  map[*segment]*segment
 }
 
-// newLosses returns a list with the damage that names and heads show.
+// newLosses returns a list with the damage that names and heads show, and the blocks
+// that cannot be read. Lost records are added to these entries where they explain the
+// loss, so they come first.
 func newLosses(a *analysis) *losses {
 	l := &losses{a: a, open: make(map[string][]int), after: make(map[*segment]*segment)}
 	for _, d := range a.structural {
@@ -204,7 +216,10 @@ func (l *losses) add(d Damage) {
 	l.out = append(l.out, d)
 }
 
-// lose adds a lost range at the place where it begins.
+// lose adds a lost range at the place where it begins. Where damage that is in the list
+// already explains the break, a missing segment for instance, the range is noted there,
+// so that one cause is reported once. A range that several unreadable places have caused
+// is divided among them.
 func (l *losses) lose(lost Range) {
 	a := l.a
 	if len(a.log) == 0 {

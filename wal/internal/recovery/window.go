@@ -29,7 +29,8 @@ func (w *window) need(from, to int64) error {
 }
 
 // move is need for bytes that are not all within the window. It goes on from
-// where the window is, or begins a new one.
+// where the window is, or begins a new one. It reads ahead by touchBytes, and keeps
+// windowBytes behind, since a search may go back to an earlier frame.
 func (w *window) move(from, to int64) error {
 	if from < w.low || from > w.ready {
 		w.file.Release(w.low, w.ready)
@@ -61,7 +62,8 @@ type farWindow struct {
 }
 
 // need makes the bytes [from, to) readable, which begin no earlier than those of the
-// call before.
+// call before. Units that the first window covers are not read twice, and units behind
+// are released at once: few bytes of each are needed.
 func (g *farWindow) need(from, to int64) error {
 	first := from &^ (unitBytes - 1)
 	if g.from < first {

@@ -217,8 +217,8 @@ func TestWindowWithoutHead(t *testing.T) {
 	within(t, "without heads", mems, mostPages)
 }
 
-// TestWindowOfFewFrames has one record, or two, that are larger than what is looked at
-// at once, in a segment without its head.
+// TestWindowOfFewFrames has one record, or two, that are larger than the window, in a
+// segment without its head.
 func TestWindowOfFewFrames(t *testing.T) {
 	for n := 1; n <= 2; n++ {
 		for _, broken := range []bool{false, true} {

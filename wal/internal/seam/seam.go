@@ -1,8 +1,9 @@
-// Package seam is where the crash lab comes into the log: what package waltest
-// hands on, and nothing else can reach. It knows no other package of the log.
+// Package seam is the interface through which the crash lab controls what is random in
+// the log. Package waltest exports it; being internal, it is out of reach for users of
+// the log. It imports no other package of the log.
 package seam
 
-// Random is a tracer that chooses what is random in a log: of its own, so that
-// the lab can live a life again byte by byte. LabRandom fills b, or returns false
-// where chance is to choose.
+// Random is a tracer that supplies the random bytes of a log, so that the lab can
+// replay a run byte by byte. LabRandom fills b, or returns false where the log is to
+// use its own random source.
 type Random interface{ LabRandom(b []byte) bool }

@@ -11,7 +11,8 @@ type word struct {
 	v   uint64
 }
 
-// storeWords stores words in their order.
+// storeWords stores words in their order, each atomically: a reader in another process
+// sees a later one only together with those before it.
 func storeWords(mem *durability.Mapping, words ...word) error {
 	for _, w := range words {
 		if err := mem.StoreUint64(frame.ControlOffset+w.off, w.v); err != nil {
@@ -21,8 +22,9 @@ func storeWords(mem *durability.Mapping, words ...word) error {
 	return nil
 }
 
-// LoadControl loads a segment's control block, in the order in which it can be
-// believed.
+// LoadControl loads a segment's control block, epoch and next first: a cut stores them
+// last, after the lowered LSNs. So a reader that loads the new epoch loads the new LSNs
+// too, and one that loads the old epoch finds out when it loads it again after its read.
 func LoadControl(mem *durability.Mapping) (c frame.Control, err error) {
 	for _, w := range [...]struct {
 		off int64
@@ -41,7 +43,7 @@ func LoadControl(mem *durability.Mapping) (c frame.Control, err error) {
 	return c, nil
 }
 
-// StoreControl sets the control block of a segment that no reader looks at yet.
+// StoreControl sets the control block of a segment that no reader reads yet.
 func StoreControl(mem *durability.Mapping, c *frame.Control) error {
 	return storeWords(mem,
 		word{frame.ControlFront, uint64(c.Front)}, word{frame.ControlAppended, uint64(c.Appended)},
@@ -58,8 +60,9 @@ func LowerControl(mem *durability.Mapping, c *frame.Control) error {
 		word{frame.ControlFront, uint64(c.Front)}, word{frame.ControlNext, c.Next}, word{frame.ControlEpoch, c.Epoch})
 }
 
-// The writer stores single words. A store that fails is no error here: the next look
-// at the file finds what is wrong with it.
+// The writer stores single words. A store that fails is no error here: readers only
+// learn of the change later, and the next check of the file, at the next sync at the
+// latest, finds what is wrong with it.
 
 // StoreAppended tells readers of the last record that they may read.
 func StoreAppended(mem *durability.Mapping, lsn frame.LSN) {

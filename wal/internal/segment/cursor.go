@@ -26,9 +26,9 @@ var (
 // Cursor follows the chain of frames through a segment that is mapped.
 type Cursor struct {
 	frame.Chain
-	LinkOff int64             // where the place's link lies; 0 where it is the stamp's
+	LinkOff int64             // where the place's link lies; 0 before a frame was passed
 	Window  int64             // bytes that are brought into memory at once
-	Passed  func(frame.Place) // is told the places that are passed, or nil
+	Passed  func(frame.Place) // called with each place that is passed, or nil
 
 	mem   *durability.Mapping
 	size  int64 // of the segment
@@ -63,7 +63,8 @@ func (c *Cursor) Seek(lsn frame.LSN) error {
 	})
 }
 
-// header reads the frame header at the place and checks it against the chain.
+// header reads the frame header at the place and checks it against the chain. Every
+// header that does not fit is ErrNoFrame: the log may simply end here.
 func (c *Cursor) header() error {
 	if c.Off+frame.HeaderBytes > c.size {
 		return ErrNoFrame
@@ -89,7 +90,8 @@ func (c *Cursor) skip() {
 }
 
 // Copy copies the payload of the frame at the place into buf and moves
-// behind it. The copy is what is checked: the bytes below may change.
+// behind it. The copy is checked against the checksum, and not the mapped bytes, since
+// a cut may change these between the check and the copy.
 func (c *Cursor) Copy(buf []byte) ([]byte, error) {
 	from := c.Off + frame.HeaderBytes
 	n := int64(c.frame.Length)
@@ -113,7 +115,8 @@ func (c *Cursor) Copy(buf []byte) ([]byte, error) {
 }
 
 // Lend returns the payload of the frame at the place where it lies, and moves
-// behind it.
+// behind it. The caller makes sure that no cut changes these bytes as long as they are
+// used.
 func (c *Cursor) Lend() ([]byte, error) {
 	from := c.Off + frame.HeaderBytes
 	n := int64(c.frame.Length)
@@ -122,7 +125,8 @@ func (c *Cursor) Lend() ([]byte, error) {
 		if err := c.bringIn(from + n); err != nil {
 			return err
 		}
-		// What lies behind it is none of the reader's business.
+		// The capacity ends with the record, so that an append to the slice copies it
+		// and does not store into the next frame.
 		p = c.mem.Bytes()[from : from+n : from+n]
 		if frame.Checksum(p) != c.frame.PayloadCRC {
 			return ErrBadPayload
@@ -135,8 +139,9 @@ func (c *Cursor) Lend() ([]byte, error) {
 	return p, err
 }
 
-// Verify checks all frames up to an offset, and leaves the cursor at the first that is
-// not what was stored.
+// Verify checks all frames up to an offset, headers against the chain and payloads
+// against their checksums, and leaves the cursor at the first that is not what was
+// stored. Marks are checked like records.
 func (c *Cursor) Verify(to int64) error {
 	return durability.Guard(func() error {
 		for c.Off < to {
@@ -157,7 +162,9 @@ func (c *Cursor) Verify(to int64) error {
 	})
 }
 
-// bringIn makes the segment's bytes up to end resident.
+// bringIn makes the segment's bytes up to end resident, and at least Window bytes at
+// once: small frames would otherwise cost a system call each. What was brought in may be
+// evicted again; then the load faults, which is slower, but no error.
 func (c *Cursor) bringIn(end int64) error {
 	if end <= c.ready {
 		return nil

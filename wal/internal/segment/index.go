@@ -10,9 +10,10 @@ import (
 const IndexStep = 16 << 10
 
 // Index holds places of a segment from which its chain can be followed, to find a
-// record without following all of it. One goroutine adds, many read.
+// record without following all of it. One goroutine adds, many read without a lock:
+// the writer fills a place before it raises n, and never changes a place below n.
 type Index struct {
-	marks []indexMark
+	marks []indexMark // allocated at once, so that readers never see it move
 	n     atomic.Int32
 }
 
@@ -29,7 +30,8 @@ func (x *Index) Init(segmentBytes int64) {
 	x.marks = make([]indexMark, segmentBytes/IndexStep+1)
 }
 
-// Add notes a place if it is far enough from the one before.
+// Add notes a place if it is far enough from the one before. It never allocates, since
+// Append calls it: Init has made all of the memory.
 func (x *Index) Add(p frame.Place) {
 	n := x.n.Load()
 	if n > 0 && p.Off < int64(x.marks[n-1].off)+IndexStep || int(n) == len(x.marks) {

@@ -1,0 +1,4 @@
+package durabilitytest
+
+// ErrStarted is errStarted.
+var ErrStarted = errStarted
