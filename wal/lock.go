@@ -9,6 +9,7 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/logdir"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // owner is what shows that the log is still its writer's. The lock belongs to
@@ -77,6 +78,9 @@ func lockSegment(dir *durability.Dir, name string) (*durability.File, error) {
 // it still had the lock file, and not of the one that the sync ended in: so if
 // it goes on, one of those that were listed since is locked.
 func (op *opening) checkUnowned() error {
+	if op.l.wrong.Has(seam.Unlocked) {
+		return nil
+	}
 	for _, d := range op.files {
 		f, err := d.held.Use()
 		if err != nil {

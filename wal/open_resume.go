@@ -8,6 +8,7 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
@@ -44,6 +45,9 @@ func (op *opening) resume() error {
 	}
 	tail := op.files[res.Tail.File]
 	l.uuid, l.epoch, l.cut = res.UUID, res.Epoch, res.Cut
+	if l.wrong.Has(seam.EpochFalls) {
+		l.epoch = 1
+	}
 	l.store.dir, l.store.uuid = l.dir, l.uuid
 	front := res.Front
 	if op.mode.force {
@@ -84,7 +88,7 @@ func (op *opening) resume() error {
 // A trim has named both already, with the epoch that it began.
 func (op *opening) nameFront(s *writableSegment, tail *diskFile) error {
 	l := op.l
-	if l.witness.valid {
+	if l.witness.valid || l.wrong.Has(seam.FrontUnnamed) {
 		return nil
 	}
 	h := frame.DecodeHead(tail.head.Bytes())
