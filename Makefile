@@ -88,6 +88,10 @@ test: ## run all tests, with the assertions of the tag `invariants` on
 crashtest: build ## crash the log for BUDGET or STATES, each of CAMPAIGNS, from SEED
 	@.ci/crashtest $(BIN)/seawall '$(BUDGET)' '$(STATES)' '$(SEED)' $(CAMPAIGNS)
 
+.PHONY: selftest
+selftest: build ## show that the crash lab finds logs that are wrong, and only those
+	@$(BIN)/seawall crash selftest
+
 # Left out under the race detector: what starts hundreds of processes, or judges
 # thousands of states one after another. It is ten times as slow there, and has no
 # two goroutines that could race. `make race RACE_SKIP=` runs everything.

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // checkpointSlots is what is known of the slots of one segment: which of them is
@@ -76,7 +77,9 @@ func (l *Log) writeSlot(s *writableSegment, c checkpointRecord) error {
 		Front: c.front, Watermark: c.lsn, Tail: uint64(c.at.Off),
 	}
 	w.counter++
-	w.newest = 1 - w.newest
+	if !l.wrong.Has(seam.SlotInPlace) {
+		w.newest = 1 - w.newest
+	}
 	off := int64(frame.SlotOffset + w.newest*frame.BlockBytes)
 	if w.torn[w.newest] {
 		if err := s.storeSynced(off, invalidSlot[:]); err != nil {

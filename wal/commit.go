@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // group is the group commit. A caller that wants an LSN durable and finds no
@@ -87,6 +89,9 @@ func (l *Log) commit(ctx context.Context, lsn LSN, cuts uint64) error {
 		case <-r.done:
 			if r.err != nil && lsn > l.DurableLSN() && cuts == l.cutCount.Load() {
 				return r.err
+			}
+			if !lead && l.wrong.Has(seam.FollowersEarly) {
+				return nil
 			}
 		case <-done:
 			return ctx.Err()

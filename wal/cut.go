@@ -8,6 +8,7 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // cutBehind cuts what lies behind the place of a checkpoint record, in the segment
@@ -31,14 +32,18 @@ import (
 //  5. The other slot repeats the first, so that the cut outlives the loss of
 //     either, and no older checkpoint record is left.
 func (l *Log) cutBehind(s *writableSegment, c checkpointRecord, remove, zero func() error) error {
-	if err := l.writeSlot(s, c); err != nil {
-		return err
+	if !l.wrong.Has(seam.CutUnrecorded) {
+		if err := l.writeSlot(s, c); err != nil {
+			return err
+		}
 	}
 	if err := remove(); err != nil {
 		return err
 	}
-	if err := zero(); err != nil {
-		return err
+	if !l.wrong.Has(seam.TailNotZeroed) {
+		if err := zero(); err != nil {
+			return err
+		}
 	}
 	return l.writeSlot(s, c)
 }
@@ -107,18 +112,21 @@ func (l *Log) removeFile(name string) error {
 func (l *Log) nextCut() (uint32, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return nextEpoch(l.epoch)
+	return l.nextEpoch(l.epoch)
 }
 
 // nextCut returns the epoch of a cut that Open makes. It lies above that of the lock
 // file's checkpoint too: the segments with the highest epoch may have been lost.
 func (op *opening) nextCut() (uint32, error) {
-	return nextEpoch(max(op.res.Epoch, op.known.Newest.Epoch))
+	return op.l.nextEpoch(max(op.res.Epoch, op.known.Newest.Epoch))
 }
 
 // nextEpoch returns the epoch behind another, or ErrExhausted. An epoch is never used
 // twice: remains of an older cut would count as records.
-func nextEpoch(epoch uint32) (uint32, error) {
+func (l *Log) nextEpoch(epoch uint32) (uint32, error) {
+	if l.wrong.Has(seam.EpochStays) {
+		return epoch, nil
+	}
 	if epoch+1 == 0 {
 		return 0, fmt.Errorf("%w: epochs; copy the records into a new log", ErrExhausted)
 	}

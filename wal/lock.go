@@ -9,6 +9,7 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/logdir"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // owner checks that this process is still the log's only writer. The lock belongs
@@ -84,6 +85,9 @@ func lockSegment(dir *durability.Dir, name string) (*durability.File, error) {
 // as it may acknowledge anything, one of the files that were listed after this process
 // got the lock file is locked.
 func (op *opening) checkUnowned() error {
+	if op.l.wrong.Has(seam.Unlocked) {
+		return nil
+	}
 	for _, d := range op.files {
 		f, err := d.held.Use()
 		if err != nil {

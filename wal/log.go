@@ -10,6 +10,7 @@ import (
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // Log is an open write-ahead log. All of its methods are safe for concurrent
@@ -31,6 +32,7 @@ import (
 // Close ends all of them before its own checkpoint.
 type Log struct {
 	opts     Options
+	wrong    seam.Wrong // 0 but in the crash lab
 	dirPath  string
 	dir      *durability.Dir
 	owner    owner
@@ -141,6 +143,9 @@ func (l *Log) checkWritable() error {
 // in a goroutine of its own, since the caller may hold mu.
 func (l *Log) fail(cause error) error {
 	p := &poisonError{cause}
+	if l.wrong.Has(seam.PoisonForgotten) {
+		return p
+	}
 	if l.poison.CompareAndSwap(nil, p) {
 		l.opts.Logger.Error("log is poisoned: nothing more is acknowledged", "dir", l.dirPath, "cause", cause)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // Open opens the log in a directory for writing, and creates both if need be.
@@ -68,7 +69,7 @@ func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 		return nil, err
 	}
 	l := &Log{
-		opts: o, dirPath: path, dir: d, owner: owner{dir: d},
+		opts: o, wrong: seam.WrongOf(o.Tracer), dirPath: path, dir: d, owner: owner{dir: d},
 		kick: make(chan struct{}, 1), naming: make(chan *writableSegment, 2*MaxSegmentsAhead),
 	}
 	l.spaceAvailable = sync.NewCond(&l.mu)
@@ -217,7 +218,7 @@ func (op *opening) analyze() error {
 	for again := true; again; {
 		op.places = placesNoted{}
 		op.res, err = logdir.Recover(op.known, files, recovery.Options{
-			From:   op.mode.from,
+			From: op.mode.from, Wrong: l.wrong,
 			Passed: func(p recovery.Place) { op.places.note(p, op.files[p.File].span) },
 		})
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/logdir"
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
@@ -43,6 +44,9 @@ func (op *opening) resume() error {
 	}
 	tail := op.files[res.Tail.File]
 	l.uuid, l.epoch, l.cut = res.UUID, res.Epoch, res.Cut
+	if l.wrong.Has(seam.EpochFalls) {
+		l.epoch = 1
+	}
 	l.store.dir, l.store.uuid = l.dir, l.uuid
 	// Where the first segments are missing, a forced repair gives their records up: the
 	// log then begins with the first record that is left.
@@ -84,7 +88,7 @@ func (op *opening) resume() error {
 // A trim has named both already, with the epoch that it began.
 func (op *opening) nameFront(s *writableSegment, tail *diskFile) error {
 	l := op.l
-	if l.slots.valid {
+	if l.slots.valid || l.wrong.Has(seam.FrontUnnamed) {
 		return nil
 	}
 	h := frame.DecodeHead(tail.head.Bytes())

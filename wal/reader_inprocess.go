@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
@@ -90,7 +91,7 @@ func (l *Log) mayRead(r *Reader) (bool, error) {
 		return false, ErrClosed // the mapping at hand may be gone
 	}
 	if uint64(t.epoch.Load()) != r.epoch {
-		if err := t.catchUp(r); err != nil {
+		if err := t.catchUp(r); err != nil && !l.wrong.Has(seam.CutUnseen) {
 			return false, err
 		}
 	}

@@ -101,7 +101,7 @@ func (l *Log) quiescePrepared() error {
 // one, and from then on all older segments are leftovers.
 func (l *Log) reset(next LSN) (err error) {
 	l.mu.Lock()
-	epoch, err := nextEpoch(l.epoch)
+	epoch, err := l.nextEpoch(l.epoch)
 	s, old := l.ready[0], l.tail
 	l.mu.Unlock()
 	if err != nil {

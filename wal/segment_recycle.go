@@ -8,6 +8,7 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/logdir"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // spare is a segment before the log's first record that is to be used again.
@@ -74,9 +75,11 @@ func (l *Log) recycle(ctx context.Context, ordinal uint64, fill int) (*durabilit
 	if err = l.dir.Sync(); err != nil {
 		return nil, errors.Join(l.fail(err), f.Close())
 	}
-	err = f.Wipe(durability.AllocateOptions{
-		FillBytes: fill, Head: frame.DataOffset, Cancel: l.cancelled(ctx),
-	})
+	if !l.wrong.Has(seam.StaleAccepted) {
+		err = f.Wipe(durability.AllocateOptions{
+			FillBytes: fill, Head: frame.DataOffset, Cancel: l.cancelled(ctx),
+		})
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close(), l.dir.Remove(logdir.TempName(ordinal)))
 	}

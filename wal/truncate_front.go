@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
@@ -39,6 +40,9 @@ func (l *Log) TruncateFront(lsn LSN) error {
 	}
 	c := l.newCheckpointRecord(snap.at, snap.lsn)
 	c.front = lsn
+	if l.wrong.Has(seam.FrontUnlinksFirst) {
+		l.dispose(l.store.takeBelow(lsn, snap.tail.ordinal))
+	}
 	if err := l.writeSlots(snap.tail, c); err != nil {
 		return l.fail(err)
 	}

@@ -32,6 +32,7 @@ func crashCommand(p *process) *cli.Command {
 			crashKillCommand(p),
 			crashModelCommand(p),
 			crashReplayCommand(p),
+			crashSelftestCommand(p),
 			crashDoctorCommand(p),
 		},
 		Action: noCampaign,

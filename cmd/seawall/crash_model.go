@@ -11,6 +11,7 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/model"
 	"github.com/seawall-wal/seawall/crashtest/seawall"
+	"github.com/seawall-wal/seawall/crashtest/selftest"
 )
 
 // crashModelCommand returns `seawall crash model`.
@@ -56,14 +57,14 @@ func (p *process) subjects() []campaign.Subject {
 	return seawall.Subjects()
 }
 
-// findSubject returns the subject that a token names, or nil.
+// findSubject returns the subject that a token names, one of the self-test too, or nil.
 func (p *process) findSubject(name string) campaign.Subject {
 	for _, s := range p.subjects() {
 		if s.Name() == name {
 			return s
 		}
 	}
-	return nil
+	return selftest.Find(name)
 }
 
 // crashModel runs `seawall crash model`.

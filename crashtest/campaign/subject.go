@@ -45,6 +45,17 @@ type Pure interface {
 	RecoverFiles(files map[string][]byte) (Found, error)
 }
 
+// Detector is a Subject that has to notice what is no crash: damage, and files that
+// are changed under it.
+type Detector interface {
+	Subject
+
+	// Detect damages what the program keeps in dir, after a Recover that found
+	// nothing, and returns an error unless the program notices. Nobody uses dir
+	// afterwards. Return *Broken to name the clause.
+	Detect(dir string) error
+}
+
 // Life is one run of a workload.
 type Life struct {
 	// Dir is the directory that the life is lived in. What a crash leaves is what

@@ -129,7 +129,15 @@ func (c *checker) checkOnDisk(files durabilitytest.Files, known campaign.Known, 
 	if err != nil {
 		return placeless(campaign.AsBroken(err, campaign.Misjudged), dir)
 	}
-	return placeless(campaign.Check(f, known, killed), dir)
+	if b := campaign.Check(f, known, killed); b != nil {
+		return placeless(b, dir)
+	}
+	if d, ok := c.subject.(campaign.Detector); ok {
+		if err := d.Detect(dir); err != nil {
+			return placeless(campaign.AsBroken(err, campaign.Misjudged), dir)
+		}
+	}
+	return nil
 }
 
 // placeless returns what is broken without the name of the scratch directory,

@@ -4,6 +4,7 @@ package model
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 
@@ -23,7 +24,9 @@ const (
 	deepNested  = 20   // the same in a nested life
 	nestedEach  = 10   // moments of a recovery, and as many behind it
 
-	tourDeaths  = 2  // moments behind the tour at which the process dies; as many in situations
+	tourDeaths  = 2  // moments behind the tour at which the process dies
+	whereEach   = 4  // situations in each of which it dies once more
+	whereEarly  = 64 // events of a situation in which it does
 	roundDeaths = 12 // of so many moments of the rounds one is such a moment, too
 	whereDeaths = 4  // the same of moments in a situation of the subject's
 	deathRow    = 3  // of so many lives after a death one ends in another one
@@ -54,7 +57,7 @@ func (e *explorer) explore() error {
 		}
 	}
 	all := upTo(0, len(e.r.events))
-	for _, at := range append(pick(e.rng, all, tourDeaths), pick(e.rng, situated, tourDeaths)...) {
+	for _, at := range append(pick(e.rng, all, tourDeaths), e.oneOfEach(situated, whereEach)...) {
 		if err := errors.Join(visit(at), e.dieAt(at)); err != nil {
 			return err
 		}
@@ -141,14 +144,24 @@ func (e *explorer) withNames(list []int, recovered, n int) []int {
 // tour returns moments of which states of every class can be made, where the life
 // has any: in large stores, behind many stores that no sync has covered, and with
 // changes of names and sizes that are not durable. It returns those in situations of
-// the subject's, too, all of them.
-func (e *explorer) tour() (tour, situated []int) {
-	var stores, syncs, names, sizes []int
+// the subject's, too, by situation, those of each time that the life came to it.
+func (e *explorer) tour() (tour []int, situated map[string][][]int) {
+	var stores, syncs, names, sizes, anywhere []int
+	situated = map[string][][]int{}
+	last := ""
 	for i := range e.r.events {
 		ev, at := &e.r.events[i], i+1
-		if k, _ := e.r.known(at); campaign.SituationOf(e.r.subject, k) != "" {
-			situated = append(situated, at)
+		k, _ := e.r.known(at)
+		where := campaign.SituationOf(e.r.subject, k)
+		if where != "" {
+			anywhere = append(anywhere, at)
+			if where != last {
+				situated[where] = append(situated[where], nil)
+			}
+			n := len(situated[where]) - 1
+			situated[where][n] = append(situated[where][n], at)
 		}
+		last = where
 		switch ev.Op {
 		case durability.OpStore:
 			if len(ev.Data)+len(ev.Data2) >= 1024 {
@@ -165,11 +178,24 @@ func (e *explorer) tour() (tour, situated []int) {
 		}
 	}
 	all := upTo(0, len(e.r.events))
-	for _, list := range [][]int{stores, syncs, names, sizes, situated, all} {
+	for _, list := range [][]int{stores, syncs, names, sizes, anywhere, all} {
 		tour = append(tour, pick(e.rng, list, 4)...)
 	}
+	tour = append(tour, len(e.r.events)) // all is acknowledged that ever is
 	slices.Sort(tour)
-	return tour, situated
+	return slices.Compact(tour), situated
+}
+
+// oneOfEach returns a moment in each of so many situations, not long after one began:
+// what is rare, or short, has its turn as often as the rest.
+func (e *explorer) oneOfEach(situated map[string][][]int, n int) (moments []int) {
+	all := slices.Sorted(maps.Keys(situated))
+	for _, i := range e.rng.Perm(len(all))[:min(n, len(all))] {
+		times := situated[all[i]]
+		once := times[e.rng.IntN(len(times))]
+		moments = append(moments, once[e.rng.IntN(min(len(once), whereEarly))])
+	}
+	return moments
 }
 
 // upTo returns the numbers from first to last.

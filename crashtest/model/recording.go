@@ -78,6 +78,10 @@ type begin struct {
 	script *script // to follow, where it is not
 }
 
+// Lossy is a subject some of whose syncs fail, and are lossy then: no later sync
+// brings to the device what a failed one covered, as Linux does it.
+type Lossy interface{ LosesFailedSyncs() bool }
+
 // live runs a life and records it. A *campaign.Broken error is a finding; the
 // recording is returned all the same. The life runs in a goroutine of its own, for two
 // reasons: the goroutines that it starts can be told from others, and a life in which
@@ -111,6 +115,9 @@ func liveHere(s campaign.Subject, seed uint64, scratch string, b begin, begun ch
 	}
 	d := newDirector(b.script, b.exact, seed)
 	defer d.stop() // its guard, too
+	if l, ok := s.(Lossy); ok && l.LosesFailedSyncs() {
+		d.rec.LoseOnFailedSync()
+	}
 	r := &recording{
 		subject: s, seed: seed, root: root, exact: b.exact, dir: d, rec: d.rec, depth: len(b.path), path: b.path,
 		first: b.known, killed: b.killed, marks: []mark{{known: b.known}},

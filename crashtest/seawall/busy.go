@@ -3,12 +3,14 @@
 package seawall
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal"
+	"github.com/seawall-wal/seawall/wal/frame"
 )
 
 // The situations of busy lives, as a campaign counts them. Zero is none.
@@ -21,6 +23,7 @@ const (
 	duringClose
 	duringBack
 	namesLate
+	duringRound
 )
 
 // situations are what reports call them.
@@ -33,6 +36,7 @@ var situations = []string{
 	duringClose - 1:      "appends refused by a close",
 	duringBack - 1:       "appends that wait for a back cut",
 	namesLate - 1:        "appends ahead of the names",
+	duringRound - 1:      "commits that find a sync in progress",
 }
 
 // busySteps are what busy lives do besides the steps of all lives: appends, some of which
@@ -46,6 +50,7 @@ var busySteps = []step{
 	{name: "append during a checkpoint", weight: 6, do: (*work).appendDuringCheckpoint},
 	{name: "append during a close", weight: 4, do: (*work).appendDuringClose},
 	{name: "append during a back cut", weight: 4, do: (*work).appendDuringBack},
+	{name: "commit during a sync", weight: 4, do: (*work).commitDuringSync},
 	{name: "append ahead of the names", weight: 10, do: (*work).runAhead},
 	{name: "truncate the front", weight: 3, cuts: true, do: (*work).truncateFront},
 	{name: "truncate the back", weight: 3, cuts: true, do: (*work).truncateBack},
@@ -79,6 +84,23 @@ func (w *work) fill() error {
 	}
 	if w.rng.IntN(2) == 0 {
 		return w.sync(w.log.Sync(), "sync")
+	}
+	return nil
+}
+
+// fillUp appends so much that the next large record goes on in the next segment.
+func (w *work) fillUp() error {
+	left := w.watch.spaceLeft(w.opts.SegmentBytes)
+	if left <= large {
+		return nil
+	}
+	size := left - large/2
+	for size > 0 && left > large {
+		n := min(size, large)
+		if err := w.appendOne(int(n)); err != nil {
+			return err
+		}
+		size, left = size-n, left-frame.Size(n)
 	}
 	return nil
 }
@@ -143,6 +165,11 @@ func (w *work) situate(situation int) {
 func (w *work) appendDuringFront(all bool) error {
 	if err := w.fill(); err != nil {
 		return err
+	}
+	if w.rng.IntN(2) == 0 {
+		if err := w.fillUp(); err != nil {
+			return err
+		}
 	}
 	first, last := w.log.FirstLSN(), w.log.LastLSN()
 	situation, lsn := duringFront, first+wal.LSN(w.rng.Uint64N(uint64(last-first+2)))
@@ -210,6 +237,48 @@ func (w *work) appendDuringAck(situation int, what string, call func() error) er
 	return nil
 }
 
+// commitDuringSync syncs while another goroutine appends, and waits until that is
+// durable: it finds the sync in progress, which does not cover its record.
+func (w *work) commitDuringSync() error {
+	if err := w.appendOne(w.size()); err != nil {
+		return err
+	}
+	before, size := w.log.LastLSN(), w.rng.IntN(1000)
+	committed := make(chan error, 1)
+	begun := false
+	w.watch.arm(1, func() {
+		w.situate(duringRound)
+		begun = true
+		go func() { committed <- w.appendAndCommit(size) }()
+		w.pause()
+	})
+	err := w.log.Sync()
+	w.watch.disarm()
+	if err == nil {
+		w.set(func(m *Mark) { m.durable = max(m.durable, before) })
+	} else {
+		err = broken("sync", err)
+	}
+	if begun {
+		err = errors.Join(err, <-committed)
+	}
+	w.situate(0)
+	return err
+}
+
+// appendAndCommit appends a record and waits until it is durable.
+func (w *work) appendAndCommit(size int) error {
+	if err := w.append(size); err != nil {
+		return err
+	}
+	lsn := w.mark().appended
+	if err := w.log.Commit(context.Background(), lsn); err != nil {
+		return broken(fmt.Sprintf("commit of record %d", lsn), err)
+	}
+	w.set(func(m *Mark) { m.durable = max(m.durable, lsn) })
+	return nil
+}
+
 // appendDuringClose closes the log while another goroutine tries to append, and opens it again.
 func (w *work) appendDuringClose() error {
 	if err := w.appendOne(w.size()); err != nil {
@@ -224,6 +293,7 @@ func (w *work) appendDuringClose() error {
 			refused = broken("append while the log is closed", fmt.Errorf("%w, want %w", refused, wal.ErrClosed))
 		}
 	})
+	w.doing("close")
 	err := w.log.Close()
 	w.watch.disarm()
 	if err = w.sync(errors.Join(err, refused), "close"); err != nil {

@@ -3,8 +3,10 @@
 package seawall
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/wal"
 )
 
@@ -52,10 +54,41 @@ func (w *work) truncateBack() error {
 		n = min(n, 6)
 	}
 	lsn := last - wal.LSN(w.rng.Uint64N(n+1))
-	err := w.cut(fmt.Sprintf("truncate the back to %d", lsn), func() error { return w.log.TruncateBack(lsn) },
+	r, err := w.readerAt(last)
+	if err != nil {
+		return err
+	}
+	err = w.cut(fmt.Sprintf("truncate the back to %d", lsn), func() error { return w.log.TruncateBack(lsn) },
 		func(m *Mark) { m.end(lsn) })
 	w.turn(false)
+	if err == nil && r != nil && lsn < last {
+		err = cutSeen(r, last)
+	}
 	return err
+}
+
+// readerAt returns a reader that has read that record, or nil where there is none,
+// and in campaigns of package kill.
+func (w *work) readerAt(lsn wal.LSN) (*wal.Reader, error) {
+	if w.stage != nil || lsn < w.mark().front {
+		return nil, nil
+	}
+	r := w.log.Reader(lsn)
+	if !r.Next() {
+		return nil, broken(fmt.Sprintf("reading record %d", lsn), errors.Join(r.Err(), r.Close()))
+	}
+	return r, nil
+}
+
+// cutSeen returns an error unless a reader notices that the record that it has read
+// was cut away.
+func cutSeen(r *wal.Reader, lsn wal.LSN) error {
+	defer func() { _ = r.Close() }() // its error is the one below
+	if !r.Next() && errors.Is(r.Err(), wal.ErrTruncated) {
+		return nil
+	}
+	return &campaign.Broken{Kind: campaign.Illegal, Clause: "C9", What: fmt.Sprintf(
+		"a reader that has read record %d, which was cut away, goes on as if it was not: %v", lsn, r.Err())}
 }
 
 // reset empties the log. In campaigns of package kill it may go on with LSNs that it

@@ -74,18 +74,6 @@ func BusySteps() (names []string) {
 	return names
 }
 
-// Overstate returns a Mark that takes what is about to be appended for durable.
-func Overstate(k campaign.Known) campaign.Known {
-	m := *markOf(k)
-	m.durable = max(m.durable, m.begun)
-	if m.alt != nil {
-		alt := *m.alt
-		alt.durable = max(alt.durable, alt.begun)
-		m.alt = &alt
-	}
-	return &m
-}
-
 // NewKnown returns knowledge of a log with records up to last, of that run.
 func NewKnown(first, last wal.LSN, tag uint64) Mark {
 	return Mark{front: first, begun: last, appended: last, durable: last, runs: []run{{from: 1, tag: tag, size: sizeByTag}}}

@@ -245,7 +245,7 @@ func (s *Log) Enough(f campaign.Found) bool { return f.(*Held).bytes > enough }
 
 // Inspect implements kill.Inspector.
 func (s *Log) Inspect(dir string) (campaign.Found, error) {
-	h, err := verifyAndDump(filepath.Join(dir, logName), false)
+	h, err := s.verifyAndDump(filepath.Join(dir, logName), false)
 	if errors.Is(err, wal.ErrMissing) {
 		return noLog(), nil
 	}

@@ -134,6 +134,26 @@ func (m *Mark) Forget() campaign.Known {
 	return &n
 }
 
+// Overstate returns what is known by a subject that takes all that was begun for
+// durable: a lie that the lab has to find.
+func Overstate(k campaign.Known) campaign.Known { return markOf(k).overstate(true) }
+
+// OverstateAppends is Overstate by a subject that takes it for appended only.
+func OverstateAppends(k campaign.Known) campaign.Known { return markOf(k).overstate(false) }
+
+func (m *Mark) overstate(durable bool) *Mark {
+	n := *m
+	if durable {
+		n.durable = max(n.durable, n.begun)
+	} else {
+		n.appended = max(n.appended, n.begun)
+	}
+	if n.alt != nil {
+		n.alt = n.alt.overstate(durable)
+	}
+	return &n
+}
+
 // begin returns a Mark that knows of so many records that are about to be appended,
 // as a batch where they are several. Fresh are the runs that begin with them.
 func (m *Mark) begin(n wal.LSN, fresh []run) *Mark {

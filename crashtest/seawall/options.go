@@ -45,6 +45,9 @@ func (w *work) setOptions() {
 	w.opts.OnDurable = func(lsn wal.LSN) {
 		w.set(func(m *Mark) { m.durable = max(m.durable, lsn) })
 	}
+	if w.subject.Refuse != nil {
+		w.opts.Sync = wal.SyncManual
+	}
 	if w.stage != nil {
 		w.killOptions()
 	}

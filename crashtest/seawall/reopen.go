@@ -13,6 +13,7 @@ import (
 // closeAndReopen closes the log, and opens it under the same options.
 func (w *work) closeAndReopen() error {
 	leave := w.enter(kill.Sync)
+	w.doing("close")
 	err := w.sync(w.log.Close(), "close")
 	leave()
 	if err != nil {
@@ -25,13 +26,14 @@ func (w *work) closeAndReopen() error {
 func (w *work) reopen() error {
 	before := w.mark()
 	leave := w.enter(kill.Recovery)
-	l, err := w.open(w.dir(), w.opts)
+	w.doing("open")
+	l, err := w.subject.open(w.dir(), w.opts)
 	leave()
 	if err != nil {
 		return misjudged("open", err)
 	}
-	if w.log, w.to = l, l; w.before != nil {
-		w.to = w.before(l)
+	if w.log, w.to = l, l; w.subject.Before != nil {
+		w.to = w.subject.Before(l)
 	}
 	held, err := readOpen(l)
 	if err == nil {
@@ -61,10 +63,11 @@ func (w *work) reopen() error {
 
 // end closes the log, and reads it once more.
 func (w *work) end() error {
+	w.doing("close")
 	if err := w.sync(w.log.Close(), "close"); err != nil {
 		return err
 	}
-	held, err := verifyAndDump(w.dir(), true)
+	held, err := w.subject.verifyAndDump(w.dir(), true)
 	if err != nil {
 		return err
 	}

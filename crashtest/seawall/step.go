@@ -47,6 +47,13 @@ func (w *work) weightOf(s *step) int {
 	return s.kills
 }
 
+// doing tells what the life is about to do.
+func (w *work) doing(step string) {
+	if w.subject.Doing != nil {
+		w.subject.Doing(step)
+	}
+}
+
 // step does one thing at random.
 func (w *work) step() error {
 	all := steps
@@ -70,6 +77,7 @@ func (w *work) step() error {
 		w.settle()
 	}
 	w.did[s.name]++
+	w.doing(s.name)
 	if s.place != kill.Recovery { // not all of that is recovery
 		defer w.enter(s.place)()
 	}

@@ -30,6 +30,19 @@ type Log struct {
 	// in here.
 	OpenLog func(dir string, o wal.Options) (*wal.Log, error)
 
+	// VerifyLog verifies it; nil is wal.Verify.
+	VerifyLog func(dir string) (*wal.Report, error)
+
+	// Wrong is how the log is wrong that OpenLog opens: recovery in memory is it too.
+	Wrong waltest.Wrong
+
+	// Refuse, if set, has the kernel refuse the syncs of the life, until it is called
+	// again with false. Lives end with a sync that is refused then.
+	Refuse func(refuse bool)
+
+	// Doing, if set, is told what a life is about to do: "open", "close", or a step.
+	Doing func(step string)
+
 	// Before, if set, returns what appends go to in the place of the log: another
 	// way to be wrong.
 	Before func(*wal.Log) Appender
@@ -80,9 +93,7 @@ func (s *Log) Workload(l *campaign.Life) error {
 // work returns a life at its beginning.
 func (s *Log) work(l *campaign.Life) *work {
 	stage, _ := l.Tracer.(kill.Stage)
-	return &work{
-		life: l, rng: l.Rand, open: s.open, before: s.Before, stage: stage, busy: s.Busy, tag: l.Seed, did: map[string]int{},
-	}
+	return &work{life: l, rng: l.Rand, subject: s, stage: stage, busy: s.Busy, tag: l.Seed, did: map[string]int{}}
 }
 
 // misjudged tells of a log that is refused, or reported as damaged, unless the error says
@@ -104,7 +115,7 @@ func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 		}
 	}
 	h := &Held{}
-	r, err := waltest.Recover(log, h.add)
+	r, err := waltest.RecoverWrong(log, s.Wrong, h.add)
 	switch {
 	case err != nil:
 		return nil, misjudged("open", err)
@@ -116,18 +127,18 @@ func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 	return h, h.finish(r.First, r.Last)
 }
 
-// Recover implements campaign.Subject: the log is verified, read, opened, read
-// again, and goes on; all that has to tell the same.
+// Recover implements campaign.Subject: the log is verified, which changes no file,
+// read, opened, read again, and goes on; all that has to tell the same.
 func (s *Log) Recover(dir string) (campaign.Found, error) {
 	dir = filepath.Join(dir, logName)
-	held, err := verifyAndDump(dir, false)
+	held, err := s.lookOnly(dir)
 	if errors.Is(err, wal.ErrMissing) {
 		held, err = noLog(), nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.open(dir, wal.Options{SegmentBytes: wal.MinSegmentBytes, SegmentsAhead: 1})
+	l, err := s.reopen(dir)
 	if err != nil {
 		return nil, misjudged("open", err)
 	}
@@ -141,7 +152,7 @@ func (s *Log) Recover(dir string) (campaign.Found, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return held, held.goOn(l, dir)
+	return held, s.goOn(held, l, dir)
 }
 
 // durable returns an error unless all of a log that was just opened is durable.
@@ -155,8 +166,9 @@ func durable(l *wal.Log) error {
 // noLog is what is held where no log is yet.
 func noLog() *Held { return &Held{First: 1, From: 1} }
 
-// goOn appends to a recovered log and closes it; it must hold all of it then.
-func (h *Held) goOn(l *wal.Log, dir string) error {
+// goOn appends to a recovered log and closes it: it must hold all of it then, and
+// have refused a second writer.
+func (s *Log) goOn(h *Held, l *wal.Log, dir string) error {
 	want := *h
 	defer func() { _ = l.Close() }() // a second time, where all goes well
 	for _, n := range []int{20, 0, 700} {
@@ -177,10 +189,13 @@ func (h *Held) goOn(l *wal.Log, dir string) error {
 	if err := l.Sync(); err != nil {
 		return broken("sync after recovery", err)
 	}
+	if second, err := s.reopen(dir); err == nil {
+		return errors.Join(&campaign.Broken{Kind: campaign.Illegal, Clause: "C9", What: "a second writer opened a log that has one"}, second.Close())
+	}
 	if err := l.Close(); err != nil {
 		return broken("close after recovery", err)
 	}
-	now, err := verifyAndDump(dir, true)
+	now, err := s.verifyAndDump(dir, true)
 	if err != nil {
 		return err
 	}
@@ -191,8 +206,12 @@ func (h *Held) goOn(l *wal.Log, dir string) error {
 }
 
 // verifyAndDump verifies a log without opening it, and reads its records.
-func verifyAndDump(dir string, clean bool) (*Held, error) {
-	rep, err := wal.Verify(dir)
+func (s *Log) verifyAndDump(dir string, clean bool) (*Held, error) {
+	verify := s.VerifyLog
+	if verify == nil {
+		verify = wal.Verify
+	}
+	rep, err := verify(dir)
 	switch {
 	case errors.Is(err, wal.ErrMissing):
 		return nil, err

@@ -134,18 +134,25 @@ func (s *widow) Workload(l *campaign.Life) error {
 // death of a process. The finding says so, and its token leads to it again.
 func TestPlantedDeath(t *testing.T) {
 	t.Parallel()
+	const seeds = 10
 	s := &widow{liar{seawall.Log{Label: "widow", Busy: true}}}
-	r, err := model.Run(t.Context(), []campaign.Subject{s}, model.Options{Limits: campaign.Limits{Seed: 2, States: 5000, All: true}})
-	if err != nil {
-		t.Fatal(err)
+	var f campaign.Finding
+	for seed := range uint64(seeds) {
+		r, err := model.Run(t.Context(), []campaign.Subject{s}, model.Options{Limits: campaign.Limits{Seed: seed, States: 5000, All: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(r.Findings, func(f campaign.Finding) bool {
+			return strings.Contains(f.Summary, "whose unsynced stores were at stake still")
+		})
+		if i >= 0 {
+			f = r.Findings[i]
+			break
+		}
 	}
-	i := slices.IndexFunc(r.Findings, func(f campaign.Finding) bool {
-		return strings.Contains(f.Summary, "whose unsynced stores were at stake still")
-	})
-	if i < 0 {
-		t.Fatalf("of %d findings in %d states none is of a power loss after a death", len(r.Findings), r.Distinct)
+	if f.Token == "" {
+		t.Fatalf("no campaign of %d seeds finds a power loss after a death", seeds)
 	}
-	f := r.Findings[i]
 	again, err := model.Replay(t.Context(), f.Token, "", func(string) campaign.Subject { return s })
 	if err != nil || again.Summary != f.Summary || again.Token != f.Token {
 		t.Errorf("%v: %+v\nwas: %s", err, again, f.Summary)

@@ -30,23 +30,22 @@ const (
 
 // work is a life at work.
 type work struct {
-	life *campaign.Life
-	rng  *rand.Rand
-	open func(string, wal.Options) (*wal.Log, error)
-	opts wal.Options
-	busy bool // other calls come between the syncs of one
-	calm bool // lets what goes on in the background finish before it cuts or closes
-	log  *wal.Log
-	tag  uint64 // makes this life's payloads different from those of others
-	mu   sync.Mutex
+	life    *campaign.Life
+	rng     *rand.Rand
+	subject *Log
+	opts    wal.Options
+	busy    bool // other calls come between the syncs of one
+	calm    bool // lets what goes on in the background finish before it cuts or closes
+	log     *wal.Log
+	tag     uint64 // makes this life's payloads different from those of others
+	mu      sync.Mutex
 
-	stage  kill.Stage // in campaigns of package kill; nil elsewhere
-	to     Appender   // the log, or what is before it
-	before func(*wal.Log) Appender
-	run    run    // of the next record there
-	fresh  bool   // it begins with that
-	turns  uint64 // runs so far
-	class  uint64 // of their tags, unless it is above tagClass
+	stage kill.Stage // in campaigns of package kill; nil elsewhere
+	to    Appender   // the log, or what is before it
+	run   run        // of the next record there
+	fresh bool       // it begins with that
+	turns uint64     // runs so far
+	class uint64     // of their tags, unless it is above tagClass
 
 	watch    *watch         // of a busy life
 	appended int64          // bytes in this life
@@ -106,6 +105,9 @@ func (w *work) live() error {
 		w.rotated = w.rotated || w.log.Stats().Rotations > 0
 	}
 	w.pause()
+	if w.subject.Refuse != nil {
+		return w.refused()
+	}
 	return w.end()
 }
 

@@ -28,18 +28,17 @@ type Recovered struct {
 // nor kept. It returns the error with which Open would refuse the log; damage is
 // no error here.
 func Recover(files map[string][]byte, visit func(lsn wal.LSN, payload []byte) error) (Recovered, error) {
-	return recoverFiles(files, false, visit)
+	return recoverFiles(files, recovery.Options{}, visit)
 }
 
 // RecoverAll is Recover from the log's first segment on, as Verify does.
 func RecoverAll(files map[string][]byte, visit func(lsn wal.LSN, payload []byte) error) (Recovered, error) {
-	return recoverFiles(files, true, visit)
+	return recoverFiles(files, recovery.Options{All: true}, visit)
 }
 
-func recoverFiles(files map[string][]byte, all bool, visit func(wal.LSN, []byte) error) (Recovered, error) {
-	res, none, err := logdir.RecoverMemory(files, recovery.Options{
-		All: all, Visit: func(r recovery.Record) error { return visit(r.LSN, r.Payload) },
-	})
+func recoverFiles(files map[string][]byte, o recovery.Options, visit func(wal.LSN, []byte) error) (Recovered, error) {
+	o.Visit = func(r recovery.Record) error { return visit(r.LSN, r.Payload) }
+	res, none, err := logdir.RecoverMemory(files, o)
 	if err != nil {
 		return Recovered{}, err
 	}

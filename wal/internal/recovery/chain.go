@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // chain is the valid prefix of the log as one pass found it.
@@ -119,7 +120,7 @@ func (a *analysis) walkFrom(c *cursor, i int) (frame.Place, error) {
 		}
 		ch.watermark = max(ch.watermark, watermarkIn(&f, p))
 		if f.Kind == frame.KindRecord {
-			open = !f.Last
+			open = !f.Last && !a.o.Wrong.Has(seam.BatchHalf)
 		}
 		c.pass(&f)
 		c.passed()

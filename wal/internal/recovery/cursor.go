@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // cursor reads the frames of one segment.
@@ -88,10 +89,14 @@ func (c *cursor) next() (frame.Frame, error) {
 // adopted frame cannot be checked, since its predecessor is lost; that its LSN and epoch
 // may follow the cursor's place is.
 func (c *cursor) frameAt(rest []byte) (frame.Frame, error) {
-	if !c.adopted {
+	wrong := c.analysis.o.Wrong
+	if !c.adopted && !wrong.Has(seam.LinkUnchecked|seam.StaleAccepted) {
 		return c.Next(rest)
 	}
 	f, err := frame.Decode(rest, c.LSN)
+	if wrong.Has(seam.StaleAccepted) && err == nil && f.Kind == frame.KindRecord {
+		f.LSN, f.Epoch = c.LSN+1, max(f.Epoch, c.Epoch)
+	}
 	if err == nil && !c.Continues(&f) {
 		err = frame.ErrInvalid
 	}
@@ -116,7 +121,7 @@ func (c *cursor) payloadAt(f *frame.Frame, off int64) ([]byte, error) {
 			return nil, err
 		}
 		p, ok := f.Payload(c.data[off:])
-		if !ok {
+		if !ok && !c.analysis.o.Wrong.Has(seam.PayloadUnchecked) {
 			return nil, errPayload
 		}
 		return p, nil
@@ -190,7 +195,8 @@ func (c *cursor) validFrame(open bool) (frame.Frame, []byte, error) {
 	if err != nil {
 		return f, nil, err
 	}
-	if record := f.Kind == frame.KindRecord; record && f.First == open || !record && open {
+	record, half := f.Kind == frame.KindRecord, c.analysis.o.Wrong.Has(seam.BatchHalf)
+	if record && f.First == open && !half || !record && open {
 		return f, nil, errBatch
 	}
 	p, err := c.payload(&f)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // segment is a file and what its first blocks say.
@@ -183,7 +184,7 @@ func (a *analysis) chooseEpoch() {
 // remains reports whether something of that epoch at that place lies behind
 // the cut that began the current epoch, and is older than that epoch.
 func (a *analysis) remains(epoch uint32, ordinal uint64, off int64) bool {
-	return epoch < a.epoch && (ordinal > a.cut.Ordinal ||
+	return epoch < a.epoch && !a.o.Wrong.Has(seam.RemainsAccepted) && (ordinal > a.cut.Ordinal ||
 		ordinal == a.cut.Ordinal && uint64(off) >= a.cut.Offset)
 }
 

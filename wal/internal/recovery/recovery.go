@@ -32,6 +32,7 @@ import (
 	"fmt"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // File is one file of a log's directory that has a segment's name.
@@ -92,6 +93,8 @@ type Options struct {
 	Progress func(bytes int64)
 	// Stop, if set, is called now and then; its error ends recovery.
 	Stop func() error
+	// Wrong is 0 but in the crash lab.
+	Wrong seam.Wrong
 }
 
 // Record is one record, and where it lies.

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/seawall-wal/seawall/wal/frame"
+	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
 // findStart goes back from the newest stamped segment until a watermark proves that
@@ -81,6 +82,9 @@ func (a *analysis) analyzeFrom(start int) error {
 	// watermarks are gone with them.
 	if a.checkpointApplies() {
 		w = max(w, a.o.Newest.Watermark)
+	}
+	if a.o.Wrong.Has(seam.WatermarkUnchecked) {
+		w = min(w, a.chain.tail.LSN)
 	}
 	a.watermark = w
 	return nil

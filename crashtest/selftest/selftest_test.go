@@ -1,0 +1,118 @@
+//go:build linux
+
+package selftest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/model"
+	"github.com/seawall-wal/seawall/crashtest/selftest"
+)
+
+// search has one variant searched.
+func search(t *testing.T, v selftest.Variant, states int64) *selftest.Outcome {
+	t.Helper()
+	outcomes, err := selftest.Run(t.Context(), []selftest.Variant{v}, selftest.Options{Seed: 1, States: states, TwinStates: 100})
+	if err != nil || len(outcomes) != 1 {
+		t.Fatal(outcomes, err)
+	}
+	return &outcomes[0]
+}
+
+// named returns the variant of a name.
+func named(t *testing.T, name string) selftest.Variant {
+	t.Helper()
+	all := selftest.Variants()
+	i := slices.IndexFunc(all, func(v selftest.Variant) bool { return v.Name == name })
+	if i < 0 {
+		t.Fatalf("no variant is called %s", name)
+	}
+	return all[i]
+}
+
+// TestVariants: the list has what it is to have. That each is found is for
+// `seawall crash selftest` to show.
+func TestVariants(t *testing.T) {
+	variants := selftest.Variants()
+	if len(variants) < 30 {
+		t.Errorf("%d variants", len(variants))
+	}
+	broken := map[campaign.Clause]bool{}
+	seen := map[string]bool{}
+	for _, v := range variants {
+		if v.What == "" || v.Subject().Name() != v.Name || selftest.Find(v.Name) == nil || selftest.Find(v.Twin().Name()) == nil {
+			t.Errorf("%+v", v)
+		}
+		for _, key := range []string{v.Name, v.What} {
+			if seen[key] {
+				t.Errorf("there are two of %q", key)
+			}
+			seen[key] = true
+		}
+		broken[v.Clause] = true
+	}
+	for n := 1; n <= 10; n++ {
+		if c := campaign.Clause(fmt.Sprintf("C%d", n)); !broken[c] {
+			t.Errorf("none breaks %s", c)
+		}
+	}
+}
+
+// TestFoundAgain finds one of each kind, nothing in their twins, and the same again by
+// their tokens.
+func TestFoundAgain(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"ack-before-store", "rename-before-fsync", "link-unchecked", "sync-retried", "files-unchecked", "cut-unseen"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := search(t, named(t, name), 20_000)
+			if !o.Passed() {
+				t.Fatalf("%+v, %+v", o.Finding, o.TwinFinding)
+			}
+			f, err := model.Replay(t.Context(), o.Token, "", selftest.Find)
+			if err != nil || f == nil || f.Summary != o.Finding.Summary {
+				t.Errorf("replayed: %+v, %v; found: %s", f, err, o.Finding.Summary)
+			}
+		})
+	}
+}
+
+// TestPlanted plants a fault that is not listed, and sees it found.
+func TestPlanted(t *testing.T) {
+	t.Parallel()
+	if o := search(t, selftest.Planted(), 20_000); !o.Passed() {
+		t.Errorf("%+v, %+v", o.Finding, o.TwinFinding)
+	}
+}
+
+// TestMended takes a listed fault away, and sees the self-test fail.
+func TestMended(t *testing.T) {
+	t.Parallel()
+	if o := search(t, selftest.Mended(named(t, "no-msync")), 1000); o.Passed() || o.Found || !o.TwinClean || o.Token != "" {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestAccepting has an oracle accept everything, and sees the self-test fail.
+func TestAccepting(t *testing.T) {
+	t.Parallel()
+	if o := search(t, selftest.Accepting(named(t, "no-msync")), 1000); o.Passed() || o.Found {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestCancelled ends a self-test.
+func TestCancelled(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	o := selftest.Options{Seed: 1, States: 20_000, TwinStates: 50, Progress: func(int, int, *selftest.Outcome) { cancel() }}
+	outcomes, err := selftest.Run(ctx, selftest.Variants()[:3], o)
+	if !errors.Is(err, context.Canceled) || len(outcomes) != 1 {
+		t.Errorf("%d outcomes, %v", len(outcomes), err)
+	}
+}
