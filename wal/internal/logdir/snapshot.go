@@ -152,13 +152,14 @@ func (s *Snapshot) settleHeads() error {
 				read = s.Device[i].readHead
 			}
 			head, err := read()
+			unreadable := err
 			if err = Readable(err); err != nil {
 				return err
 			}
 			was := m.Kept.Bytes()
 			n := min(len(head), len(was), frame.ControlOffset)
 			same = same && len(head) == len(was) && bytes.Equal(head[:n], was[:n])
-			m.Kept = KeepHead(head)
+			m.Kept, m.keptErr = KeepHead(head), unreadable
 		}
 		if same {
 			return nil
