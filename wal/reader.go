@@ -19,7 +19,7 @@ import (
 type Reader struct {
 	src     source
 	cur     cursor
-	next    LSN    // the record that Next is to read; 0 is the log's first
+	next    LSN    // the record that Next is to read; 0 is the log's first, whichever that is then
 	last    LSN    // the record that was returned last, or 0
 	epoch   uint64 // of the log, when the place was last known to be its
 	durable bool   // only what is durable
@@ -147,8 +147,12 @@ func (r *Reader) advance(ctx context.Context) bool {
 	if r.next == 0 && r.last != 0 {
 		return false // nothing is behind the last number
 	}
+	first := r.next == 0
 	ok, err := r.src.fetch(ctx, r)
 	if !ok {
+		if first { // whichever that is by then: a reset may have gone back
+			r.next = 0
+		}
 		r.unpin()
 		if err != nil {
 			r.fail(ctx, err)
@@ -158,6 +162,15 @@ func (r *Reader) advance(ctx context.Context) bool {
 	r.last = r.next
 	r.next++
 	return true
+}
+
+// news reports whether a reader that found no record has to look again, where these
+// may be read.
+func (r *Reader) news(first, last LSN) bool {
+	if r.next == 0 {
+		return first <= last
+	}
+	return r.next < first || r.next <= last
 }
 
 // within reports whether the record that is next is one of those that may be read. It
