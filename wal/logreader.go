@@ -52,8 +52,7 @@ type LogReader struct {
 	dir     *durability.Dir
 	layered bool             // what is mapped may be what a writer has copied away from (overlay)
 	lock    *durability.File // nil where there is none yet
-	kept    map[uint64]*mappedSegment
-	clock   uint64
+	cache   segmentCache
 	trusted bool // a living writer was seen to keep its block up
 
 	// complaint is the damage that the recovery before found, in words, or
@@ -73,7 +72,7 @@ func OpenReader(dir string) (*LogReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &LogReader{path: dir, dir: d, kept: make(map[uint64]*mappedSegment)}
+	o := &LogReader{path: dir, dir: d}
 	if fsys, ferr := d.Filesystem(); ferr == nil {
 		o.layered = fsys.Magic == unix.OVERLAYFS_SUPER_MAGIC
 	}
@@ -146,7 +145,7 @@ func (o *LogReader) Close() error {
 		return ErrClosed
 	}
 	o.install(nil)
-	for _, s := range o.kept {
+	for _, s := range o.cache.byOrdinal {
 		o.discard(s)
 	}
 	err := o.dir.Close()

@@ -116,7 +116,7 @@ func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files [
 	}
 	if p.between {
 		if p.ahead, err = o.stamped(p.control.Next); err != nil {
-			o.release(p.tail)
+			release(p.tail)
 			return nil, err
 		}
 	}
@@ -128,7 +128,7 @@ func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files [
 		return p, nil
 	}
 	if disturbed, err := o.disturbed(entries, files); err != nil || disturbed {
-		o.release(p.tail)
+		release(p.tail)
 		return nil, unsettled(err)
 	}
 	return p, nil
@@ -262,7 +262,7 @@ func (o *LogReader) stateOf(res *recovery.Result, files []*recoveredFile, live b
 // one under its name, a copy perhaps that another process put there: the control block
 // of that one goes on differing from what was recovered.
 func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
-	s := o.kept[h.Header.Ordinal]
+	s := o.cache.byOrdinal[h.Header.Ordinal]
 	if s == nil {
 		return nil
 	}

@@ -131,7 +131,7 @@ func (o *LogReader) refresh(old *logState) error {
 // install makes a state the one that readers go by. The caller holds mu.
 func (o *LogReader) install(p *logState) {
 	if old := o.now.Load(); old != nil {
-		o.release(old.tail)
+		release(old.tail)
 	}
 	o.now.Store(p)
 	if p != nil {
@@ -159,7 +159,7 @@ func (o *LogReader) readState(old *logState) (*logState, error) {
 		if live, err = o.ask(); err == nil && !live {
 			return p, nil
 		}
-		o.release(p.tail)
+		release(p.tail)
 		if err != nil {
 			return nil, err
 		}
@@ -178,7 +178,7 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 		time.Sleep(trustPause)
 		var n frame.Control
 		if n, err = segment.LoadControl(p.tail.mem); err != nil || !p.agrees(n) {
-			o.release(p.tail)
+			release(p.tail)
 			return nil, errors.Join(err, errInconsistent)
 		}
 		o.trusted = n != p.control
@@ -191,7 +191,7 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 	}
 	j, err := o.recoverState(true)
 	if err != nil {
-		o.release(p.tail)
+		release(p.tail)
 		return nil, err
 	}
 	// A block that has changed since it was read is that of a living writer. What
@@ -199,8 +199,8 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 	n, err := segment.LoadControl(p.tail.mem)
 	if err != nil || n != p.control {
 		o.trusted = o.trusted || err == nil
-		o.release(p.tail)
-		o.release(j.tail)
+		release(p.tail)
+		release(j.tail)
 		return nil, errors.Join(err, errInconsistent)
 	}
 	if j.tail == nil || !j.tail.is(&p.tail.segmentHead) {
@@ -212,10 +212,10 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 			j.durable = min(j.durable, j.last)
 		}
 		j.between = j.tail != nil
-		o.release(p.tail)
+		release(p.tail)
 		return j, nil
 	}
-	o.release(j.tail)
+	release(j.tail)
 	p.recovered, p.verdict, p.damage, p.lost = true, j.verdict, j.damage, j.lost
 	p.first = p.control.Front
 	p.last = min(p.control.Appended, j.last)
@@ -248,7 +248,7 @@ func (o *LogReader) survey(old *logState) (*logState, error) {
 		err = errInconsistent
 	}
 	if err != nil {
-		o.release(tail)
+		release(tail)
 		return nil, err
 	}
 	return p, nil
@@ -299,7 +299,7 @@ func (l *headList) tail() (*mappedSegment, error) {
 	if err == nil && said.Next == 0 && h.Stamp.First <= said.Appended+1 {
 		return last, nil
 	}
-	l.o.release(last)
+	release(last)
 	if err != nil {
 		return nil, err
 	}
@@ -320,7 +320,7 @@ func (l *headList) tail() (*mappedSegment, error) {
 		err = errInconsistent
 	}
 	if err != nil {
-		l.o.release(cut)
+		release(cut)
 		return nil, err
 	}
 	return cut, nil

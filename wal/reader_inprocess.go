@@ -180,7 +180,7 @@ func (l *Log) lookUp(r *Reader) (missing *stored, indexed bool, err error) {
 	}
 	if st := c.view.st; st != nil && c.LSN == r.next-1 && slices.Contains(t.list, st) {
 		// The mapping of the place was given up since.
-		if !st.mapped() {
+		if !st.readable() {
 			return st, false, nil
 		}
 		c.enter(st.pinnedView(), c.Place)

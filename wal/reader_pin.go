@@ -1,59 +1,9 @@
 package wal
 
 import (
-	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
-
-	"github.com/seawall-wal/seawall/durability"
 )
-
-// mappingRef is a mapping with its file, and how many readers are at work in it. Who
-// made it releases it; it is unmapped then, or with the last pin. Nobody waits for
-// anybody: a reader that holds a pin may wait for the disk.
-type mappingRef struct {
-	state atomic.Int64 // pins, and released
-	mem   *durability.Mapping
-	file  *durability.File
-}
-
-// released is what release adds to the state.
-const released = 1 << 62
-
-// pin keeps the mapping until unpin. It reports false where it was released.
-func (s *mappingRef) pin() bool {
-	for {
-		n := s.state.Load()
-		if n >= released {
-			return false
-		}
-		if s.state.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
-
-// pinAgain is pin for a reader that holds one.
-func (s *mappingRef) pinAgain() { s.state.Add(1) }
-
-// unpin ends what pin began.
-func (s *mappingRef) unpin() {
-	if s.state.Add(-1) == released {
-		_ = s.end() // nothing that is stored is lost with a mapping
-	}
-}
-
-// release unmaps and closes, at once where nobody holds a pin.
-func (s *mappingRef) release() error {
-	if s.state.Add(released) == released {
-		return s.end()
-	}
-	return nil
-}
-
-// end unmaps and closes.
-func (s *mappingRef) end() error { return errors.Join(s.mem.Unmap(), s.file.Close()) }
 
 // pins are the records that readers hold where they lie.
 type pins struct {
