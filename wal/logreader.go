@@ -89,7 +89,7 @@ func OpenReader(dir string) (*LogReader, error) {
 // Reader returns a reader whose first record is the one with that LSN, or the
 // log's first one for 0. Close it: it holds a segment mapped.
 func (o *LogReader) Reader(from LSN) *Reader {
-	return &Reader{src: o, next: from, cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
+	return &Reader{src: o, next: from, whole: from == 0, cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
 }
 
 // Get returns a copy of the record with that LSN. It returns ErrTruncated for

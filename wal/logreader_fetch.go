@@ -39,10 +39,7 @@ type outsidePlace struct {
 func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	wait := patience{o: o}
 	var seen bad
-	for first := r.next == 0; ; {
-		if first { // whichever that is now
-			r.next = 0
-		}
+	for {
 		seen.check(&r.outside)
 		r.outside.told = false
 		ok, err := o.tryFetch(r)
@@ -312,7 +309,7 @@ func (o *LogReader) await(ctx context.Context, r *Reader) error {
 			if holds, err := o.holds(b.state, n); err != nil || !holds {
 				return nil
 			}
-			if r.news(b.state.bounds(n, r.durable)) {
+			if first, last := b.state.bounds(n, r.durable); r.next <= last || r.next < first {
 				return nil
 			}
 		}

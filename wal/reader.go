@@ -19,8 +19,9 @@ import (
 type Reader struct {
 	src     source
 	cur     cursor
-	next    LSN    // the record that Next is to read; 0 is the log's first, whichever that is then
+	next    LSN    // the record that Next is to read; 0 is the log's first
 	last    LSN    // the record that was returned last, or 0
+	whole   bool   // it begins with the log's first record
 	epoch   uint64 // of the log, when the place was last known to be its
 	durable bool   // only what is durable
 	lent    bool   // records are handed out where they lie
@@ -52,7 +53,7 @@ type source interface {
 // Reader returns a reader whose first record is the one with that LSN, or the
 // log's first one for 0.
 func (l *Log) Reader(from LSN) *Reader {
-	return &Reader{src: l, next: from, cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
+	return &Reader{src: l, next: from, whole: from == 0, cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
 }
 
 // Durable makes the reader return only records that power loss cannot take, and
@@ -147,12 +148,8 @@ func (r *Reader) advance(ctx context.Context) bool {
 	if r.next == 0 && r.last != 0 {
 		return false // nothing is behind the last number
 	}
-	first := r.next == 0
 	ok, err := r.src.fetch(ctx, r)
 	if !ok {
-		if first { // whichever that is by then: a reset may have gone back
-			r.next = 0
-		}
 		r.unpin()
 		if err != nil {
 			r.fail(ctx, err)
@@ -164,19 +161,12 @@ func (r *Reader) advance(ctx context.Context) bool {
 	return true
 }
 
-// news reports whether a reader that found no record has to look again, where these
-// may be read.
-func (r *Reader) news(first, last LSN) bool {
-	if r.next == 0 {
-		return first <= last
-	}
-	return r.next < first || r.next <= last
-}
-
 // within reports whether the record that is next is one of those that may be read. It
-// is the first of them for 0.
+// is the first of them for 0. A reader that found none there, and was to begin with the
+// first, goes back with a reset: the records below would be skipped. It does not go
+// ahead with a cut: there were records that it has not seen.
 func (r *Reader) within(first, last LSN) (bool, error) {
-	if r.next == 0 {
+	if r.next == 0 || r.whole && r.last == 0 && r.next > first {
 		r.next = first
 	}
 	if r.next < first {

@@ -231,8 +231,8 @@ func (p *populated) bytes(name string) int64 {
 }
 
 // TestReaderOfTheFirstRecordBehindAReset has readers from the first record on, which
-// found none: where a reset goes back to a lower LSN, the first one is another. So it
-// is where the log goes on at a higher one.
+// found none: where a reset goes back to a lower LSN, the first one is another, and none
+// is skipped. Where it goes ahead, there may have been records that they did not see.
 func TestReaderOfTheFirstRecordBehindAReset(t *testing.T) {
 	for _, next := range []wal.LSN{20, 3, 4, 40} {
 		for _, durable := range []bool{false, true} {
@@ -252,6 +252,12 @@ func TestReaderOfTheFirstRecordBehindAReset(t *testing.T) {
 				appendRecords(t, l, 30, 100)
 				must(t, l.Sync())
 				for what, r := range readers {
+					if next > 20 {
+						if r.Next() || !errors.Is(r.Close(), wal.ErrTruncated) {
+							t.Errorf("%s: record %d, %v, want ErrTruncated", what, r.LSN(), r.Err())
+						}
+						continue
+					}
 					for lsn := next; lsn < next+30; lsn++ {
 						if !r.Follow(t.Context()) || r.LSN() != lsn {
 							t.Fatalf("%s: record %d, %v, want %d", what, r.LSN(), r.Err(), lsn)

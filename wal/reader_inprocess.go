@@ -298,7 +298,7 @@ func (l *Log) news(r *Reader) bool {
 	t := &l.store
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.closed.Load() || uint64(t.epoch.Load()) != r.epoch || r.news(l.FirstLSN(), l.readable(r.durable))
+	return t.closed.Load() || uint64(t.epoch.Load()) != r.epoch || r.next < l.FirstLSN() || r.next <= l.readable(r.durable)
 }
 
 // drop implements source.
