@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"hash/maphash"
 	"strconv"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
 )
@@ -126,7 +126,7 @@ func (m *machine) drawGet(t *rapid.T) {
 	lsn := m.drawLSN(t)
 	known := m.last()
 	p, err := m.log.Get(lsn)
-	if err != nil || maphash.Bytes(sumSeed, p) != known.record(lsn).sum {
+	if err != nil || seawall.Sum(p) != known.record(lsn).Sum {
 		t.Fatalf("get %d: %d bytes, %v", lsn, len(p), err)
 	}
 	if _, err := m.log.Get(known.first() - 1); !errors.Is(err, wal.ErrTruncated) {
@@ -214,7 +214,7 @@ func (m *machine) drawRead(t *rapid.T) {
 		}
 		m.read++
 		m.has, m.whole = true, false
-		if m.reader.LSN() != m.read || maphash.Bytes(sumSeed, m.reader.Record()) != known.record(m.read).sum {
+		if m.reader.LSN() != m.read || seawall.Sum(m.reader.Record()) != known.record(m.read).Sum {
 			t.Fatalf("reader returned %d, want %d", m.reader.LSN(), m.read)
 		}
 	}
