@@ -162,7 +162,7 @@ func TestSegmentOfAFork(t *testing.T) {
 		t.Fatalf("verify: %+v, %v", rep, err)
 	}
 	held, _, err := dump(dir)
-	if err != nil || len(held.sums) != 4 {
-		t.Fatalf("dump read %d records, the first segment has 4: %v", len(held.sums), err)
+	if err != nil || held.Count() != 4 {
+		t.Fatalf("dump read %d records, the first segment has 4: %v", held.Count(), err)
 	}
 }

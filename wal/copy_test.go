@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 	"github.com/seawall-wal/seawall/wal"
 )
 
@@ -87,8 +88,8 @@ func TestCopiesAtRest(t *testing.T) {
 				t.Fatalf("verify the original: %+v, %v", want, err)
 			}
 			records, _, err := dump(s.dir)
-			if err != nil || len(records.sums) == 0 {
-				t.Fatalf("dump the original: %d records, %v", len(records.sums), err)
+			if err != nil || records.Count() == 0 {
+				t.Fatalf("dump the original: %d records, %v", records.Count(), err)
 			}
 			for _, c := range copiers {
 				t.Run(c.program, func(t *testing.T) {
@@ -101,7 +102,7 @@ func TestCopiesAtRest(t *testing.T) {
 						t.Fatalf("%s: %v\n%s", c.command, err, out)
 					}
 					wantHoles(t, dir)
-					wantCopy(t, dir, want, records)
+					wantCopy(t, dir, want, *records)
 				})
 			}
 		})
@@ -130,7 +131,7 @@ func wantHoles(t *testing.T, dir string) {
 
 // wantCopy compares a copy with what was found in its original, and goes on
 // with it.
-func wantCopy(t *testing.T, dir string, want *wal.Report, records held) {
+func wantCopy(t *testing.T, dir string, want *wal.Report, records seawall.Held) {
 	t.Helper()
 	got, err := wal.Verify(dir)
 	if err != nil {
@@ -145,22 +146,22 @@ func wantCopy(t *testing.T, dir string, want *wal.Report, records held) {
 
 // wantGoesOn opens a copy that holds those records, appends, and closes it:
 // what is then there is clean and complete.
-func wantGoesOn(t *testing.T, dir string, records held) {
+func wantGoesOn(t *testing.T, dir string, records seawall.Held) {
 	t.Helper()
 	l, err := wal.Open(dir, small())
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
 	defer l.Close()
-	if got, rerr := read(l); rerr != nil || !got.equal(&records) {
-		t.Fatalf("records %d to %d of %d to %d: %v", got.first, got.last(), records.first, records.last(), rerr)
+	if got, rerr := seawall.ReadOpen(l); rerr != nil || !got.Same(&records) {
+		t.Fatalf("records %d to %d of %d to %d: %v", got.First, got.Last, records.First, records.Last, rerr)
 	}
 	const more = 150 // over more than a segment
 	for range more {
 		p := record(l.LastLSN()+1, 700)
 		lsn, aerr := l.Append(p)
 		if aerr == nil {
-			aerr = records.add(lsn, p)
+			aerr = records.Add(lsn, p)
 		}
 		if aerr != nil {
 			t.Fatalf("append: %v", aerr)
@@ -173,8 +174,8 @@ func wantGoesOn(t *testing.T, dir string, records held) {
 	if err != nil || rep.Verdict != wal.Clean {
 		t.Fatalf("verify: %+v, %v", rep, err)
 	}
-	if got, _, err := dump(dir); err != nil || !got.equal(&records) {
-		t.Fatalf("records %d to %d of %d to %d: %v", got.first, got.last(), records.first, records.last(), err)
+	if got, _, err := dump(dir); err != nil || !got.Same(&records) {
+		t.Fatalf("records %d to %d of %d to %d: %v", got.First, got.Last, records.First, records.Last, err)
 	}
 }
 

@@ -3,11 +3,11 @@ package wal_test
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
@@ -43,7 +43,7 @@ func TestCrashConcurrent(t *testing.T) {
 // marks get the records in the order that the LSNs say, once all are known.
 func (f *life) appendAtOnce(goroutines, each int, commit bool) {
 	f.t.Helper()
-	records := make([]written, goroutines*each)
+	records := make([]seawall.Begun, goroutines*each)
 	var wg sync.WaitGroup
 	for g := range goroutines {
 		wg.Go(func() {
@@ -54,7 +54,7 @@ func (f *life) appendAtOnce(goroutines, each int, commit bool) {
 					f.t.Errorf("append: %v", err)
 					return
 				}
-				records[lsn-1] = written{sum: maphash.Bytes(sumSeed, p)}
+				records[lsn-1] = seawall.Begun{Sum: seawall.Sum(p)}
 				// All with a lower LSN survive the process, too.
 				f.note(func(m *mark) {
 					m.appended = max(m.appended, lsn)

@@ -2,12 +2,12 @@ package wal_test
 
 import (
 	"fmt"
-	"hash/maphash"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
@@ -67,7 +67,7 @@ func (f *life) appendBeside(n int) {
 	lsn := f.log.LastLSN() + 1
 	p := f.payload(lsn, n)
 	f.noteBoth(func(m *mark) {
-		m.records = append(m.records[:len(m.records):len(m.records)], written{sum: maphash.Bytes(sumSeed, p)})
+		m.records = append(m.records[:len(m.records):len(m.records)], seawall.Begun{Sum: seawall.Sum(p)})
 	})
 	got, err := f.log.Append(p)
 	if err != nil || got != lsn {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
@@ -50,28 +50,18 @@ func fastDir(t tester) string {
 	return dir
 }
 
-// sumSeed makes the checksums of one run comparable. It is another in each run,
-// which nothing depends on: the checksums are only compared.
-var sumSeed = maphash.MakeSeed()
-
-// written is a record that was handed to Append.
-type written struct {
-	sum   uint64
-	batch int64 // records of one batch share it; 0 is none
-}
-
 // batches numbers the batches of all lives.
 var batches atomic.Int64
 
 // mark is what is known of a log from an event on.
 type mark struct {
-	at       int       // events that had happened
-	base     wal.LSN   // the first of records has the LSN behind it
-	records  []written // whose append had begun: what the log may hold
-	front    wal.LSN   // the log's first LSN; 0 is 1
-	durable  wal.LSN   // acknowledged: what power loss must leave
-	appended wal.LSN   // appended: what the death of the process must leave
-	or       *mark     // a cut is under way: what the log may be instead
+	at       int             // events that had happened
+	base     wal.LSN         // the first of records has the LSN behind it
+	records  []seawall.Begun // whose append had begun: what the log may hold
+	front    wal.LSN         // the log's first LSN; 0 is 1
+	durable  wal.LSN         // acknowledged: what power loss must leave
+	appended wal.LSN         // appended: what the death of the process must leave
+	or       *mark           // a cut is under way: what the log may be instead
 }
 
 // first returns the LSN that the log begins with.
@@ -81,7 +71,16 @@ func (m *mark) first() wal.LSN { return max(m.front, 1) }
 func (m *mark) begun() wal.LSN { return m.base + wal.LSN(len(m.records)) }
 
 // record returns what was appended under the LSN.
-func (m *mark) record(lsn wal.LSN) written { return m.records[lsn-m.base-1] }
+func (m *mark) record(lsn wal.LSN) seawall.Begun { return m.records[lsn-m.base-1] }
+
+// forOracles returns what is known as the oracles of crashtest take it.
+func (m *mark) forOracles() *seawall.Mark {
+	var or *seawall.Mark
+	if m.or != nil {
+		or = m.or.forOracles()
+	}
+	return seawall.NewMark(m.first(), m.durable, m.appended, m.base, m.records, or)
+}
 
 // forget takes away what power loss does: what was only appended.
 func (m *mark) forget() {
@@ -94,7 +93,7 @@ func (m *mark) forget() {
 }
 
 // until returns the records up to the LSN, to be appended to without harm.
-func (m *mark) until(lsn wal.LSN) []written {
+func (m *mark) until(lsn wal.LSN) []seawall.Begun {
 	n := lsn - m.base
 	return m.records[:n:n]
 }
@@ -238,8 +237,8 @@ func (m *mark) is(l *wal.Log) bool {
 	if m.first() != l.FirstLSN() || l.LastLSN() < m.durable || l.LastLSN() > m.begun() || l.LastLSN() < m.base {
 		return false
 	}
-	found, err := read(l)
-	return err == nil && found.against(*m, false) == nil
+	found, err := seawall.ReadOpen(l)
+	return err == nil && against(found, *m, false) == nil
 }
 
 // check reads the whole log and compares it with what was appended: just that
@@ -247,12 +246,12 @@ func (m *mark) is(l *wal.Log) bool {
 func (f *life) check(recovered bool) {
 	f.t.Helper()
 	m := f.last()
-	found, err := read(f.log)
+	found, err := seawall.ReadOpen(f.log)
 	if err == nil {
-		err = (&afterlife{held: found}).against(m, true)
+		err = against(found, m, true)
 	}
-	if err == nil && !recovered && found.last() != m.begun() {
-		err = fmt.Errorf("the log holds records up to %d of %d", found.last(), m.begun())
+	if err == nil && !recovered && found.Last != m.begun() {
+		err = fmt.Errorf("the log holds records up to %d of %d", found.Last, m.begun())
 	}
 	if err == nil && m.or == nil && f.log.DurableLSN() < m.durable {
 		err = fmt.Errorf("durable is %d, and was %d", f.log.DurableLSN(), m.durable)
@@ -311,7 +310,7 @@ func (f *life) begin(ps ...[]byte) {
 	}
 	f.note(func(m *mark) {
 		for _, p := range ps {
-			m.records = append(m.records, written{sum: maphash.Bytes(sumSeed, p), batch: batch})
+			m.records = append(m.records, seawall.Begun{Sum: seawall.Sum(p), Batch: batch})
 		}
 	})
 }

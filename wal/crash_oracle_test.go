@@ -10,8 +10,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
@@ -19,34 +19,23 @@ import (
 
 // afterlife is what recovery makes of one content of a directory.
 type afterlife struct {
-	held
+	*seawall.Held
 	missing bool  // Verify found no log; Open made one
 	err     error // what is wrong, whatever was acknowledged
 }
 
-// held are the records that a log holds.
-type held struct {
-	first wal.LSN
-	sums  []uint64 // checksums
+// against compares what was recovered with what was acknowledged and appended, by
+// the oracles of crashtest.
+func against(h *seawall.Held, m mark, killed bool) error {
+	known := m.forOracles()
+	return errors.Join(h.Present(known, killed), h.Legal(known, killed))
 }
-
-// last returns the LSN of the last record.
-func (h *held) last() wal.LSN { return h.first + wal.LSN(len(h.sums)) - 1 }
-
-// add notes the next record.
-func (h *held) add(lsn wal.LSN, p []byte) error {
-	if lsn != h.last()+1 {
-		return fmt.Errorf("record %d where %d should be", lsn, h.last()+1)
-	}
-	h.sums = append(h.sums, maphash.Bytes(sumSeed, p))
-	return nil
-}
-
-// equal compares with what another way of reading found.
-func (h *held) equal(o *held) bool { return h.first == o.first && slices.Equal(h.sums, o.sums) }
 
 // oracle judges states that crashes leave. Equal content is recovered once;
 // what was acknowledged and what was appended is compared for each state.
+// What may be there is for the oracles of crashtest to say. The states are recovered
+// here: with the options of the test, and from all sides only now and then, since there
+// are thousands of them.
 type oracle struct {
 	t        tester
 	opts     wal.Options
@@ -89,48 +78,14 @@ func (o *oracle) check(c crash) *afterlife {
 		o.seen[key] = out
 		o.distinct++
 	}
-	if err := errors.Join(out.err, out.against(c.mark, c.killed)); err != nil {
+	err := out.err
+	if err == nil {
+		err = against(out.Held, c.mark, c.killed)
+	}
+	if err != nil {
 		o.fail(c, err)
 	}
 	return out
-}
-
-// against compares what was recovered with what was acknowledged and appended.
-// Where a cut was under way, the log is wholly what it was or what it was to be.
-func (h *held) against(m mark, killed bool) error {
-	if or := m.or; or != nil {
-		m.or = nil
-		err := h.against(m, killed)
-		if err == nil {
-			return nil
-		}
-		if h.against(*or, killed) == nil {
-			return nil
-		}
-		return fmt.Errorf("a cut is under way, and this is neither the old log (%w) nor the new one (%w)", err, h.against(*or, killed))
-	}
-	must := m.durable
-	if killed {
-		must = max(must, m.appended)
-	}
-	n := h.last()
-	switch {
-	case h.first != m.first():
-		return fmt.Errorf("the first record is %d, not %d", h.first, m.first())
-	case n < must:
-		return fmt.Errorf("lost: recovered records up to %d, %d was acknowledged", n, must)
-	case n > m.begun():
-		return fmt.Errorf("phantom: recovered records up to %d, %d was appended", n, m.begun())
-	}
-	for i, sum := range h.sums {
-		if lsn := h.first + wal.LSN(i); sum != m.record(lsn).sum {
-			return fmt.Errorf("record %d is not what was appended", lsn)
-		}
-	}
-	if n > m.base && n < m.begun() && m.record(n).batch != 0 && m.record(n).batch == m.record(n+1).batch {
-		return fmt.Errorf("the batch of record %d was recovered in part", n)
-	}
-	return nil
 }
 
 // fail keeps the state for a person to look at, and ends the test.
@@ -152,6 +107,10 @@ func sizes(f durabilitytest.Files) string {
 	}
 	return b.String()
 }
+
+// sumSeed makes the checksums of one run comparable. It is another in each run,
+// which nothing depends on: the checksums are only compared.
+var sumSeed = maphash.MakeSeed()
 
 // contentKey is a checksum over names and bytes.
 func contentKey(f durabilitytest.Files) (key [sha256.Size]byte) {
@@ -193,90 +152,65 @@ func (o *oracle) recover(state durabilitytest.Files) *afterlife {
 		out.err = err
 		return out
 	}
-	out.held, out.err = o.reopen(dir, all)
-	if out.err == nil && !out.missing && !looked.equal(&out.held) {
+	out.Held, out.err = o.reopen(dir, all)
+	if out.err == nil && !out.missing && !looked.Same(out.Held) {
 		out.err = fmt.Errorf("Dump read records %d to %d, Open recovered %d to %d",
-			looked.first, looked.last(), out.first, out.last())
+			looked.First, looked.Last, out.First, out.Last)
 	}
 	return out
 }
 
 // look judges a log without opening it, and returns its records.
-func (o *oracle) look(dir string, all bool) (held, error) {
+func (o *oracle) look(dir string, all bool) (*seawall.Held, error) {
 	h, rep, err := dump(dir)
 	if err != nil {
 		return h, err
 	}
 	o.verdicts[rep.Verdict]++
 	if rep.Verdict == wal.Damaged {
-		return held{}, fmt.Errorf("dump: a legal state is judged damaged: %+v", rep.Damage)
+		return h, fmt.Errorf("dump: a legal state is judged damaged: %+v", rep.Damage)
 	}
 	if !all {
 		return h, nil
 	}
 	rep, err = wal.Verify(dir)
 	if err != nil {
-		return held{}, fmt.Errorf("verify: %w", err)
+		return h, fmt.Errorf("verify: %w", err)
 	}
 	if rep.Verdict == wal.Damaged {
-		return held{}, fmt.Errorf("verify: a legal state is judged damaged: %+v", rep.Damage)
+		return h, fmt.Errorf("verify: a legal state is judged damaged: %+v", rep.Damage)
 	}
-	if int(rep.Records) != len(h.sums) || rep.FirstLSN != h.first || rep.LastLSN != h.last() {
-		err = fmt.Errorf("verify: %d records, %d to %d; dump: %d to %d", rep.Records, rep.FirstLSN, rep.LastLSN, h.first, h.last())
+	if int(rep.Records) != h.Count() || rep.FirstLSN != h.First || rep.LastLSN != h.Last {
+		err = fmt.Errorf("verify: %d records, %d to %d; dump: %d to %d", rep.Records, rep.FirstLSN, rep.LastLSN, h.First, h.Last)
 	}
 	return h, err
 }
 
 // dump returns a log's records, and how it was judged.
-func dump(dir string) (held, *wal.Report, error) {
-	var h held
-	rep, err := wal.Dump(dir, wal.DumpOptions{}, func(lsn wal.LSN, p []byte) error {
-		if h.first == 0 {
-			h.first = lsn
-		}
-		return h.add(lsn, p)
-	})
+func dump(dir string) (*seawall.Held, *wal.Report, error) {
+	h := &seawall.Held{}
+	rep, err := wal.Dump(dir, wal.DumpOptions{}, h.Add)
+	if err == nil {
+		err = h.FinishAll(rep.FirstLSN, rep.LastLSN)
+	}
 	if err != nil {
 		return h, rep, fmt.Errorf("dump: %w", err)
-	}
-	if h.first == 0 {
-		h.first = rep.FirstLSN
-	}
-	if h.first != rep.FirstLSN {
-		return h, rep, fmt.Errorf("dump: the first record is %d, the report says %d", h.first, rep.FirstLSN)
 	}
 	return h, rep, nil
 }
 
-// read returns an open log's records.
-func read(l *wal.Log) (held, error) {
-	h := held{first: l.FirstLSN()}
-	r := l.Reader(0)
-	defer r.Close()
-	for r.Next() {
-		if err := h.add(r.LSN(), r.Record()); err != nil {
-			return h, fmt.Errorf("reader: %w", err)
-		}
-	}
-	if r.Err() != nil {
-		return h, fmt.Errorf("reader: %w", r.Err())
-	}
-	if l.LastLSN() != h.last() {
-		return h, fmt.Errorf("reader: records up to %d of %d", h.last(), l.LastLSN())
-	}
-	return h, nil
-}
-
 // reopen recovers the log and makes it go on: it must append, sync, close,
 // verify clean, and hold what was recovered and what was appended since.
-func (o *oracle) reopen(dir string, check bool) (held, error) {
+func (o *oracle) reopen(dir string, check bool) (*seawall.Held, error) {
 	l, err := wal.Open(dir, o.opts)
 	if err != nil {
-		return held{}, fmt.Errorf("open: %w", err)
+		return nil, fmt.Errorf("open: %w", err)
 	}
-	recovered, err := read(l)
-	all, aerr := o.goOn(l, recovered)
-	err = errors.Join(err, aerr)
+	recovered, err := seawall.ReadOpen(l)
+	var all *seawall.Held
+	if err == nil {
+		all, err = goOn(l, *recovered)
+	}
 	if cerr := l.Close(); cerr != nil {
 		err = errors.Join(err, fmt.Errorf("close: %w", cerr))
 	}
@@ -287,39 +221,45 @@ func (o *oracle) reopen(dir string, check bool) (held, error) {
 	if err != nil {
 		return recovered, fmt.Errorf("verify after recovery: %w", err)
 	}
-	if rep.Verdict != wal.Clean || rep.DurableLSN != all.last() {
-		return recovered, fmt.Errorf("verify after recovery: %v, durable %d of %d: %+v", rep.Verdict, rep.DurableLSN, all.last(), rep.Damage)
+	if rep.Verdict != wal.Clean || rep.DurableLSN != all.Last {
+		return recovered, fmt.Errorf("verify after recovery: %v, durable %d of %d: %+v", rep.Verdict, rep.DurableLSN, all.Last, rep.Damage)
 	}
 	now, _, err := dump(dir)
-	if err == nil && !now.equal(&all) {
-		err = fmt.Errorf("recovered records up to %d, appended up to %d, but the log holds %d to %d", recovered.last(), all.last(), now.first, now.last())
+	if err == nil && !now.Same(all) {
+		err = fmt.Errorf("recovered records up to %d, appended up to %d, but the log holds %d to %d", recovered.Last, all.Last, now.First, now.Last)
 	}
 	return recovered, err
 }
 
 // goOn appends to a recovered log.
-func (o *oracle) goOn(l *wal.Log, recovered held) (held, error) {
-	all := held{recovered.first, slices.Clone(recovered.sums)}
+func goOn(l *wal.Log, recovered seawall.Held) (*seawall.Held, error) {
+	all := &recovered
 	if l.DurableLSN() != l.LastLSN() {
 		return all, fmt.Errorf("open: durable %d of %d", l.DurableLSN(), l.LastLSN())
 	}
 	one, two := []byte("appended behind a recovery"), make([]byte, 700)
 	for _, p := range [][]byte{one, two, {}} {
-		if _, err := l.Append(p); err != nil {
+		lsn, err := l.Append(p)
+		if err == nil {
+			err = all.Add(lsn, p)
+		}
+		if err != nil {
 			return all, fmt.Errorf("append after recovery: %w", err)
 		}
-		all.sums = append(all.sums, maphash.Bytes(sumSeed, p))
 	}
 	if err := l.Sync(); err != nil {
 		return all, fmt.Errorf("sync after recovery: %w", err)
 	}
-	if _, err := l.AppendBatch([][]byte{two, one}); err != nil {
+	lsn, err := l.AppendBatch([][]byte{two, one})
+	if err == nil {
+		err = errors.Join(all.Add(lsn-1, two), all.Add(lsn, one))
+	}
+	if err != nil {
 		return all, fmt.Errorf("append after recovery: %w", err)
 	}
-	all.sums = append(all.sums, maphash.Bytes(sumSeed, two), maphash.Bytes(sumSeed, one))
-	now, err := read(l)
-	if err == nil && !now.equal(&all) {
-		err = fmt.Errorf("read records up to %d of %d behind a recovery", now.last(), all.last())
+	now, err := seawall.ReadOpen(l)
+	if err == nil && !now.Same(all) {
+		err = fmt.Errorf("read records up to %d of %d behind a recovery", now.Last, all.Last)
 	}
 	return all, err
 }

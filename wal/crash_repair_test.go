@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
 	"github.com/seawall-wal/seawall/wal/frame"
@@ -117,12 +118,12 @@ func (c *forcedCrash) check(state durabilitytest.Files, words string) bool {
 	if err != nil {
 		c.t.Fatalf("open: %v\n%s", err, words)
 	}
-	held, err := read(l)
+	held, err := seawall.ReadOpen(l)
 	repaired := c.m
 	repaired.records = c.m.until(5)
 	repaired.durable, repaired.appended = 5, 5
 	if err == nil {
-		err = held.against(repaired, true)
+		err = against(held, repaired, true)
 	}
 	if cerr := l.Close(); err == nil {
 		err = cerr

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seawall-wal/seawall/crashtest/seawall"
 	"github.com/seawall-wal/seawall/wal"
 )
 
@@ -173,8 +174,8 @@ func TestCutsBesideAppends(t *testing.T) {
 			work.Wait()
 			first, last := l.FirstLSN(), l.LastLSN()
 			t.Logf("%d steps, %d appended, %d cuts", steps, l.Stats().Records, l.Stats().Truncations)
-			if held, err := read(l); err != nil || held.first != first || held.last() != last {
-				t.Fatalf("holds %d to %d of %d to %d: %v", held.first, held.last(), first, last, err)
+			if held, err := seawall.ReadOpen(l); err != nil || held.First != first || held.Last != last {
+				t.Fatalf("holds %d to %d of %d to %d: %v", held.First, held.Last, first, last, err)
 			}
 		})
 	}

@@ -168,8 +168,8 @@ func TestStampOfAResetIsLost(t *testing.T) {
 		s.verify(finding{first: 3, last: 3, durable: 3, size: 100})
 		s.flip(at, frame.StampOffset+20)
 		held, rep, err := dump(s.dir)
-		if err != nil || rep.Verdict != wal.Damaged || len(held.sums) != 0 {
-			t.Errorf("%d records before: %d read: %+v, %v", old, len(held.sums), rep, err)
+		if err != nil || rep.Verdict != wal.Damaged || held.Count() != 0 {
+			t.Errorf("%d records before: %d read: %+v, %v", old, held.Count(), rep, err)
 		}
 		if _, err = wal.Open(s.dir, small()); !errors.Is(err, wal.ErrCorrupt) {
 			t.Errorf("%d records before: open: %v", old, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -221,6 +222,30 @@ func TestUnreadableBlocks(t *testing.T) {
 			}
 			s.forced(t, 1, tt.last, tt.lost, tt.saved)
 		})
+	}
+}
+
+// TestUnreadableHeadOfALiveLog has a head that cannot be read while the log has a
+// writer: what is read again until it stays the same is unreadable all the same.
+func TestUnreadableHeadOfALiveLog(t *testing.T) {
+	for _, block := range []int64{frame.HeaderOffset, frame.StampOffset} {
+		for _, device := range []bool{false, true} {
+			t.Run(fmt.Sprintf("block at %d, device %v", block, device), func(t *testing.T) {
+				s := rotated(t)
+				l, err := wal.Open(s.dir, small())
+				must(t, err)
+				defer l.Close() //nolint:errcheck // nothing was appended
+				awaitPrepared(t, l, s.dir)
+				s.badBlocks(t, bad{thirdName, block})
+				rep, err := wal.VerifyWith(s.dir, wal.VerifyOptions{Device: device})
+				if err != nil || !rep.Live {
+					t.Fatalf("verify: %+v, %v", rep, err)
+				}
+				if len(rep.Damage) == 0 || !strings.Contains(rep.Damage[0].Reason, "unreadable") {
+					t.Errorf("verify: %v, %+v", rep.Verdict, rep.Damage)
+				}
+			})
+		}
 	}
 }
 

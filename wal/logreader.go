@@ -54,8 +54,7 @@ type LogReader struct {
 	dir     *durability.Dir
 	layered bool             // on overlayfs: a writer's first write copies the file, and a mapping stays the old one
 	lock    *durability.File // the lock file, which is only asked; nil where there is none yet
-	kept    map[uint64]*mappedSegment
-	clock   uint64
+	cache   segmentCache
 	trusted bool // a living writer was seen to update its control block
 
 	// complaint is the damage that the previous recovery found, as text, or "".
@@ -74,7 +73,7 @@ func OpenReader(dir string) (*LogReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &LogReader{path: dir, dir: d, kept: make(map[uint64]*mappedSegment)}
+	o := &LogReader{path: dir, dir: d}
 	if fsys, ferr := d.Filesystem(); ferr == nil {
 		o.layered = fsys.Magic == unix.OVERLAYFS_SUPER_MAGIC
 	}
@@ -91,7 +90,7 @@ func OpenReader(dir string) (*LogReader, error) {
 // Reader returns a reader whose first record is the one with that LSN, or the
 // log's first one for 0. Close it: it holds a segment mapped.
 func (o *LogReader) Reader(from LSN) *Reader {
-	return &Reader{src: o, next: from, cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
+	return &Reader{src: o, next: from, whole: from == 0, cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
 }
 
 // Get returns a copy of the record with that LSN. It returns ErrTruncated for
@@ -147,7 +146,7 @@ func (o *LogReader) Close() error {
 		return ErrClosed
 	}
 	o.install(nil)
-	for _, s := range o.kept {
+	for _, s := range o.cache.byOrdinal {
 		o.discard(s)
 	}
 	err := o.dir.Close()

@@ -231,12 +231,12 @@ func (o *LogReader) adopt(r *Reader) error {
 		return ErrClosed
 	}
 	if p.tail != nil {
-		p.tail.refs++
+		p.tail.pinAgain()
 	}
-	o.release(b.tail)
+	release(b.tail)
 	b.state, b.tail, b.checked, b.seen = p, p.tail, false, p.control
-	if b.seg != nil && !b.seg.kept { // it was discarded: the mapping may be of a file that is not the log's any more
-		o.release(b.seg)
+	if b.seg != nil && b.seg.wasReleased() { // it was discarded: the mapping may be of a file that is not the log's any more
+		release(b.seg)
 		b.seg = nil
 		r.cur.leave()
 	}
@@ -336,9 +336,7 @@ func (o *LogReader) drop(*Reader) {}
 
 // leave implements source.
 func (o *LogReader) leave(r *Reader) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.release(r.outside.tail)
-	o.release(r.outside.seg)
+	release(r.outside.tail)
+	release(r.outside.seg)
 	r.outside.state, r.outside.tail, r.outside.seg = nil, nil, nil
 }

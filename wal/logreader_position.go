@@ -60,9 +60,7 @@ func (o *LogReader) linkAt(h *segmentHead, off int64) (frame.Link, error) {
 	if err = s.mem.PopulateRead(off, 4); err == nil {
 		got, err = s.mem.LoadUint32(off)
 	}
-	o.mu.Lock()
-	o.release(s)
-	o.mu.Unlock()
+	release(s)
 	return frame.Link(got), err
 }
 
@@ -148,7 +146,7 @@ func (o *LogReader) enter(r *Reader, h *segmentHead) error {
 	if err != nil {
 		return err
 	}
-	o.release(b.seg)
+	release(b.seg)
 	b.seg = s
 	r.cur.leave()
 	r.cur.Passed = func(p frame.Place) { s.note(r.epoch, p) }

@@ -115,7 +115,7 @@ func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files [
 	}
 	if p.between {
 		if p.ahead, err = o.stamped(p.control.Next); err != nil {
-			o.release(p.tail)
+			release(p.tail)
 			return nil, err
 		}
 	}
@@ -127,7 +127,7 @@ func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files [
 		return p, nil
 	}
 	if disturbed, err := o.disturbed(entries, files); err != nil || disturbed {
-		o.release(p.tail)
+		release(p.tail)
 		return nil, unsettled(err)
 	}
 	return p, nil
@@ -264,7 +264,7 @@ func (o *LogReader) stateOf(res *recovery.Result, files []*recoveredFile, live b
 // by now, a copy perhaps that another process put there. The control block in the old
 // mapping would never agree with what was recovered from the new file.
 func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
-	s := o.kept[h.Header.Ordinal]
+	s := o.cache.byOrdinal[h.Header.Ordinal]
 	if s == nil {
 		return nil
 	}

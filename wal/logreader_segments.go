@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
-	"sync"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
@@ -19,17 +18,6 @@ var (
 	// writer is at work.
 	errInconsistent = errors.New("wal: the log is being changed")
 )
-
-// segmentHead is what the first blocks of a segment's file say.
-type segmentHead struct {
-	name string
-	frame.Head
-}
-
-// is reports whether both are of the same life of a segment.
-func (h *segmentHead) is(o *segmentHead) bool {
-	return h.Header.Ordinal == o.Header.Ordinal && h.Header.Salt == o.Header.Salt
-}
 
 // follows is view.follows for a segment that is not mapped.
 func (h *segmentHead) follows(at frame.Place) bool {
@@ -50,26 +38,6 @@ func readHead(f *durability.File, e logdir.Entry) (segmentHead, error) {
 		return segmentHead{}, frame.ErrInvalid // renamed, to be used again
 	}
 	return segmentHead{name: e.Name, Head: h}, h.StampErr
-}
-
-// mappedSegment is a segment that a LogReader has mapped. LogReader.mu guards
-// refs, used and kept.
-type mappedSegment struct {
-	segmentHead
-	file *durability.File
-	mem  *durability.Mapping
-	refs int
-	used uint64
-	kept bool // for those to come
-
-	mu    sync.Mutex
-	marks segment.Index // places that were passed
-	epoch uint64        // in which they were
-}
-
-// view returns the segment as a cursor sees it.
-func (s *mappedSegment) view() view {
-	return view{name: s.name, mem: s.mem, seed: s.Header.Seed(), size: s.mem.Len(), start: s.Start()}
 }
 
 // note notes a place that was passed in that epoch.
@@ -127,11 +95,10 @@ func (o *LogReader) openHead(e logdir.Entry) (*durability.File, segmentHead, err
 // acquire returns the segment with that head, mapped, until release. The caller
 // holds mu.
 func (o *LogReader) acquire(h *segmentHead) (*mappedSegment, error) {
-	o.clock++
-	if s := o.kept[h.Header.Ordinal]; s != nil {
+	if s := o.cache.byOrdinal[h.Header.Ordinal]; s != nil {
 		if s.is(h) {
-			s.refs++
-			s.used = o.clock
+			s.pinAgain()
+			o.cache.use(s)
 			return s, nil
 		}
 		o.discard(s)
@@ -146,51 +113,41 @@ func (o *LogReader) acquire(h *segmentHead) (*mappedSegment, error) {
 	case !now.is(h):
 		return nil, errors.Join(errInconsistent, f.Close())
 	}
-	s := &mappedSegment{segmentHead: now, file: f, refs: 1, used: o.clock, kept: true}
 	size, err := f.Size() // a short file is read up to its end
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if s.mem, err = f.Map(min(size, now.Header.SegmentBytes), false); err != nil {
-		return nil, errors.Join(err, f.Close())
+	s, err := mapHead(f, now, min(size, now.Header.SegmentBytes))
+	if err != nil {
+		return nil, err
 	}
 	if err = s.mem.PopulateRead(frame.ControlOffset, frame.BlockBytes); err != nil {
-		return nil, errors.Join(err, s.unmap())
+		return nil, errors.Join(err, s.release())
 	}
-	o.kept[h.Header.Ordinal] = s
+	s.pinAgain()
+	o.cache.add(s)
 	return s, nil
 }
 
-// release ends what acquire began. The caller holds mu.
-func (o *LogReader) release(s *mappedSegment) {
-	if s == nil {
-		return
-	}
-	if s.refs--; s.refs == 0 && !s.kept {
-		_ = s.unmap() // read-only
+// release ends what acquire began.
+func release(s *mappedSegment) {
+	if s != nil {
+		s.unpin()
 	}
 }
 
 // discard keeps a segment no longer than those that hold it need it. The caller
 // holds mu.
 func (o *LogReader) discard(s *mappedSegment) {
-	delete(o.kept, s.Header.Ordinal)
-	s.kept = false
-	if s.refs == 0 {
-		_ = s.unmap() // read-only
-	}
+	o.cache.remove(s)
+	_ = s.release() // read-only
 }
 
-// evict drops the segment whose last use is the oldest, if there are too many.
+// evict drops the segment whose last use is the oldest, if there are too many. One that
+// is pinned stays: its Reader keeps it from record to record, and would keep it mapped.
 func (o *LogReader) evict() {
-	var oldest *mappedSegment
-	for _, s := range o.kept {
-		if s.refs == 0 && (oldest == nil || s.used < oldest.used) {
-			oldest = s
-		}
-	}
-	if len(o.kept) >= maxMapped && oldest != nil {
-		o.discard(oldest)
+	if s := o.cache.surplus(false); s != nil {
+		o.discard(s)
 	}
 }
 
@@ -219,7 +176,7 @@ func (o *LogReader) discardStale() {
 	if !o.layered {
 		return
 	}
-	for _, s := range o.kept {
+	for _, s := range o.cache.byOrdinal {
 		if s.stale() {
 			o.discard(s)
 		}
@@ -228,12 +185,9 @@ func (o *LogReader) discardStale() {
 
 // keepOnly drops the segments that are not of the log any more.
 func (o *LogReader) keepOnly(list []segmentHead) {
-	for _, s := range o.kept {
+	for _, s := range o.cache.byOrdinal {
 		if !slices.ContainsFunc(list, func(h segmentHead) bool { return s.is(&h) }) {
 			o.discard(s)
 		}
 	}
 }
-
-// unmap unmaps the segment and closes its file.
-func (s *mappedSegment) unmap() error { return errors.Join(s.mem.Unmap(), s.file.Close()) }

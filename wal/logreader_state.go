@@ -151,7 +151,7 @@ func (o *LogReader) refresh(old *logState) error {
 // segments that are not in it. The caller holds mu.
 func (o *LogReader) install(p *logState) {
 	if old := o.now.Load(); old != nil {
-		o.release(old.tail)
+		release(old.tail)
 	}
 	o.now.Store(p)
 	if p != nil {
@@ -179,7 +179,7 @@ func (o *LogReader) readState(old *logState) (*logState, error) {
 		if live, err = o.ask(); err == nil && !live {
 			return p, nil
 		}
-		o.release(p.tail)
+		release(p.tail)
 		if err != nil {
 			return nil, err
 		}
@@ -199,7 +199,7 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 		time.Sleep(trustPause)
 		var n frame.Control
 		if n, err = segment.LoadControl(p.tail.mem); err != nil || !p.agrees(n) {
-			o.release(p.tail)
+			release(p.tail)
 			return nil, errors.Join(err, errInconsistent)
 		}
 		o.trusted = n != p.control
@@ -212,7 +212,7 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 	}
 	j, err := o.recoverState(true)
 	if err != nil {
-		o.release(p.tail)
+		release(p.tail)
 		return nil, err
 	}
 	// A block that has changed since it was read is that of a living writer. Segments
@@ -220,8 +220,8 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 	n, err := segment.LoadControl(p.tail.mem)
 	if err != nil || n != p.control {
 		o.trusted = o.trusted || err == nil
-		o.release(p.tail)
-		o.release(j.tail)
+		release(p.tail)
+		release(j.tail)
 		return nil, errors.Join(err, errInconsistent)
 	}
 	if j.tail == nil || !j.tail.is(&p.tail.segmentHead) {
@@ -233,10 +233,10 @@ func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 			j.durable = min(j.durable, j.last)
 		}
 		j.between = j.tail != nil
-		o.release(p.tail)
+		release(p.tail)
 		return j, nil
 	}
-	o.release(j.tail)
+	release(j.tail)
 	p.recovered, p.verdict, p.damage, p.lost = true, j.verdict, j.damage, j.lost
 	p.first = p.control.Front
 	p.last = min(p.control.Appended, j.last)
@@ -270,7 +270,7 @@ func (o *LogReader) survey(old *logState) (*logState, error) {
 		err = errInconsistent
 	}
 	if err != nil {
-		o.release(tail)
+		release(tail)
 		return nil, err
 	}
 	return p, nil
@@ -323,7 +323,7 @@ func (l *headList) tail() (*mappedSegment, error) {
 	if err == nil && said.Next == 0 && h.Stamp.First <= said.Appended+1 {
 		return last, nil
 	}
-	l.o.release(last)
+	release(last)
 	if err != nil {
 		return nil, err
 	}
@@ -344,7 +344,7 @@ func (l *headList) tail() (*mappedSegment, error) {
 		err = errInconsistent
 	}
 	if err != nil {
-		l.o.release(cut)
+		release(cut)
 		return nil, err
 	}
 	return cut, nil

@@ -21,6 +21,7 @@ type Reader struct {
 	cur     cursor
 	next    LSN    // the record that Next is to read; 0 is the log's first
 	last    LSN    // the record that was returned last, or 0
+	whole   bool   // it begins with the log's first record
 	epoch   uint64 // the log's, when cur was last known to stand in the log
 	durable bool   // only records that are durable
 	lent    bool   // records are handed out where they lie (ZeroCopy)
@@ -53,7 +54,7 @@ type source interface {
 // Reader returns a reader whose first record is the one with that LSN, or the
 // log's first one for 0.
 func (l *Log) Reader(from LSN) *Reader {
-	return &Reader{src: l, next: from, cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
+	return &Reader{src: l, next: from, whole: from == 0, cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
 }
 
 // Durable makes the reader return only records that power loss cannot take, and
@@ -164,9 +165,11 @@ func (r *Reader) advance(ctx context.Context) bool {
 }
 
 // within reports whether the record that is next is one of those that may be read,
-// first to last. A next of 0 becomes first.
+// first to last. A next of 0 becomes first. A reader that found none there, and was to
+// begin with the first, goes back with a reset: the records below would be skipped. It
+// does not go ahead with a cut: there were records that it has not seen.
 func (r *Reader) within(first, last LSN) (bool, error) {
-	if r.next == 0 {
+	if r.next == 0 || r.whole && r.last == 0 && r.next > first {
 		r.next = first
 	}
 	if r.next < first {

@@ -3,11 +3,13 @@ package wal_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
@@ -226,4 +228,83 @@ func (p *populated) bytes(name string) int64 {
 		}
 	}
 	return n
+}
+
+// TestReaderOfTheFirstRecordBehindAReset has readers from the first record on, which
+// found none: where a reset goes back to a lower LSN, the first one is another, and none
+// is skipped. Where it goes ahead, there may have been records that they did not see.
+func TestReaderOfTheFirstRecordBehindAReset(t *testing.T) {
+	for _, next := range []wal.LSN{20, 3, 4, 40} {
+		for _, durable := range []bool{false, true} {
+			t.Run(fmt.Sprintf("to %d, durable %v", next, durable), func(t *testing.T) {
+				l, dir := newTestLog(t, small())
+				must(t, l.Reset(20))
+				readers := everyReader(l, openReader(t, dir), 0)
+				for what, r := range readers {
+					if durable {
+						r.Durable()
+					}
+					if r.Next() || r.Err() != nil {
+						t.Fatalf("%s: record %d of an empty log, %v", what, r.LSN(), r.Err())
+					}
+				}
+				must(t, l.Reset(next))
+				appendRecords(t, l, 30, 100)
+				must(t, l.Sync())
+				for what, r := range readers {
+					if next > 20 {
+						if r.Next() || !errors.Is(r.Close(), wal.ErrTruncated) {
+							t.Errorf("%s: record %d, %v, want ErrTruncated", what, r.LSN(), r.Err())
+						}
+						continue
+					}
+					for lsn := next; lsn < next+30; lsn++ {
+						if !r.Follow(t.Context()) || r.LSN() != lsn {
+							t.Fatalf("%s: record %d, %v, want %d", what, r.LSN(), r.Err(), lsn)
+						}
+						wantRecord(t, lsn, 100, r.Record())
+					}
+					must(t, r.Close())
+				}
+			})
+		}
+	}
+}
+
+// TestReaderOfTheFirstRecordWaits has readers from the first record on wait for one
+// in an empty log, without turning in a circle meanwhile.
+func TestReaderOfTheFirstRecordWaits(t *testing.T) {
+	l, dir := newTestLog(t, small())
+	must(t, l.Reset(20))
+	for what, r := range everyReader(l, openReader(t, dir), 0) {
+		ctx := &countedContext{Context: t.Context()}
+		found := make(chan bool)
+		go func() { found <- r.Follow(ctx) }()
+		for ctx.asked.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(20 * time.Millisecond)
+		// Each turn asks whether the context has ended.
+		if n := ctx.asked.Load(); n > 5 {
+			t.Errorf("%s: looked %d times where nothing happened", what, n)
+		}
+		must(t, l.Reset(3))
+		appendRecords(t, l, 1, 100)
+		if !<-found || r.LSN() != 3 {
+			t.Errorf("%s: record %d, %v, want 3", what, r.LSN(), r.Err())
+		}
+		must(t, r.Close())
+		must(t, l.Reset(20))
+	}
+}
+
+// countedContext counts how often it is asked whether it has ended.
+type countedContext struct {
+	context.Context
+	asked atomic.Int64
+}
+
+func (c *countedContext) Err() error {
+	c.asked.Add(1)
+	return c.Context.Err()
 }

@@ -186,7 +186,7 @@ func (l *Log) lookUp(r *Reader) (missing *stored, indexed bool, err error) {
 	}
 	if st := c.view.st; st != nil && c.LSN == r.next-1 && slices.Contains(t.list, st) {
 		// The mapping that the place lay in was released since.
-		if !st.mapped() {
+		if !st.readable() {
 			return st, false, nil
 		}
 		c.enter(st.pinnedView(), c.Place)

@@ -1,12 +1,8 @@
 package wal
 
 import (
-	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
-
-	"github.com/seawall-wal/seawall/durability"
 )
 
 // Three counts keep the bytes of a record as they are while a Reader of this process
@@ -22,54 +18,6 @@ import (
 //
 // A Reader that copies needs only the first: it finds out afterwards whether the bytes
 // were changed during the copy (Log.unchanged).
-
-// mappingRef counts the readers that use a mapping and its file. The owner releases
-// it once; the mapping is unmapped then or, where readers have pinned it, at the last
-// unpin. So neither the owner nor a reader ever waits for the other, although a reader
-// may wait for the disk while it holds a pin.
-type mappingRef struct {
-	state atomic.Int64 // the number of pins, plus released
-	mem   *durability.Mapping
-	file  *durability.File
-}
-
-// released is what release adds to the state: more than there can be pins.
-const released = 1 << 62
-
-// pin keeps the mapping until unpin. It reports false where it was released.
-func (s *mappingRef) pin() bool {
-	for {
-		n := s.state.Load()
-		if n >= released {
-			return false
-		}
-		if s.state.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
-
-// pinAgain is pin for a reader that holds one.
-func (s *mappingRef) pinAgain() { s.state.Add(1) }
-
-// unpin ends what pin began.
-func (s *mappingRef) unpin() {
-	if s.state.Add(-1) == released {
-		_ = s.end() // nothing that is stored is lost with a mapping
-	}
-}
-
-// release unmaps and closes, at once where no reader holds a pin, and otherwise at the
-// last unpin. No new pin is given after it.
-func (s *mappingRef) release() error {
-	if s.state.Add(released) == released {
-		return s.end()
-	}
-	return nil
-}
-
-// end unmaps and closes.
-func (s *mappingRef) end() error { return errors.Join(s.mem.Unmap(), s.file.Close()) }
 
 // pins are the records that readers hold where they lie (Reader.ZeroCopy). mu guards
 // the fields below, and Reader.held of each of the readers.

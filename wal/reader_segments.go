@@ -14,10 +14,6 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// maxMapped bounds the segments that stay mapped for reading beside the ones
-// that are mapped for writing: address space, mappings and descriptors.
-const maxMapped = 64
-
 // segments are the segments that hold records, for Get and Reader.
 //
 // mu guards the list and what is in it, for as long as that takes in memory: an
@@ -29,11 +25,11 @@ type segments struct {
 	dir    *durability.Dir
 	uuid   frame.UUID
 	list   []*stored // by ordinal, without gaps
-	clock  uint64
-	epoch  atomic.Uint32 // of the log, as readers know it; set under mu
-	cuts   cutList       // at the back, since the log was opened
-	closed atomic.Bool   // set under mu
-	loose  []*mappingRef // what unlock is to release
+	cache  segmentCache
+	epoch  atomic.Uint32    // of the log, as readers know it; set under mu
+	cuts   cutList          // at the back, since the log was opened
+	closed atomic.Bool      // set under mu
+	loose  []*mappedSegment // what unlock is to release
 
 	pins    pins     // records that readers hold where they lie
 	appends notifier // of appends
@@ -47,10 +43,7 @@ type stored struct {
 	begins  LSN              // its first record's; 0 where that is not known
 	bytes   int64            // of its file
 	seg     *writableSegment // while it is mapped for writing
-	// What follows is known once the segment was mapped.
-	frame.Head
-	ref  *mappingRef // of the mapping, or nil
-	used uint64      // clock of its last use
+	mapped  *mappedSegment   // of the cache, while it is mapped for reading
 
 	live *segment.Index // of what was appended since the log was opened, or nil
 
@@ -58,7 +51,7 @@ type stored struct {
 	base atomic.Pointer[segment.Index] // of what was there before, or of all of it, or nil; set under segments.mu
 
 	loading sync.Mutex   // held while it is mapped
-	pins    atomic.Int32 // readers that hold on to a mapping of it
+	pins    atomic.Int32 // readers that hold on to a mapping of it, which may be one before this
 }
 
 // unlock ends what mu.Lock began, and releases the mappings that were given up
@@ -68,8 +61,8 @@ func (t *segments) unlock() error {
 	t.loose = nil
 	t.mu.Unlock()
 	var errs []error
-	for _, le := range loose {
-		errs = append(errs, le.release())
+	for _, s := range loose {
+		errs = append(errs, s.release())
 	}
 	return errors.Join(errs...)
 }
@@ -147,9 +140,10 @@ func (t *segments) close() error {
 // unmap lets go of a mapping for reading. It is unmapped behind mu, or with the
 // last reader that is at work in it. The caller holds mu for writing.
 func (t *segments) unmap(st *stored) {
-	if st.ref != nil {
-		t.loose = append(t.loose, st.ref)
-		st.ref = nil
+	if st.mapped != nil {
+		t.cache.remove(st.mapped)
+		t.loose = append(t.loose, st.mapped)
+		st.mapped = nil
 	}
 }
 
@@ -157,7 +151,7 @@ func (t *segments) unmap(st *stored) {
 type view struct {
 	st    *stored // of a Log; nil for a LogReader
 	name  string
-	ref   *mappingRef // of a Log
+	ref   *mappingRef
 	mem   *durability.Mapping
 	seed  frame.Seed
 	start frame.Place
@@ -180,7 +174,7 @@ func (t *segments) find(lsn LSN) (st, missing *stored, err error) {
 		if missing != nil {
 			return true
 		}
-		if !st.mapped() {
+		if !st.readable() {
 			missing = st
 			return true
 		}
@@ -206,21 +200,21 @@ func (t *segments) following(st *stored) (v view, missing *stored, err error) {
 		return view{}, nil, ErrClosed
 	case i == len(t.list):
 		return view{}, nil, nil
-	case !t.list[i].mapped():
+	case !t.list[i].readable():
 		return view{}, t.list[i], nil
 	}
 	return t.list[i].pinnedView(), nil, nil
 }
 
-// mapped reports whether the segment's bytes can be read.
-func (st *stored) mapped() bool { return st.seg != nil || st.ref != nil }
+// readable reports whether the segment's bytes can be read: it is mapped.
+func (st *stored) readable() bool { return st.seg != nil || st.mapped != nil }
 
 // first returns the LSN of a mapped segment's first record.
 func (st *stored) first() LSN {
 	if st.seg != nil {
 		return st.seg.first
 	}
-	return st.Stamp.First
+	return st.mapped.Stamp.First
 }
 
 // view returns a mapped segment.
@@ -231,11 +225,9 @@ func (st *stored) view() view {
 			previous: s.previous,
 		}
 	}
-	return view{
-		st: st, name: st.name, ref: st.ref, mem: st.ref.mem, seed: st.Header.Seed(), size: st.Header.SegmentBytes,
-		start:    st.Start(),
-		previous: st.Stamp.Previous,
-	}
+	v := st.mapped.view()
+	v.st = st
+	return v
 }
 
 // pinnedView is view with a pin. The caller holds mu and has seen that the log is
@@ -291,14 +283,14 @@ func (t *segments) mapIn(st *stored) error {
 	if !t.wants(st) {
 		_ = t.unlock()
 		if err == nil {
-			_ = m.ref.release() // read-only: nothing is lost with it
+			_ = m.release() // read-only: nothing is lost with it
 		}
 		return nil
 	}
 	if err == nil {
 		t.evict()
-		t.clock++
-		st.Head, st.ref, st.used = m.Head, m.ref, t.clock
+		t.cache.add(m)
+		st.mapped = m
 	}
 	_ = t.unlock()
 	return err
@@ -307,63 +299,38 @@ func (t *segments) mapIn(st *stored) error {
 // wants reports whether the segment is one of the log and has to be mapped. The
 // caller holds mu.
 func (t *segments) wants(st *stored) bool {
-	return !t.closed.Load() && !st.mapped() && slices.Contains(t.list, st)
+	return !t.closed.Load() && !st.readable() && slices.Contains(t.list, st)
 }
 
-// evict lets go of the segment whose mapping is the oldest, if there are too many.
-// The caller holds mu for writing.
+// evict lets go of the segment whose mapping is the oldest, if there are too many:
+// those who look one up hold mu for reading, and note no use. One that is pinned goes
+// too, and stays mapped until its readers are done. The caller holds mu for writing.
 func (t *segments) evict() {
-	var oldest *stored
-	n := 0
-	for _, st := range t.list {
-		if st.ref == nil {
-			continue
-		}
-		n++
-		if oldest == nil || st.used < oldest.used {
-			oldest = st
-		}
+	if s := t.cache.surplus(true); s != nil {
+		i := slices.IndexFunc(t.list, func(st *stored) bool { return st.mapped == s })
+		t.unmap(t.list[i]) // read-only: nothing is lost with it
 	}
-	if n >= maxMapped {
-		t.unmap(oldest) // read-only: nothing is lost with it
-	}
-}
-
-// loaded is a segment's head, and its mapping.
-type loaded struct {
-	frame.Head
-	ref *mappingRef
 }
 
 // load opens a segment's file, reads its head and maps it for reading.
-func (t *segments) load(name string, ordinal uint64) (m loaded, err error) {
+func (t *segments) load(name string, ordinal uint64) (*mappedSegment, error) {
 	f, err := t.dir.Open(name, false)
 	if err != nil {
-		return m, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close())
-		}
-	}()
-	head := make([]byte, frame.DataOffset)
-	if _, err = f.ReadAt(head, 0); err != nil && !isEOF(err) {
-		return m, err
+		return nil, err
 	}
 	bad := func(off int64, reason string) error {
 		return newCorruptError(t.dir.Path(), []Damage{{File: name, Offset: off, Reason: reason}})
 	}
-	m.Head = frame.DecodeHead(head)
+	h, err := segment.ReadHead(f)
 	switch {
-	case m.HeaderErr != nil || m.Header.UUID != t.uuid || m.Header.Ordinal != ordinal:
-		return m, bad(frame.HeaderOffset, "the segment's header does not validate")
-	case m.StampErr != nil:
-		return m, bad(frame.StampOffset, "the segment's stamp does not validate")
+	case err != nil:
+	case h.HeaderErr != nil || h.Header.UUID != t.uuid || h.Header.Ordinal != ordinal:
+		err = bad(frame.HeaderOffset, "the segment's header does not validate")
+	case h.StampErr != nil:
+		err = bad(frame.StampOffset, "the segment's stamp does not validate")
 	}
-	mem, err := f.Map(m.Header.SegmentBytes, false)
 	if err != nil {
-		return m, err
+		return nil, errors.Join(err, f.Close())
 	}
-	m.ref = &mappingRef{mem: mem, file: f}
-	return m, nil
+	return mapHead(f, segmentHead{name: name, Head: h}, h.Header.SegmentBytes)
 }

@@ -92,8 +92,8 @@ type batch struct{ first, last wal.LSN }
 // sumSeed makes the checksums of one process comparable.
 var sumSeed = maphash.MakeSeed()
 
-// recordSum returns a checksum of a record.
-func recordSum(p []byte) uint64 { return maphash.Bytes(sumSeed, p) }
+// Sum returns a checksum of a record, which is worth nothing in another process.
+func Sum(p []byte) uint64 { return maphash.Bytes(sumSeed, p) }
 
 // newMark returns what is known of a log that is not there yet.
 func newMark() *Mark { return &Mark{front: 1} }
@@ -102,6 +102,32 @@ func newMark() *Mark { return &Mark{front: 1} }
 // that record.
 func emptyMark(next wal.LSN) Mark {
 	return Mark{front: next, begun: next - 1, durable: next - 1, appended: next - 1}
+}
+
+// Begun is a record whose append had begun.
+type Begun struct {
+	Sum   uint64
+	Batch int64 // records in a row of which the log holds all or none share it; 0 is none
+}
+
+// NewMark returns what is known of a log whose life is not one of this package: its
+// first LSN, what is durable and what is appended, and the records behind an LSN. alt
+// is what the log may be instead, while a cut is in progress, or nil.
+func NewMark(front, durable, appended, behind wal.LSN, records []Begun, alt *Mark) *Mark {
+	m := &Mark{front: front, begun: behind + wal.LSN(len(records)), durable: durable, appended: appended, alt: alt}
+	m.runs = make([]run, len(records))
+	for i, r := range records {
+		lsn := behind + 1 + wal.LSN(i)
+		m.runs[i] = run{from: lsn, sum: r.Sum}
+		switch {
+		case r.Batch == 0:
+		case i > 0 && records[i-1].Batch == r.Batch:
+			m.batches[len(m.batches)-1].last = lsn
+		default:
+			m.batches = append(m.batches, batch{lsn, lsn})
+		}
+	}
+	return m
 }
 
 // markOf returns what is known, before anything is known, too.

@@ -35,8 +35,8 @@ func illegal(format string, args ...any) error {
 	return &campaign.Broken{Kind: campaign.Illegal, Clause: "C3", What: fmt.Sprintf(format, args...)}
 }
 
-// add counts a record that was read.
-func (h *Held) add(lsn wal.LSN, p []byte) error {
+// Add counts a record that was read.
+func (h *Held) Add(lsn wal.LSN, p []byte) error {
 	if h.From == 0 {
 		h.From, h.Last = lsn, lsn-1
 	}
@@ -44,7 +44,7 @@ func (h *Held) add(lsn wal.LSN, p []byte) error {
 		return illegal("record %d where %d should be", lsn, h.Last+1)
 	}
 	h.Last = lsn
-	r := heldRecord{sum: recordSum(p)}
+	r := heldRecord{sum: Sum(p)}
 	if len(p) >= 8 {
 		r.number = binary.LittleEndian.Uint64(p)
 	}
@@ -53,8 +53,11 @@ func (h *Held) add(lsn wal.LSN, p []byte) error {
 	return nil
 }
 
-// finish completes what was read with the range that recovery names.
-func (h *Held) finish(first, last wal.LSN) error {
+// Count returns how many records were read.
+func (h *Held) Count() int { return len(h.records) }
+
+// Finish completes what was read with the range that recovery names.
+func (h *Held) Finish(first, last wal.LSN) error {
 	switch {
 	case h.From == 0:
 		h.First, h.Last, h.From = first, last, last+1
@@ -65,8 +68,19 @@ func (h *Held) finish(first, last wal.LSN) error {
 	return nil
 }
 
-// same reports whether two hold the same records.
-func (h *Held) same(o *Held) bool {
+// FinishAll is Finish for what was read from the log's first record on.
+func (h *Held) FinishAll(first, last wal.LSN) error {
+	if err := h.Finish(first, last); err != nil {
+		return err
+	}
+	if h.From != first {
+		return illegal("records from %d on were read, recovery says %d", h.From, first)
+	}
+	return nil
+}
+
+// Same reports whether two hold the same records.
+func (h *Held) Same(o *Held) bool {
 	return h.First == o.First && h.Last == o.Last && slices.Equal(h.records, o.records)
 }
 
@@ -187,7 +201,7 @@ func (h *Held) compareRun(r *run, to wal.LSN, writers []writer) error {
 			have[w] = n&(1<<48-1) + 1
 		}
 		if sum == 0 {
-			sum = recordSum(r.record(n))
+			sum = Sum(r.record(n))
 		}
 		if held.sum != sum {
 			return illegal("record %d is not what was appended", lsn)

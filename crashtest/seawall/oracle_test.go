@@ -89,6 +89,57 @@ func TestOracles(t *testing.T) {
 	mustSay(t, "an empty log, reset", b, err, "", "")
 }
 
+// TestNewMark: what was known of a life that is not one of this package is checked as
+// that of one that is.
+func TestNewMark(t *testing.T) {
+	t.Parallel()
+	const tag = 0x1234_5679
+	var payloads [][]byte
+	for lsn := range wal.LSN(10) {
+		payloads = append(payloads, seawall.Record(tag, lsn+1))
+	}
+	f, err := (&seawall.Log{}).Inspect(newLog(t, 3, payloads...))
+	must(t, err)
+	// begun returns the records from 3 to the last, those from 8 to 9 a batch, and those
+	// from 11 on another.
+	begun := func(last wal.LSN) []seawall.Begun {
+		var rs []seawall.Begun
+		for lsn := wal.LSN(3); lsn <= last; lsn++ {
+			r := seawall.Begun{Sum: seawall.Sum(seawall.Record(tag, lsn))}
+			switch {
+			case lsn == 8 || lsn == 9:
+				r.Batch = 1
+			case lsn >= 11:
+				r.Batch = 2
+			}
+			rs = append(rs, r)
+		}
+		return rs
+	}
+	other, split := begun(10), begun(12)
+	other[4].Sum++
+	split[7].Batch = 2 // record 10 belongs to the batch that follows it
+	for _, c := range []struct {
+		what string
+		m    *seawall.Mark
+		kind campaign.Kind
+		says string
+	}{
+		{"just that", seawall.NewMark(3, 10, 10, 2, begun(10), nil), "", ""},
+		{"more was begun", seawall.NewMark(3, 5, 10, 2, begun(12), nil), "", ""},
+		{"more was appended", seawall.NewMark(3, 5, 11, 2, begun(12), nil), campaign.Lost, "record 11 was acknowledged and is gone"},
+		{"more was durable", seawall.NewMark(3, 11, 5, 2, begun(12), nil), campaign.Lost, "record 11 was acknowledged and is gone"},
+		{"less was begun", seawall.NewMark(3, 5, 5, 2, begun(9), nil), campaign.Illegal, "record 10 is there, and was never appended"},
+		{"another record", seawall.NewMark(3, 10, 10, 2, other, nil), campaign.Illegal, "record 7 is not what was appended"},
+		{"a batch in part", seawall.NewMark(3, 9, 9, 2, split, nil), campaign.Illegal, "of the batch of records 10 to 12, a part was recovered"},
+		{"another front", seawall.NewMark(4, 10, 10, 2, begun(10), nil), campaign.Illegal, "begins with record 3"},
+		{"a cut that was made", seawall.NewMark(1, 10, 10, 2, begun(10), seawall.NewMark(3, 10, 10, 2, begun(10), nil)), "", ""},
+		{"a cut to nothing", seawall.NewMark(1, 10, 10, 2, begun(10), seawall.NewMark(20, 19, 19, 19, nil, nil)), campaign.Lost, "neither the old log"},
+	} {
+		mustSay(t, c.what, campaign.Check(f, c.m, true), nil, c.kind, c.says)
+	}
+}
+
 // TestOraclesOfWriters: what several writers appended is checked writer by writer.
 func TestOraclesOfWriters(t *testing.T) {
 	t.Parallel()

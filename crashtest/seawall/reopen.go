@@ -35,7 +35,7 @@ func (w *work) reopen() error {
 	if w.log, w.to = l, l; w.subject.Before != nil {
 		w.to = w.subject.Before(l)
 	}
-	held, err := readOpen(l)
+	held, err := ReadOpen(l)
 	if err == nil {
 		if b := campaign.Check(held, before, w.life.Killed); b != nil && w.life.Known != nil && before == w.life.Known {
 			err = b

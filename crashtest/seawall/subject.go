@@ -115,7 +115,7 @@ func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 		}
 	}
 	h := &Held{}
-	r, err := waltest.RecoverWrong(log, s.Wrong, h.add)
+	r, err := waltest.RecoverWrong(log, s.Wrong, h.Add)
 	switch {
 	case err != nil:
 		return nil, misjudged("open", err)
@@ -124,7 +124,7 @@ func (s *Log) RecoverFiles(files map[string][]byte) (campaign.Found, error) {
 	case r.Missing:
 		return noLog(), nil
 	}
-	return h, h.finish(r.First, r.Last)
+	return h, h.Finish(r.First, r.Last)
 }
 
 // Recover implements campaign.Subject: the log is verified, which changes no file,
@@ -142,8 +142,8 @@ func (s *Log) Recover(dir string) (campaign.Found, error) {
 	if err != nil {
 		return nil, misjudged("open", err)
 	}
-	opened, err := readOpen(l)
-	if err == nil && !held.same(opened) {
+	opened, err := ReadOpen(l)
+	if err == nil && !held.Same(opened) {
 		err = illegal("dump and open differ: dump read records %d to %d, open recovered %d to %d", held.First, held.Last, opened.First, opened.Last)
 	}
 	if err == nil {
@@ -179,7 +179,7 @@ func (s *Log) goOn(h *Held, l *wal.Log, dir string) error {
 			err = fmt.Errorf("LSN %d: %w", lsn, errLSN)
 		}
 		if err == nil {
-			err = want.add(lsn, p)
+			err = want.Add(lsn, p)
 		}
 		if err != nil {
 			return broken(fmt.Sprintf("append of record %d after recovery", r.from), err)
@@ -199,7 +199,7 @@ func (s *Log) goOn(h *Held, l *wal.Log, dir string) error {
 	if err != nil {
 		return err
 	}
-	if !now.same(&want) {
+	if !now.Same(&want) {
 		return broken("going on", fmt.Errorf("the log holds records %d to %d, not %d to %d as it was left", now.First, now.Last, want.First, want.Last))
 	}
 	return nil
@@ -223,7 +223,7 @@ func (s *Log) verifyAndDump(dir string, clean bool) (*Held, error) {
 		return nil, broken("verify", fmt.Errorf("%v, durable %d of %d", rep.Verdict, rep.DurableLSN, rep.LastLSN))
 	}
 	h := &Held{}
-	dumped, err := wal.Dump(dir, wal.DumpOptions{}, h.add)
+	dumped, err := wal.Dump(dir, wal.DumpOptions{}, h.Add)
 	switch {
 	case err != nil:
 		return nil, misjudged("dump", err)
@@ -232,26 +232,26 @@ func (s *Log) verifyAndDump(dir string, clean bool) (*Held, error) {
 	case dumped.FirstLSN != rep.FirstLSN || dumped.LastLSN != rep.LastLSN:
 		return nil, illegal("verify finds records %d to %d, dump %d to %d", rep.FirstLSN, rep.LastLSN, dumped.FirstLSN, dumped.LastLSN)
 	}
-	if err = h.finish(rep.FirstLSN, rep.LastLSN); err != nil {
+	if err = h.FinishAll(rep.FirstLSN, rep.LastLSN); err != nil {
 		return nil, err
 	}
 	h.tail, err = tailOf(rep)
 	return h, err
 }
 
-// readOpen reads an open log's records.
-func readOpen(l *wal.Log) (*Held, error) {
+// ReadOpen reads an open log's records.
+func ReadOpen(l *wal.Log) (*Held, error) {
 	h := &Held{}
 	r := l.Reader(0)
 	for r.Next() {
-		if err := h.add(r.LSN(), r.Record()); err != nil {
+		if err := h.Add(r.LSN(), r.Record()); err != nil {
 			return nil, errors.Join(err, r.Close())
 		}
 	}
 	if err := errors.Join(r.Err(), r.Close()); err != nil {
 		return nil, broken("reading", err)
 	}
-	return h, h.finish(l.FirstLSN(), l.LastLSN())
+	return h, h.FinishAll(l.FirstLSN(), l.LastLSN())
 }
 
 // Subjects returns the subjects that are built in.

@@ -200,7 +200,7 @@ func (w *work) payload(lsn wal.LSN, n int) (p []byte, fresh []run) {
 	}
 	r := run{from: lsn, tag: w.tag ^ uint64(w.appended)<<20, size: n}
 	p = r.record(uint64(lsn))
-	r.sum = recordSum(p)
+	r.sum = Sum(p)
 	w.appended += int64(n) + frame.HeaderBytes
 	return p, []run{r}
 }

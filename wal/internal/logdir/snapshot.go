@@ -76,10 +76,12 @@ func (s *Snapshot) openListed(device bool) (gone bool, err error) {
 		m := old[e]
 		if delete(old, e); m == nil {
 			m = &MappedFile{Entry: e, Dir: s.dir, OnTouch: s.RefreshLive, Headless: s.headless}
-			if err = errors.Join(err, m.Open(&s.open)); errors.Is(err, fs.ErrNotExist) {
-				gone, err = true, nil
+			oerr := m.Open(&s.open)
+			if errors.Is(oerr, fs.ErrNotExist) {
+				gone = true
 				continue
 			}
+			err = errors.Join(err, oerr)
 		}
 		s.Files = append(s.Files, m) // also one that failed, to be closed
 		if device {
@@ -152,13 +154,14 @@ func (s *Snapshot) settleHeads() error {
 				read = s.Device[i].readHead
 			}
 			head, err := read()
+			unreadable := err
 			if err = Readable(err); err != nil {
 				return err
 			}
 			was := m.Kept.Bytes()
 			n := min(len(head), len(was), frame.ControlOffset)
 			same = same && len(head) == len(was) && bytes.Equal(head[:n], was[:n])
-			m.Kept = KeepHead(head)
+			m.Kept, m.keptErr = KeepHead(head), unreadable
 		}
 		if same {
 			return nil
