@@ -131,7 +131,9 @@ func lastUsed(dir string) (string, error) {
 // refused ends a life with a sync that the kernel refuses. From then on nothing is
 // acknowledged: not by another sync either, which the kernel does not refuse.
 func (w *work) refused() error {
-	if err := w.append(w.size()); err != nil {
+	// A page that is stored into again is written again: only what a record has in
+	// pages of its own is lost with a sync that fails.
+	if err := w.append(large); err != nil {
 		return errors.Join(err, w.log.Close())
 	}
 	w.subject.Refuse(true)
