@@ -108,6 +108,9 @@ func (l *Log) syncLocked() (snapshot, error) {
 			if errors.As(err, &full) {
 				return snap, err
 			}
+			if l.wrong.Has(seam.PoisonForgotten) {
+				l.forgetFailure()
+			}
 			return snap, l.fail(err)
 		}
 	}
@@ -342,14 +345,6 @@ func (l *Log) checkpoint(closing bool) error {
 		}
 	}
 	return l.noteCheckpoint(&snap)
-}
-
-// recordEarly is what WatermarkEarly does.
-func (l *Log) recordEarly() error {
-	l.mu.Lock()
-	tail, at := l.tail, l.at
-	l.mu.Unlock()
-	return l.writeSlot(tail, l.newCheckpointRecord(at, at.LSN))
 }
 
 // writeCheckpoint makes the tail's metadata durable too, and only then writes into it

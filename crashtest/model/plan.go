@@ -26,7 +26,7 @@ const (
 
 	tourDeaths  = 2  // moments behind the tour at which the process dies
 	whereEach   = 4  // situations in each of which it dies once more
-	whereEarly  = 64 // events of a situation in which it does
+	whereEarly  = 48 // events of a situation in which it does, but for writes
 	roundDeaths = 12 // of so many moments of the rounds one is such a moment, too
 	whereDeaths = 4  // the same of moments in a situation of the subject's
 	deathRow    = 3  // of so many lives after a death one ends in another one
@@ -158,8 +158,10 @@ func (e *explorer) tour() (tour []int, situated map[string][][]int) {
 			if where != last {
 				situated[where] = append(situated[where], nil)
 			}
-			n := len(situated[where]) - 1
-			situated[where][n] = append(situated[where][n], at)
+			// What is written is a segment that nobody uses yet.
+			if n := len(situated[where]) - 1; ev.Op != durability.OpWrite && ev.Op != durability.OpAllocate {
+				situated[where][n] = append(situated[where][n], at)
+			}
 		}
 		last = where
 		switch ev.Op {
@@ -192,8 +194,9 @@ func (e *explorer) oneOfEach(situated map[string][][]int, n int) (moments []int)
 	all := slices.Sorted(maps.Keys(situated))
 	for _, i := range e.rng.Perm(len(all))[:min(n, len(all))] {
 		times := situated[all[i]]
-		once := times[e.rng.IntN(len(times))]
-		moments = append(moments, once[e.rng.IntN(min(len(once), whereEarly))])
+		if once := times[e.rng.IntN(len(times))]; len(once) > 0 {
+			moments = append(moments, once[e.rng.IntN(min(len(once), whereEarly))])
+		}
 	}
 	return moments
 }

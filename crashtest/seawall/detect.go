@@ -131,8 +131,6 @@ func lastUsed(dir string) (string, error) {
 // refused ends a life with a sync that the kernel refuses. From then on nothing is
 // acknowledged: not by another sync either, which the kernel does not refuse.
 func (w *work) refused() error {
-	// A page that is stored into again is written again: only what a record has in
-	// pages of its own is lost with a sync that fails.
 	if err := w.append(large); err != nil {
 		return errors.Join(err, w.log.Close())
 	}
@@ -142,6 +140,7 @@ func (w *work) refused() error {
 	if err == nil {
 		return errors.Join(errors.New("seawall: the sync that was to fail did not"), w.log.Close())
 	}
+	_ = w.append(large) // which a poisoned log refuses
 	if err = w.log.Sync(); err == nil {
 		w.set(func(m *Mark) { m.durable = max(m.durable, m.appended) })
 	}
