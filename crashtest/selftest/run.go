@@ -5,6 +5,7 @@ package selftest
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
@@ -39,6 +40,13 @@ const (
 	// tries is how many campaigns search for a fault that shows as another one first.
 	tries = 4
 )
+
+// twinSeed returns the seed of a twin: each has lives of its own.
+func twinSeed(seed uint64, name string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // never fails
+	return seed ^ h.Sum64()>>1
+}
 
 // Outcome is what became of one variant.
 type Outcome struct {
@@ -122,7 +130,7 @@ func test(ctx context.Context, v *Variant, o *Options) (*Outcome, error) {
 		f := &r.Findings[0]
 		out.Finding, out.Token, out.Found = f, f.Token, v.breaks(f.Clause)
 	}
-	r, err := search(v.Twin(), o.Seed, max(o.TwinStates, min(out.States, 10*o.TwinStates)))
+	r, err := search(v.Twin(), twinSeed(o.Seed, v.Name), max(o.TwinStates, min(out.States, 10*o.TwinStates)))
 	if err != nil {
 		return nil, err
 	}
