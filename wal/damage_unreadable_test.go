@@ -234,7 +234,7 @@ func TestUnreadableHeadOfALiveLog(t *testing.T) {
 				s := rotated(t)
 				l, err := wal.Open(s.dir, small())
 				must(t, err)
-				defer l.Close() //nolint:errcheck // nothing was appended
+				defer l.Close()
 				awaitPrepared(t, l, s.dir)
 				s.badBlocks(t, bad{thirdName, block})
 				rep, err := wal.VerifyWith(s.dir, wal.VerifyOptions{Device: device})

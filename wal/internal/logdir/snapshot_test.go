@@ -32,7 +32,7 @@ func TestOpenSnapshotTellsWhatCannotBeOpened(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer dir.Close() //nolint:errcheck // read-only
+				defer dir.Close()
 				durabilitytest.Inject(t, path, func(c *durabilitytest.Call) error {
 					switch {
 					case c.Op != durabilitytest.OpOpen || c.Phase != durability.Before:
