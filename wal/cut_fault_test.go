@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -140,11 +141,34 @@ func failWithin(t *testing.T, seed uint64, flt *faults, cut func(*life) (func() 
 // second returns the error of a call that returns something else besides.
 func second[T any](_ T, err error) error { return err }
 
-// awaitUnnamed waits until the preparer is at rest, so that the calls of a cut
-// are the same in each run.
+// awaitUnnamed waits until the preparer is at rest, and the last name that it gave is
+// durable, so that the calls of a cut are the same in each run.
 func awaitUnnamed(t *testing.T, f *life) {
 	t.Helper()
 	awaitReady(t, f.log, f.dir(), f.opts.SegmentsAhead)
+	for end := time.Now().Add(patience); !namesDurable(f.rec.Events()); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the directory is not synced behind the last name")
+		}
+	}
+}
+
+// namesDurable reports whether the directory was synced after the last rename.
+func namesDurable(events []durability.Event) bool {
+	renamed, synced := -1, -1
+	began := map[uint64]int{}
+	for i, e := range events {
+		switch {
+		case e.Phase == durability.Before:
+			began[e.ID] = i
+			if e.Op == durability.OpRename {
+				renamed = i
+			}
+		case e.Op == durability.OpSyncDir && e.Err == nil:
+			synced = began[e.ID]
+		}
+	}
+	return renamed < 0 || synced > renamed
 }
 
 // TestOpenBehindAFailedCutLeavesNoStaleCache lets each sync of a cut fail by the
