@@ -17,7 +17,7 @@ import (
 // use by many goroutines.
 //
 // Lock order: syncMu before mu before store.mu. None is held while a segment is filled,
-// synced by the preparer, or renamed.
+// synced or renamed.
 //
 // These goroutines work in the background, from Open until Close:
 //

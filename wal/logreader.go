@@ -47,8 +47,8 @@ type LogReader struct {
 	now    atomic.Pointer[logState] // the present state; nil before the first, and when closed. Set under mu
 	asked  atomic.Int64             // when the lock was last asked, in Unix nanoseconds
 
-	// mu guards the fields below, and the reference counts of the mapped segments. It
-	// is held while the state is read again, which reads files; a Reader that goes on
+	// mu guards the fields below: only who holds it takes a segment from the cache or
+	// releases one. It is held while the state is read again, which reads files; a Reader that goes on
 	// in its segment does not take it.
 	mu      sync.Mutex
 	dir     *durability.Dir

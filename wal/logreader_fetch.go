@@ -38,6 +38,7 @@ type outsidePlace struct {
 // that takes decides nothing: a recovery counts only if nothing changed during it.
 func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	wait := patience{o: o}
+	first := r.next == 0 // whichever is the first record at each attempt
 	var seen bad
 	// Each round is one attempt. What ends the loop: a record; the log's end, with the
 	// lock asked now and then; damage that two attempts or a recovery confirm; or an
@@ -45,10 +46,15 @@ func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	for {
 		seen.check(&r.outside)
 		r.outside.told = false
+		if first {
+			r.next = 0
+		}
 		ok, err := o.tryFetch(r)
 		switch {
 		case ok:
 			return true, nil
+		case first && errors.Is(err, ErrTruncated):
+			err = ctx.Err() // a cut of the front came during the attempt
 		case err == nil:
 			moved, aerr := o.askAgain(r.outside.state)
 			if !moved || aerr != nil && !errors.Is(aerr, errInconsistent) {

@@ -81,8 +81,9 @@ func (l *Log) syncOnce() error {
 //  4. What was synced is read back (readBack).
 //  5. Only now is the durable LSN raised, and are waiting callers told (acknowledge).
 //
-// A failure in any step poisons the log, with one exception: a name for which the
-// directory has no space. Nothing is acknowledged then, and the next sync tries again.
+// A failure in any step poisons the log, with two exceptions, where nothing is
+// acknowledged and the next sync tries again: a name that the directory does not take,
+// for want of space or of a permission, and a mark for which there is no space.
 func (l *Log) syncLocked() (snapshot, error) {
 	if p := l.poison.Load(); p != nil {
 		return snapshot{}, p

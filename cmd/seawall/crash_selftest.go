@@ -149,7 +149,7 @@ func (r *selftestReport) print(p *process) error {
 		}
 		rows = append(rows, []string{v.Name, string(v.Clause), v.Campaign, count(v.States), how, count(v.TwinStates), twin})
 	}
-	t.add("selftest", fmt.Sprintf("%d of %s found, %d clean with the fault mended, with seed %d in %s",
+	t.add("selftest", fmt.Sprintf("%d of %s found, %d twins clean, with seed %d in %s",
 		found, plural(uint64(len(r.Variants)), "wrong log"), clean, r.Seed, seconds(r.Seconds)))
 	for _, line := range columns([]string{"wrong log", "breaks", "campaign", "states", "", "twin's", ""}, rows) {
 		t.lines = append(t.lines, "  "+line)

@@ -61,6 +61,9 @@ func (w *work) truncateBack() error {
 	err = w.cut(fmt.Sprintf("truncate the back to %d", lsn), func() error { return w.log.TruncateBack(lsn) },
 		func(m *Mark) { m.end(lsn) })
 	w.turn(false)
+	if r != nil {
+		defer func() { _ = r.Close() }() // its error was looked at
+	}
 	if err == nil && r != nil && lsn < last {
 		err = cutSeen(r, last)
 	}
@@ -83,7 +86,6 @@ func (w *work) readerAt(lsn wal.LSN) (*wal.Reader, error) {
 // cutSeen returns an error unless a reader notices that the record that it has read
 // was cut away.
 func cutSeen(r *wal.Reader, lsn wal.LSN) error {
-	defer func() { _ = r.Close() }() // its error is the one below
 	if !r.Next() && errors.Is(r.Err(), wal.ErrTruncated) {
 		return nil
 	}

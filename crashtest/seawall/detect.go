@@ -43,18 +43,19 @@ func (s *Log) lookOnly(dir string) (*Held, error) {
 // it opens.
 func (s *Log) Detect(dir string) error {
 	dir = filepath.Join(dir, logName)
-	if err := s.detectTruncation(dir); err != nil {
+	name, err := s.detectTruncation(dir)
+	if err != nil {
 		return err
 	}
-	return s.detectDamage(dir)
+	return s.detectDamage(dir, name)
 }
 
 // detectTruncation truncates the segment that a log ends in while it is appended to,
-// and makes it what it was again.
-func (s *Log) detectTruncation(dir string) error {
+// and makes it what it was again. It returns the path of that segment.
+func (s *Log) detectTruncation(dir string) (name string, err error) {
 	l, err := s.reopen(dir)
 	if err != nil {
-		return misjudged("open", err)
+		return "", misjudged("open", err)
 	}
 	_, err = l.Append([]byte("durable"))
 	if err == nil {
@@ -62,30 +63,27 @@ func (s *Log) detectTruncation(dir string) error {
 	}
 	name, nerr := lastUsed(dir)
 	whole, rerr := os.ReadFile(name)
+	rotations := l.Stats().Rotations
 	if err = errors.Join(err, nerr, rerr); err == nil {
 		_, err = l.Append([]byte("lost"))
 	}
-	if now, nerr := lastUsed(dir); now != name || err != nil || nerr != nil {
-		return errors.Join(err, nerr, l.Close()) // the log goes on in another segment
+	if err != nil || l.Stats().Rotations != rotations {
+		return name, errors.Join(err, l.Close()) // the log goes on in another segment
 	}
 	if err = errors.Join(os.Truncate(name, frame.DataOffset), os.Truncate(name, int64(len(whole)))); err != nil {
-		return errors.Join(err, l.Close())
+		return name, errors.Join(err, l.Close())
 	}
 	acked := l.Sync()
 	_ = l.Close() // it is poisoned, and says so
 	if acked == nil {
-		return &campaign.Broken{Kind: campaign.Lost, Clause: "C7", What: fmt.Sprintf(
+		return name, &campaign.Broken{Kind: campaign.Lost, Clause: "C7", What: fmt.Sprintf(
 			"%s was truncated and extended again under the log, and a sync of the record that was lost by that returned nil", filepath.Base(name))}
 	}
-	return os.WriteFile(name, whole, 0o600)
+	return name, os.WriteFile(name, whole, 0o600)
 }
 
-// detectDamage damages a durable record of the segment that a log ends in.
-func (s *Log) detectDamage(dir string) error {
-	name, err := lastUsed(dir)
-	if err != nil {
-		return err
-	}
+// detectDamage damages the first record of a segment, which is durable, and known to be.
+func (s *Log) detectDamage(dir, name string) error {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -131,19 +129,21 @@ func lastUsed(dir string) (string, error) {
 // refused ends a life with a sync that the kernel refuses. From then on nothing is
 // acknowledged: not by another sync either, which the kernel does not refuse.
 func (w *work) refused() error {
-	if err := w.append(large); err != nil {
+	if err := w.appendOne(large); err != nil {
 		return errors.Join(err, w.log.Close())
 	}
 	w.subject.Refuse(true)
 	err := w.log.Sync()
 	w.subject.Refuse(false)
+	w.pause()
 	if err == nil {
 		return errors.Join(errors.New("seawall: the sync that was to fail did not"), w.log.Close())
 	}
-	_ = w.append(large) // which a poisoned log refuses
+	_ = w.appendOne(large) // which a poisoned log refuses
 	if err = w.log.Sync(); err == nil {
 		w.set(func(m *Mark) { m.durable = max(m.durable, m.appended) })
 	}
+	w.pause()
 	_ = w.log.Close() // it is poisoned, and says so
 	return nil
 }

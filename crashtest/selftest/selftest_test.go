@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -114,5 +115,26 @@ func TestCancelled(t *testing.T) {
 	outcomes, err := selftest.Run(ctx, selftest.Variants()[:3], o)
 	if !errors.Is(err, context.Canceled) || len(outcomes) != 1 {
 		t.Errorf("%d outcomes, %v", len(outcomes), err)
+	}
+}
+
+// TestSameOnAnyCores searches a log whose lives end with what the kernel refuses on
+// one processor and on two: it tells the same.
+func TestSameOnAnyCores(t *testing.T) {
+	var want string
+	for _, procs := range []int{1, 2, 2} {
+		before := runtime.GOMAXPROCS(procs)
+		o := search(t, named(t, "poison-forgotten"), 5000)
+		runtime.GOMAXPROCS(before)
+		if o.Finding == nil {
+			t.Fatal("nothing is found")
+		}
+		got := fmt.Sprintf("%d states: %s, %s", o.States, o.Finding.Summary, o.Token)
+		if want == "" {
+			want = got
+		}
+		if got != want {
+			t.Errorf("with %d processors: %s\nbefore: %s", procs, got, want)
+		}
 	}
 }
