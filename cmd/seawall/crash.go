@@ -58,6 +58,7 @@ func noCampaign(c *cli.Context) error {
 func limitFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.DurationFlag{Name: "budget", DefaultText: crashBudget.String() + " without --states", Usage: "go on for a `TIME`"},
+		&cli.StringFlag{Name: "mutate", DefaultText: "nothing", Usage: "skip calls, and see whether it is found: `NAME,NAME...`"},
 		numberFlag("states", "check `N` states, each one crash", 0, "no limit"),
 		&cli.StringFlag{Name: "seed", DefaultText: "at random", Usage: "choose as the campaign did that printed `N`"},
 		dirFlag(),
@@ -105,6 +106,9 @@ func (p *process) limitsOf(c *cli.Context, life string) (l campaign.Limits, done
 			return l, done, usage("--seed %s: it is a number that a campaign has printed", text)
 		}
 	}
+	if l.Mutate, err = mutationsOf(c); err != nil {
+		return l, done, err
+	}
 	if c.Bool("json") || !isTerminal(p.err) {
 		return l, done, nil
 	}
@@ -113,12 +117,38 @@ func (p *process) limitsOf(c *cli.Context, life string) (l campaign.Limits, done
 	return l, line.clear, nil
 }
 
+// mutateHelp tells what --mutate is for, in the description of a campaign.
+func mutateHelp() string {
+	text := "--mutate weakens the log on purpose, so that you see whether the campaign\n" +
+		"would find it. The calls are not made, and succeed:\n\n"
+	names, what := campaign.AllMutations()
+	for i, name := range names {
+		text += fmt.Sprintf("%-11s %s\n", name, what[i])
+	}
+	return text
+}
+
+// mutationsOf reads --mutate.
+func mutationsOf(c *cli.Context) (campaign.Mutations, error) {
+	if !c.IsSet("mutate") {
+		return nil, nil
+	}
+	m := campaign.Mutations(strings.Split(c.String("mutate"), ","))
+	if err := m.Check(); err != nil {
+		return nil, usage("--mutate %s: %w", c.String("mutate"), err)
+	}
+	return m, nil
+}
+
 // findings adds what was found to a report for people. Where nothing was verified
 // there is no verdict, and so not that of nothing found.
 func (t *table) findings(r *campaign.Result) {
 	if errors.Is(r.Verdict(), campaign.ErrUnverified) {
 		t.add("found", "no verdict: nothing was verified")
 		return
+	}
+	if len(r.Mutated) > 0 {
+		t.add("mutated", strings.Join(r.Mutated, ", "))
 	}
 	if len(r.Findings) == 0 {
 		t.add("found", "nothing")

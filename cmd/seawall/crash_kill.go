@@ -64,6 +64,9 @@ func crashKillCommand(p *process) *cli.Command {
 			"that the seed chooses: at instants, between the steps of a sync, a\n" +
 			"rotation, a cut and a recovery, and within the copy of a record.\n\n" +
 			programContract + "\n\n" +
+			mutateHelp() +
+			"\nA kill takes nothing that was stored: that a sync is missing is found by\n" +
+			"`crash model`. It is not for programs.\n\n" +
 			"A kill counts if a record was appended and the process was at work.\n\n" +
 			"With a seed the lives and the steps they are aimed at are the same each\n" +
 			"time. The instants of blind kills are not, nor what they meet.",
@@ -113,6 +116,8 @@ func programOf(c *cli.Context) (kill.Program, error) {
 	switch {
 	case (p.Workload == "") != (p.Check == ""):
 		return p, usage("crash kill: --workload and --check belong together")
+	case p.Workload != "" && c.IsSet("mutate"):
+		return p, usage("crash kill: --mutate weakens the log, and has no hold on a program")
 	case p.Workload == "" && (c.IsSet("legal") || c.IsSet("timeout")):
 		return p, usage("crash kill: --legal and --timeout are about a program: --workload says which")
 	case c.IsSet("timeout") && p.Timeout <= 0:

@@ -45,6 +45,10 @@ type Result struct {
 	// Checks say by which way states were checked, where there are several.
 	Checks *Checks `json:"checks,omitempty"`
 
+	// Mutated says how package durability was weakened: what was not found then, the
+	// campaign cannot find.
+	Mutated Mutations `json:"mutated,omitempty"`
+
 	// Stopped says why it ended: budget, states, finding, interrupted or done.
 	Stopped string `json:"stopped"`
 

@@ -21,6 +21,10 @@ type Limits struct {
 	// ends with the first.
 	All bool
 
+	// Mutate weakens package durability under the subject: what is found then, the
+	// campaign can find. It is for subjects, not for other programs.
+	Mutate Mutations
+
 	// Dir is where scratch files are made and removed again; empty is $TMPDIR.
 	Dir string
 
@@ -169,7 +173,7 @@ func (r *Run) Result(name string) *Result {
 	defer r.mu.Unlock()
 	res := &Result{
 		Campaign: name, Seed: r.limits.Seed, States: r.states.Load(), Distinct: r.distinct.Load(),
-		Cores: r.cores, Lives: r.lives.Load(), Findings: r.findings, Stopped: "done",
+		Cores: r.cores, Lives: r.lives.Load(), Findings: r.findings, Stopped: "done", Mutated: r.limits.Mutate,
 	}
 	if why := r.over.Load(); why != nil {
 		res.Stopped = *why

@@ -40,7 +40,7 @@ func (c *crew) live(ctx context.Context) (deaths []death, err error) {
 	}
 	defer func() { err = errors.Join(err, bs.close()) }()
 	codec := codecOf(c.o.Subject)
-	args := childArgs{Subject: c.o.Subject.Name()}
+	args := childArgs{Subject: c.o.Subject.Name(), Mutate: c.o.Mutate}
 	for i, ch := range c.chains {
 		plan := ch.lives[len(ch.lives)-1]
 		args.Lives = append(args.Lives, childLife{Dir: ch.subjectDir(), Seed: plan.Seed, Aim: plan.Aim, Killed: ch.killed})

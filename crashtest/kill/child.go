@@ -32,6 +32,8 @@ const (
 type childArgs struct {
 	Subject string      `json:"subject"`
 	Lives   []childLife `json:"lives"`
+
+	Mutate campaign.Mutations `json:"mutate,omitempty"`
 }
 
 // childLife is one of its lives. What is known when it begins is in its shared memory.
@@ -116,7 +118,7 @@ func beChild(subject campaign.Subject, args childArgs) error {
 			if l.Aim != nil {
 				awaitOthers(bs.list)
 			}
-			live(subject, l, bs.list[n], pipe)
+			live(subject, l, args.Mutate, bs.list[n], pipe)
 		})
 	}
 	lives.Wait()
@@ -138,7 +140,7 @@ func awaitOthers(list []*board) {
 }
 
 // live lives one life.
-func live(s campaign.Subject, l childLife, b *board, pipe *os.File) {
+func live(s campaign.Subject, l childLife, mutate campaign.Mutations, b *board, pipe *os.File) {
 	// Both are numbers of a workload that has ended; the lab may be gone.
 	tell := func(what byte) { _, _ = pipe.Write([]byte{what}) }
 	defer tell(toldDone)
@@ -163,6 +165,7 @@ func live(s campaign.Subject, l childLife, b *board, pipe *os.File) {
 		Dir: l.Dir, Seed: l.Seed, Rand: rand.New(rand.NewPCG(l.Seed, 1)), Tracer: st,
 		Known: began, Killed: l.Killed, Note: n.note, Now: n.get,
 	}
+	defer mutate.In(l.Dir)()
 	if err := s.Workload(life); err != nil {
 		fail(b, err)
 		return

@@ -60,6 +60,10 @@ func (o Options) withDefaults(ctx context.Context) (Options, error) {
 		return o, fmt.Errorf("%w: either a subject or a program", ErrOptions)
 	case slices.ContainsFunc(o.Aims, func(p Place) bool { return steps[p] == nil }):
 		return o, fmt.Errorf("%w: no kill is aimed at %v", ErrOptions, o.Aims)
+	case len(o.Mutate) > 0 && o.Program.Workload != "":
+		return o, fmt.Errorf("%w: what weakens package durability has no hold on a program", ErrOptions)
+	case o.Mutate.Check() != nil:
+		return o, fmt.Errorf("%w: %w", ErrOptions, o.Mutate.Check())
 	case o.Program.Timeout < 0:
 		return o, fmt.Errorf("%w: the timeout is below zero", ErrOptions)
 	case o.Program.Legal != "" && o.Program.Workload == "":

@@ -37,7 +37,7 @@ func replay(ctx context.Context, token, keep string, o Options) (*Result, error)
 	if d.Program != nil {
 		o.Program, o.Subject = *d.Program, nil
 	}
-	o.All = false
+	o.All, o.Mutate = false, d.Mutate
 	o, err := o.withDefaults(ctx)
 	if err != nil {
 		return nil, err

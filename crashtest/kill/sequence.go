@@ -150,12 +150,14 @@ type details struct {
 	Lives   []Plan          `json:"lives"`
 	Kind    campaign.Kind   `json:"kind"`
 	Clause  campaign.Clause `json:"clause"`
+
+	Mutate campaign.Mutations `json:"mutate,omitempty"`
 }
 
 // finding returns what is reported of a broken promise.
 func (c *chain) finding(o *Options, b *campaign.Broken) (campaign.Finding, error) {
 	last := c.lives[len(c.lives)-1]
-	d := details{Subject: o.Subject.Name(), Lives: c.lives, Kind: b.Kind, Clause: b.Clause}
+	d := details{Subject: o.Subject.Name(), Lives: c.lives, Kind: b.Kind, Clause: b.Clause, Mutate: o.Mutate}
 	if o.isProgram() {
 		d.Program = &o.Program
 	}

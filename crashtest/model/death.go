@@ -94,8 +94,8 @@ func deaths(path []step) (n int) {
 }
 
 // dieAt lets the process die after so many events, with its last store torn or not,
-// and another one live on from that.
-func (e *explorer) dieAt(at int) error {
+// and another one live on from that, of which few states are checked where it is quick.
+func (e *explorer) dieAt(at int, quick bool) error {
 	if e.nest == nil {
 		return nil
 	}
@@ -107,6 +107,6 @@ func (e *explorer) dieAt(at int) error {
 		}
 	}
 	return e.nest(&state{
-		e: e, class: e.classOf(prefixes, true), files: e.r.rec.Killed(e.r.root, e.at, torn), killed: true, torn: torn,
+		e: e, class: e.classOf(prefixes, true), files: e.r.rec.Killed(e.r.root, e.at, torn), killed: true, torn: torn, quick: quick,
 	})
 }

@@ -41,6 +41,7 @@ type explorer struct {
 	where   string // the situation at the moment
 	at      int
 	changed []int // pieces that are not newest
+	quick   bool  // it is one of many after a death
 	nestIn  int   // so many states from here one is lived on from; below 0 never
 	sectors []int // pieces of that kind, by index
 	words   []int
@@ -55,6 +56,7 @@ type state struct {
 	files  durabilitytest.Files
 	killed bool
 	torn   int
+	quick  bool // the life that goes on from it is one of many
 }
 
 // enter makes a moment the current one, without its pieces.

@@ -18,6 +18,8 @@ type details struct {
 	Life    uint64 `json:"l,omitempty"` // the seed of a life that broke a promise by itself
 	Broken  bool   `json:"b,omitempty"` // it did
 	Exact   bool   `json:"x,omitempty"` // the lives are lived by order
+
+	Mutate campaign.Mutations `json:"m,omitempty"`
 }
 
 // tell shrinks a state that breaks a promise, and tells of it.
@@ -37,7 +39,7 @@ func tell(s *state, b *campaign.Broken) (campaign.Finding, error) {
 	}
 	var err error
 	f.Token, err = campaign.Token("model", details{
-		Subject: e.r.subject.Name(), Steps: append(slices.Clone(e.r.path), s.step()), Exact: e.r.exact,
+		Subject: e.r.subject.Name(), Steps: append(slices.Clone(e.r.path), s.step()), Exact: e.r.exact, Mutate: e.r.mutate,
 	})
 	return f, err
 }
@@ -222,6 +224,6 @@ func tellLife(r *recording, b *campaign.Broken) (campaign.Finding, error) {
 		f.Summary += "; " + k.String()
 	}
 	var err error
-	f.Token, err = campaign.Token("model", details{Subject: r.subject.Name(), Steps: r.path, Life: r.seed, Broken: true, Exact: r.exact})
+	f.Token, err = campaign.Token("model", details{Subject: r.subject.Name(), Steps: r.path, Life: r.seed, Broken: true, Exact: r.exact, Mutate: r.mutate})
 	return f, err
 }

@@ -25,12 +25,14 @@ const (
 	nestedEach  = 10   // moments of a recovery, and as many behind it
 
 	tourDeaths  = 2  // moments behind the tour at which the process dies
-	whereEach   = 4  // situations in each of which it dies once more
+	whereEach   = 1  // situations in each of which it dies once more
 	whereEarly  = 48 // events of a situation in which it does, but for writes
 	roundDeaths = 12 // of so many moments of the rounds one is such a moment, too
 	whereDeaths = 4  // the same of moments in a situation of the subject's
 	deathRow    = 3  // of so many lives after a death one ends in another one
 	deathEach   = 20 // moments of a recovery after a death; behind it as ever
+	quickEach   = 6  // moments of a recovery after a death that is one of many
+	quickBehind = 2  // and behind it
 )
 
 // explore checks states of a life. First comes a tour, by which each class of
@@ -58,7 +60,12 @@ func (e *explorer) explore() error {
 	}
 	all := upTo(0, len(e.r.events))
 	for _, at := range append(pick(e.rng, all, tourDeaths), e.oneOfEach(situated, whereEach)...) {
-		if err := errors.Join(visit(at), e.dieAt(at)); err != nil {
+		if err := errors.Join(visit(at), e.dieAt(at, false)); err != nil {
+			return err
+		}
+	}
+	for _, at := range e.oneOfEach(situated, len(situated)) {
+		if err := e.dieAt(at, true); err != nil {
 			return err
 		}
 	}
@@ -74,7 +81,7 @@ func (e *explorer) explore() error {
 				return err
 			}
 			if e.rng.IntN(roundDeaths) == 0 || e.where != "" && e.rng.IntN(whereDeaths) == 0 {
-				if err := e.dieAt(at); err != nil {
+				if err := e.dieAt(at, false); err != nil {
 					return err
 				}
 			}
@@ -91,11 +98,14 @@ func (e *explorer) explore() error {
 // process, there are more of them, and now and then the next one dies, too.
 func (e *explorer) nested() error {
 	e.nestIn = 1 + e.rng.IntN(deepNested)
-	died, each, diesAt := deaths(e.r.path), nestedEach, -1
-	if died > 0 {
+	died, each, behind, diesAt := deaths(e.r.path), nestedEach, nestedEach, -1
+	switch {
+	case e.quick:
+		each, behind, e.nestIn = quickEach, quickBehind, -1
+	case died > 0:
 		each = deathEach
 	}
-	if died > 0 && e.nest != nil {
+	if died > 0 && e.nest != nil && !e.quick {
 		if e.rng.IntN(deathRow) == 0 || died > 1 || !e.journal.row {
 			diesAt = e.rng.IntN(each)
 		}
@@ -111,12 +121,12 @@ func (e *explorer) nested() error {
 		}
 		if i == min(diesAt, len(moments)-1) && diesAt >= 0 {
 			e.journal.row = true
-			if err := e.dieAt(at); err != nil {
+			if err := e.dieAt(at, false); err != nil {
 				return err
 			}
 		}
 	}
-	for _, at := range pick(e.rng, upTo(recovered+1, n), nestedEach) {
+	for _, at := range pick(e.rng, upTo(recovered+1, n), behind) {
 		if err := e.moment(at); err != nil {
 			return err
 		}

@@ -37,6 +37,7 @@ type recording struct {
 	path   []step // how the states came about in which it began
 	first  campaign.Known
 	killed bool // that death was of the process
+	mutate campaign.Mutations
 
 	base      durabilitytest.Files // what was durable before all events; nil for nothing
 	inherited int                  // how many events are of processes that have died
@@ -76,6 +77,8 @@ type begin struct {
 	path   []step
 	exact  bool    // it is lived by order
 	script *script // to follow, where it is not
+	quick  bool    // few of its states are checked
+	mutate campaign.Mutations
 }
 
 // Lossy is a subject some of whose syncs fail, and are lossy then: no later sync
@@ -120,7 +123,7 @@ func liveHere(s campaign.Subject, seed uint64, scratch string, b begin, begun ch
 	}
 	r := &recording{
 		subject: s, seed: seed, root: root, exact: b.exact, dir: d, rec: d.rec, depth: len(b.path), path: b.path,
-		first: b.known, killed: b.killed, marks: []mark{{known: b.known}},
+		first: b.known, killed: b.killed, mutate: b.mutate, marks: []mark{{known: b.known}},
 	}
 	if b.files != nil {
 		if err = r.prepare(&b); err != nil {
@@ -133,7 +136,9 @@ func liveHere(s campaign.Subject, seed uint64, scratch string, b begin, begun ch
 		Known: b.known, Killed: b.killed, Note: r.note, Now: r.now, Settle: d.settle,
 		Exact: b.exact, Pause: d.pause,
 	}
+	end := b.mutate.In(root)
 	err = s.Workload(l)
+	end()
 	d.stop()
 	r.events = d.rec.Events()
 	if d.lost {

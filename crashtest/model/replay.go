@@ -57,6 +57,9 @@ func replay(ctx context.Context, token, dir string, find func(string) campaign.S
 	if err := campaign.ParseToken(token, "model", &d); err != nil {
 		return nil, err
 	}
+	if err := d.Mutate.Check(); err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
 	s := find(d.Subject)
 	if s == nil {
 		return nil, fmt.Errorf("%w: %q", campaign.ErrSubject, d.Subject)
@@ -93,7 +96,7 @@ type player struct {
 
 // play lives the lives.
 func (p *player) play() (*campaign.Finding, error) {
-	b := begin{exact: p.d.Exact}
+	b := begin{exact: p.d.Exact, mutate: p.d.Mutate}
 	for i := range p.d.Steps {
 		st := &p.d.Steps[i]
 		s, broken, err := p.crash(st, b, i == len(p.d.Steps)-1 && !p.d.Broken)

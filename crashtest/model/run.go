@@ -63,6 +63,9 @@ func Run(ctx context.Context, subjects []campaign.Subject, o Options) (*campaign
 	if len(subjects) == 0 {
 		return nil, errors.New("model: no subject")
 	}
+	if err := o.Mutate.Check(); err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
 	if o.Depth == 0 {
 		o.Depth = defaultDepth
 	}
@@ -94,7 +97,7 @@ func (l *lab) work() {
 	for j := l.begin(); j != nil; j = l.begin() {
 		n := uint64(len(l.subjects))
 		s := l.subjects[int(j.life%n)]
-		err := l.life(j, s, lifeSeed(l.opts.Seed, j.life), begin{exact: l.opts.States > 0 || j.life/n%freeLives != freeLives-1})
+		err := l.life(j, s, lifeSeed(l.opts.Seed, j.life), begin{mutate: l.opts.Mutate, exact: l.opts.States > 0 || j.life/n%freeLives != freeLives-1})
 		if err != nil && !errors.Is(err, errOver) {
 			_ = j.add(entry{kind: entryFailed, err: err}) // it is told below
 		}
@@ -140,7 +143,7 @@ func (l *lab) life(j *journal, s campaign.Subject, seed uint64, b begin) error {
 		}
 		return errNextLife
 	}
-	e := &explorer{r: r, checker: ck, rng: rng, journal: j, nestIn: -1}
+	e := &explorer{r: r, checker: ck, rng: rng, journal: j, nestIn: -1, quick: b.quick}
 	if r.depth+1 < l.opts.Depth {
 		e.nest = func(st *state) error { return l.nest(j, st, seed) }
 	}
@@ -181,7 +184,7 @@ func (s *state) next(st *step) begin {
 	r := s.e.r
 	b := begin{
 		exact: r.exact, files: files, known: campaign.After(s.e.known, s.killed), killed: s.killed,
-		path: append(r.path[:len(r.path):len(r.path)], *st),
+		path: append(r.path[:len(r.path):len(r.path)], *st), quick: s.quick, mutate: r.mutate,
 	}
 	if st.Cache {
 		b.death = &death{of: r, at: s.e.at, torn: s.torn}

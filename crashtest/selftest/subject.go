@@ -55,8 +55,9 @@ type subject struct {
 }
 
 var (
-	_ campaign.Pure     = (*subject)(nil)
-	_ campaign.Detector = (*subject)(nil)
+	_ campaign.Pure       = (*subject)(nil)
+	_ campaign.Detector   = (*subject)(nil)
+	_ campaign.Situations = (*subject)(nil)
 )
 
 // log returns the log that the subject is.
@@ -74,6 +75,9 @@ func (s *subject) log() *seawall.Log {
 
 // Name implements campaign.Subject.
 func (s *subject) Name() string { return s.name }
+
+// Situations implements campaign.Situations: processes die in each of them.
+func (s *subject) Situations() []string { return s.log().Situations() }
 
 // LosesFailedSyncs implements model.Lossy.
 func (s *subject) LosesFailedSyncs() bool { return s.fault.lossy }
