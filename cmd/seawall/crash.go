@@ -58,7 +58,7 @@ func noCampaign(c *cli.Context) error {
 func limitFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.DurationFlag{Name: "budget", DefaultText: crashBudget.String() + " without --states", Usage: "go on for a `TIME`"},
-		&cli.StringFlag{Name: "mutate", DefaultText: "nothing", Usage: "skip calls, and see whether it is found: `NAME,NAME...`"},
+		&cli.StringFlag{Name: "mutate", DefaultText: "nothing", Usage: "skip calls on purpose: `NAMES`, by commas"},
 		numberFlag("states", "check `N` states, each one crash", 0, "no limit"),
 		&cli.StringFlag{Name: "seed", DefaultText: "at random", Usage: "choose as the campaign did that printed `N`"},
 		dirFlag(),
