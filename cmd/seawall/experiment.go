@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -185,8 +184,9 @@ func (r *experimentReport) print(p *process) error {
 	if r.Noisy > 0 {
 		noisy = fmt.Sprintf(", %d too noisy to tell", r.Noisy)
 	}
-	_, err := fmt.Fprintf(p.out, "%s in %s with seed %d: %d as expected, %s, %d cannot run here%s\n",
+	text := fmt.Sprintf("%s in %s with seed %d: %d as expected, %s, %d cannot run here%s",
 		plural(uint64(len(r.Results)), "experiment"), shellWord(r.Dir), r.Seed, r.Expected, differText(r.Differing), r.Impossible, noisy)
+	_, err := fmt.Fprintln(p.out, strings.Join(breakLines(text, lineWidth), "\n"))
 	return err
 }
 
@@ -237,33 +237,4 @@ func experimentText(r *experiment.Result) string {
 		t.add("", why)
 	}
 	return strings.Join(t.lines, "\n") + "\n\n"
-}
-
-// columns returns the lines of a table. A column that holds numbers throughout
-// stands right.
-func columns(head []string, rows [][]string) []string {
-	if len(head) == 0 {
-		return nil
-	}
-	widths, numbers := make([]int, len(head)), make([]bool, len(head))
-	for i, name := range head {
-		widths[i], numbers[i] = utf8.RuneCountInString(name), true
-		for _, row := range rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
-			numbers[i] = numbers[i] && (row[i] == "" || row[i][0] >= '0' && row[i][0] <= '9')
-		}
-	}
-	lines := make([]string, 0, len(rows)+1)
-	for _, row := range append([][]string{head}, rows...) {
-		var b strings.Builder
-		for i, cell := range row {
-			width := widths[i]
-			if !numbers[i] {
-				width = -width
-			}
-			fmt.Fprintf(&b, "%*s  ", width, cell)
-		}
-		lines = append(lines, strings.TrimRight(b.String(), " "))
-	}
-	return lines
 }

@@ -195,3 +195,6 @@ func Feed(ctx context.Context, l *wal.Log, in *os.File, batch int, patience time
 	err = f.run(ctx)
 	return f.records, f.left, err
 }
+
+// Columns is columns.
+var Columns = columns
