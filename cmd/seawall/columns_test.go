@@ -12,9 +12,9 @@ import (
 	seawall "github.com/seawall-wal/seawall/cmd/seawall"
 )
 
-// TestColumns: a table is as wide as its cells, or as a line, where these can be
+// TestColumnsFit: a table is as wide as its cells, or as a line, where these can be
 // broken at spaces.
-func TestColumns(t *testing.T) {
+func TestColumnsFit(t *testing.T) {
 	long := strings.Repeat("word ", 30) + "end"
 	for _, tt := range []struct {
 		name string

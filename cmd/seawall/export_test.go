@@ -108,9 +108,6 @@ func ExperimentCode(expected, differing, impossible int) int {
 	return exitCode(r.code())
 }
 
-// Columns is columns.
-var Columns = columns
-
 // Texts and sizes.
 var (
 	ErrAcksBlocked = errAcksBlocked
