@@ -15,24 +15,6 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// How long a LogReader waits, and for what.
-const (
-	// trustPause is how long a writer is watched to see it at work.
-	trustPause = 200 * time.Microsecond
-	// settleTime is how long a state that is inconsistent is read again, since a
-	// writer that is opening the log, or a cut, may be the cause. settleAttempts is the
-	// least number of attempts, since the time may pass while this process is stopped.
-	settleTime     = time.Second
-	settleAttempts = 20
-	// minPoll and maxPoll are the least and the longest time between two loads by
-	// a follower of the control block that the writer keeps up.
-	minPoll = 50 * time.Microsecond
-	maxPoll = 10 * time.Millisecond
-	// silence is how long the control block may stay the same before the lock and the
-	// directory are read again.
-	silence = 100 * time.Millisecond
-)
-
 // LogReader reads a log, concurrently with its writer in another process or without
 // one. It needs read permission only, writes nothing and takes no lock. All of its
 // methods are safe for concurrent use by many goroutines; its Readers are not.
@@ -205,88 +187,4 @@ func (o *LogReader) ask() (bool, error) {
 		o.lock = f
 	}
 	return o.lock.Locked()
-}
-
-// patience is the waiting of one call for a consistent state, while a writer changes
-// the log. When the wait has lasted long enough, it recovers the log from its files,
-// without what the writer's control block says.
-type patience struct {
-	o         *LogReader
-	since     time.Time
-	pause     time.Duration
-	attempts  int
-	recovered bool
-}
-
-// errRetriesExhausted says that neither waiting nor a recovery explained what was
-// found.
-var errRetriesExhausted = errors.New("wal: the log stays inconsistent")
-
-// refresh is LogReader.refresh, but waits where a writer is changing the log. No
-// context ends the wait; settleTime bounds it.
-func (w *patience) refresh(old *logState) error {
-	err := w.o.refresh(old)
-	if errors.Is(err, errInconsistent) {
-		err = w.more(context.Background())
-	}
-	return err
-}
-
-// more waits a moment, and then reads the state again. After settleTime it recovers
-// the log instead, once, and from then on returns errRetriesExhausted.
-func (w *patience) more(ctx context.Context) error {
-	if w.since.IsZero() {
-		w.since, w.pause = time.Now(), minPoll
-	}
-	if w.recovered {
-		return errRetriesExhausted
-	}
-	o := w.o
-	p := o.now.Load()
-	// Without a writer, one more attempt is enough: nothing changes the log.
-	if live := p == nil || p.live; live && (time.Since(w.since) < settleTime || w.attempts < settleAttempts) || w.attempts == 0 {
-		w.attempts++
-		if err := sleep(ctx, w.pause); err != nil {
-			return err
-		}
-		w.pause = min(2*w.pause, maxPoll)
-		if err := o.refresh(p); !errors.Is(err, errInconsistent) {
-			return err
-		}
-		return nil
-	}
-	w.recovered = true
-	err := o.recoverNow()
-	if errors.Is(err, errInconsistent) {
-		w.recovered = false
-		err = sleep(ctx, maxPoll)
-	}
-	return err
-}
-
-// recoverNow makes a recovered state the present one, also where the log has a writer.
-func (o *LogReader) recoverNow() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	live, err := o.ask()
-	if err != nil {
-		return err
-	}
-	p, err := o.recoverState(live)
-	if err == nil {
-		o.install(p)
-	}
-	return err
-}
-
-// sleep waits, unless the context ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

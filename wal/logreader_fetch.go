@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
-	"time"
 
-	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
@@ -210,7 +208,7 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 		r.buf, err = r.cur.Copy(r.buf)
 	}
 	// The fence orders all loads of the record before the loads of the check: see
-	// logreader_protocol.go.
+	// logreader_protocol_doc.go.
 	b.fence.Store(1)
 	if herr := o.stillHolds(r); herr != nil {
 		return false, herr
@@ -275,66 +273,6 @@ func (o *LogReader) stillHolds(r *Reader) error {
 		return truncated(r.next, first)
 	}
 	return nil
-}
-
-// askAgain asks the lock, at most once per silence, whether the log has a writer. It
-// is called at the log's end, where the control block of a dead writer never changes.
-// It reports whether the state was read again.
-func (o *LogReader) askAgain(p *logState) (bool, error) {
-	if time.Now().UnixNano()-o.asked.Load() < int64(silence) {
-		return false, nil
-	}
-	o.mu.Lock()
-	live, err := o.ask()
-	gone := false
-	if err == nil && p.tail != nil && o.now.Load() == p {
-		var st durability.Stat
-		st, err = p.tail.file.Stat()
-		gone = st.Links == 0 || o.layered && p.tail.stale()
-	}
-	if gone && o.lock != nil { // the directory's files were replaced
-		err = errors.Join(err, o.lock.Close())
-		o.lock = nil
-	}
-	o.mu.Unlock()
-	if err != nil || live == p.live && !gone && p.tail != nil {
-		return false, err
-	}
-	return true, o.refresh(p)
-}
-
-// await implements source. The writer does not wake readers in other processes: they
-// poll the control block, the more seldom the longer nothing happens.
-func (o *LogReader) await(ctx context.Context, r *Reader) error {
-	b := &r.outside
-	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
-		if o.closed.Load() {
-			return ErrClosed
-		}
-		if o.now.Load() != b.state {
-			return nil
-		}
-		if b.tail != nil {
-			n, err := segment.LoadControl(b.tail.mem)
-			if err != nil {
-				return nil // fetch says it
-			}
-			if holds, err := o.holds(b.state, n); err != nil || !holds {
-				return nil
-			}
-			if first, last := b.state.bounds(n, r.durable); r.next <= last || r.next < first {
-				return nil
-			}
-		}
-		if err := sleep(ctx, pause); err != nil {
-			return err
-		}
-		if moved, err := o.askAgain(b.state); moved && err == nil {
-			return nil
-		} else if err != nil && !errors.Is(err, errInconsistent) {
-			return err
-		}
-	}
 }
 
 // drop implements source. Records are copies.

@@ -315,3 +315,18 @@ func (f *recoveredFile) controlNow() (frame.Control, error) {
 	}
 	return segment.ReadControl(file)
 }
+
+// recoverNow makes a recovered state the present one, also where the log has a writer.
+func (o *LogReader) recoverNow() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	live, err := o.ask()
+	if err != nil {
+		return err
+	}
+	p, err := o.recoverState(live)
+	if err == nil {
+		o.install(p)
+	}
+	return err
+}

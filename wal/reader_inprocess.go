@@ -35,12 +35,13 @@ func (l *Log) Get(lsn LSN) ([]byte, error) {
 	return r.rec, err
 }
 
-// fetch implements source.
+// fetch implements source. It serves Get, too; Reader.advance moves on to the next
+// record.
 //
 // No lock is held while a segment's bytes are read, since they may have to come from
 // the disk first. What was read is good if afterwards the epoch is the same and the
 // front has not passed the record: a cut changes one of them before it changes a byte
-// of a record that was readable. logreader_protocol.go gives the same argument for
+// of a record that was readable. logreader_protocol_doc.go gives the same argument for
 // readers in other processes; here segments.epoch takes the part of the control
 // block's epoch, and the release of the pin that of the fence.
 func (l *Log) fetch(_ context.Context, r *Reader) (bool, error) {

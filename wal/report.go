@@ -44,7 +44,8 @@ type Damage struct {
 	Reason  string `json:"reason"`
 }
 
-// SegmentInfo is what a report says of one file.
+// SegmentInfo is what a report says of one file: a copy of recovery.Segment, which
+// `seawall verify --json` prints as it is.
 type SegmentInfo struct {
 	Name     string `json:"name"`
 	Ordinal  uint64 `json:"ordinal"`

@@ -49,7 +49,7 @@ func (l *Log) dropSpare() error {
 }
 
 // recycle gives the segment that was kept the temporary name of a new one, and
-// makes it zero. Where none was kept, it returns nil; where the one that was cannot be
+// makes it zero (File.Wipe). Where none was kept, it returns nil; where the one that was cannot be
 // used, it removes the file and returns nil too. The caller then makes a new file.
 //
 // The new name is durable before a byte is changed. Otherwise a crash could

@@ -106,6 +106,7 @@ func (t *segments) cut(epoch uint32, last LSN) {
 // first, or keeps one to be used again. The removals need not be durable: what
 // a crash brings back is known as a leftover by the front, and that is durable.
 // A file that cannot be removed stays until the next Open, for the same reason.
+// A reset disposes of all segments so.
 func (l *Log) dispose(gone []*stored) {
 	for _, st := range gone {
 		if !st.pinned() && l.keepSpare(st.ordinal) {

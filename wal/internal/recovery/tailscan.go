@@ -85,7 +85,8 @@ func (a *analysis) scanSegment(i int) error {
 }
 
 // scanFrom is scanSegment from the cursor's place, which with chained is part
-// of the chain.
+// of the chain. It decides how far the segment is searched: up to its last byte that
+// is not zero.
 func (a *analysis) scanFrom(c *cursor, i int, chained bool) error {
 	s := c.seg
 	end, err := c.usedEnd()
