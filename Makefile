@@ -107,7 +107,7 @@ RACE_SKIP ?= TestScripts TestReadmeCommands TestFewDescriptors TestPermissionsMi
     TestNoNameBehindOneThatIsNotDurable TestAppendReopenRead TestCrash.*AtEveryEvent.* \
     TestCrashHoldsBackOne TestForce TestChangesDuringLooks TestLooksDuringChanges \
     TestDeathThenPowerLoss TestOlderSegmentTorn TestHeads TestEveryBitFlipped FuzzRecover TestDirectory TestFrameDamage \
-    TestExactDeaths TestBusyTokens TestFoundAgain TestAccepting TestSameOnAnyCores TestPlantedDeath TestCompletionInShells TestNamesThatComeLate \
+    TestExactDeaths TestBusyTokens TestFoundAgain TestAccepting TestSameOnAnyCores TestOldFaults TestPlantedDeath TestCompletionInShells TestNamesThatComeLate \
     TestCrashWhileASegmentIsUsedAgain TestReopenedLogKeepsLittle TestManySegmentsOpen \
     TestAppendedSegmentsKeepLittle TestInspectExtendedFile TestMemoryPeak TestWindow TestWindowOfASearch
 empty :=

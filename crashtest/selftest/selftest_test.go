@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"testing"
@@ -135,6 +136,27 @@ func TestSameOnAnyCores(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("with %d processors: %s\nbefore: %s", procs, got, want)
+		}
+	}
+}
+
+// TestOldFaults puts back two faults that the log had, and that reading found before
+// the lab did: a head that Open believed unsynced, and a front that only a removed file
+// named. They are found from every seed.
+func TestOldFaults(t *testing.T) {
+	t.Parallel()
+	seeds := 1
+	if os.Getenv("SEAWALL_BUDGET") != "" {
+		seeds = 20
+	}
+	for _, name := range []string{"head-unsynced", "front-unnamed"} {
+		for n := range seeds {
+			o := selftest.Options{Seed: uint64(6 + n), States: 200_000, TwinStates: 50}
+			outcomes, err := selftest.Run(t.Context(), []selftest.Variant{named(t, name)}, o)
+			if err != nil || len(outcomes) != 1 || !outcomes[0].Passed() {
+				t.Fatalf("%s, seed %d: %+v, %v", name, o.Seed, outcomes, err)
+			}
+			t.Logf("%s, seed %d: %d states", name, o.Seed, outcomes[0].States)
 		}
 	}
 }
