@@ -151,7 +151,7 @@ func TestOldFaults(t *testing.T) {
 	}
 	for _, name := range []string{"head-unsynced", "front-unnamed"} {
 		for n := range seeds {
-			o := selftest.Options{Seed: uint64(6 + n), States: 200_000, TwinStates: 50}
+			o := selftest.Options{Seed: uint64(7 + n), States: 200_000, TwinStates: 50}
 			outcomes, err := selftest.Run(t.Context(), []selftest.Variant{named(t, name)}, o)
 			if err != nil || len(outcomes) != 1 || !outcomes[0].Passed() {
 				t.Fatalf("%s, seed %d: %+v, %v", name, o.Seed, outcomes, err)
