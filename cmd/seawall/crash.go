@@ -162,6 +162,9 @@ func (t *table) findings(r *campaign.Result) {
 		for _, piece := range f.Lost {
 			t.add("", "lost by it: "+piece)
 		}
+		if len(f.Shows) > 0 {
+			t.add("", "by rule it can show on: "+strings.Join(f.Shows, ", "))
+		}
 		t.add("token", f.Token)
 	}
 }

@@ -84,6 +84,11 @@ type Finding struct {
 	// which page, sector or directory entry, and since when it was not synced.
 	Lost []string `json:"lost,omitempty"`
 
+	// Shows are the filesystems on which a power loss can leave that state, by rule and
+	// not by trial: ext4, xfs, btrfs; or "POSIX only", where none of them does, or
+	// "any", for the death of a process.
+	Shows []string `json:"shows,omitempty"`
+
 	// Subject and Seed say in which life it was.
 	Subject string `json:"subject,omitempty"`
 	Seed    uint64 `json:"seed"`

@@ -45,3 +45,6 @@ func SetDeadlock(d time.Duration) (back func()) {
 	deadlock = d
 	return func() { deadlock = was }
 }
+
+// ShownBy is shownBy.
+var ShownBy = shownBy

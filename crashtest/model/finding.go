@@ -26,8 +26,10 @@ type details struct {
 func tell(s *state, b *campaign.Broken) (campaign.Finding, error) {
 	e := s.e
 	f := campaign.Finding{Kind: b.Kind, Clause: b.Clause, Subject: e.r.subject.Name(), Seed: e.r.seed}
+	f.Shows = []string{onAny}
 	if !s.killed {
 		b, f.Lost = e.shrink(b)
+		f.Shows = e.shown()
 	}
 	f.Summary = fmt.Sprintf("%s: %s", b.Kind, b.What)
 	f.Summary += ", " + s.words()
