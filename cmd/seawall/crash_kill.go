@@ -92,7 +92,7 @@ func (p *process) crashKill(c *cli.Context) (reporter, error) {
 	defer stop()
 	r, err := kill.Run(ctx, o)
 	done()
-	if r == nil {
+	if r == nil || err != nil && r.Lives == 0 {
 		return nil, err
 	}
 	report := &killReport{Dir: limits.Dir, Result: r}

@@ -81,6 +81,9 @@ func (p *process) crashSelftest(c *cli.Context) (reporter, error) {
 	ctx, stop := untilSignal()
 	defer stop()
 	outcomes, err := selftest.Run(ctx, variants, o)
+	if err != nil && len(outcomes) == 0 && ctx.Err() == nil {
+		return nil, err
+	}
 	report := &selftestReport{Campaign: "selftest", Seed: o.Seed, Variants: outcomes, Passed: len(outcomes) == len(variants)}
 	for i := range outcomes {
 		report.Passed = report.Passed && outcomes[i].Passed()
@@ -149,8 +152,8 @@ func (r *selftestReport) print(p *process) error {
 		}
 		rows = append(rows, []string{v.Name, string(v.Clause), v.Campaign, count(v.States), how, count(v.TwinStates), twin})
 	}
-	t.add("selftest", fmt.Sprintf("%d of %s found, %d twins clean, with seed %d in %s",
-		found, plural(uint64(len(r.Variants)), "wrong log"), clean, r.Seed, seconds(r.Seconds)))
+	t.add("selftest", fmt.Sprintf("%d of %s found, %s clean, with seed %d in %s",
+		found, plural(uint64(len(r.Variants)), "wrong log"), plural(uint64(clean), "twin"), r.Seed, seconds(r.Seconds)))
 	for _, line := range columns([]string{"wrong log", "breaks", "campaign", "states", "", "twin's", ""}, rows) {
 		t.lines = append(t.lines, "  "+line)
 	}
