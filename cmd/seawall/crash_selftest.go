@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v2"
@@ -80,14 +81,14 @@ func (p *process) crashSelftest(c *cli.Context) (reporter, error) {
 	}
 	ctx, stop := untilSignal()
 	defer stop()
+	began := time.Now()
 	outcomes, err := selftest.Run(ctx, variants, o)
 	if err != nil && len(outcomes) == 0 && ctx.Err() == nil {
 		return nil, err
 	}
-	report := &selftestReport{Campaign: "selftest", Seed: o.Seed, Variants: outcomes, Passed: len(outcomes) == len(variants)}
+	report := &selftestReport{Campaign: "selftest", Seed: o.Seed, Variants: outcomes, Passed: len(outcomes) == len(variants), Seconds: time.Since(began).Seconds()}
 	for i := range outcomes {
 		report.Passed = report.Passed && outcomes[i].Passed()
-		report.Seconds += outcomes[i].Seconds
 	}
 	switch {
 	case ctx.Err() != nil:

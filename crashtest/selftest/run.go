@@ -6,6 +6,9 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
@@ -25,7 +28,7 @@ type Options struct {
 	// Dir is where scratch files are made and removed again; empty is in memory,
 	// where that is to be had.
 	Dir string
-	// Progress, if set, is told of each variant that is done.
+	// Progress, if set, is told of each variant that is done, one at a time.
 	Progress func(done, all int, v *Outcome)
 }
 
@@ -86,21 +89,42 @@ func Run(ctx context.Context, variants []Variant, o Options) ([]Outcome, error) 
 	if o.TwinStates == 0 {
 		o.TwinStates = defaultTwinStates
 	}
+	// A campaign on one core does not go on with a second life while it shrinks what
+	// it found in the first; so each processor has one variant at a time.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done, outs := 0, make([]*Outcome, len(variants))
+	var mu sync.Mutex // guards done and outs
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(len(variants), runtime.GOMAXPROCS(0)) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(variants); i = int(next.Add(1)) - 1 {
+				out, err := test(ctx, &variants[i], &o)
+				if ctx.Err() != nil {
+					return
+				}
+				if err != nil {
+					cancel(err)
+					return
+				}
+				mu.Lock()
+				outs[i] = out
+				if done++; o.Progress != nil {
+					o.Progress(done, len(variants), out)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
 	var outcomes []Outcome
-	for i := range variants {
-		out, err := test(ctx, &variants[i], &o)
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return outcomes, err
-		}
-		outcomes = append(outcomes, *out)
-		if o.Progress != nil {
-			o.Progress(i+1, len(variants), out)
+	for _, out := range outs {
+		if out != nil {
+			outcomes = append(outcomes, *out)
 		}
 	}
-	return outcomes, nil
+	return outcomes, context.Cause(ctx)
 }
 
 // test searches one variant, and its twin.
@@ -109,7 +133,7 @@ func test(ctx context.Context, v *Variant, o *Options) (*Outcome, error) {
 	out := &Outcome{Name: v.Name, Clause: v.Clause, What: v.What, Campaign: "model"}
 	search := func(s campaign.Subject, seed uint64, states int64) (*campaign.Result, error) {
 		r, err := model.Run(ctx, []campaign.Subject{s}, model.Options{
-			Limits: campaign.Limits{Seed: seed, States: states, Dir: o.Dir}, Real: realEvery,
+			Limits: campaign.Limits{Seed: seed, States: states, Dir: o.Dir, Cores: 1}, Real: realEvery,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("selftest: %s: %w", s.Name(), err)
