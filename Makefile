@@ -97,7 +97,7 @@ selftest: build ## show that the crash lab finds logs that are wrong, and only t
 # two goroutines that could race. `make race RACE_SKIP=` runs everything.
 RACE_SKIP ?= TestScripts TestReadmeCommands TestFewDescriptors TestPermissionsMissing \
     TestCompletionBash TestExact TestReplay TestLog TestChecked TestPlanted TestPlantedDeep \
-    TestExactCampaign TestTokens TestKeep TestMended TestSparse TestKnown TestCounter \
+    TestExactCampaign TestTokens TestKeep TestMended TestCounter \
     TestCounterKilled TestMomentIsCrash TestReadDirect TestFullDisks TestTruncatedUnderLook \
     TestMachine TestCutExhaustively TestCrashThenTheSameAgain TestCutThenTheSameAgain \
     TestCrashDuringRecovery TestCrashDuringRecoveryOfACut TestFailedSyncIsNotRetriedInTheModel \
@@ -109,7 +109,8 @@ RACE_SKIP ?= TestScripts TestReadmeCommands TestFewDescriptors TestPermissionsMi
     TestDeathThenPowerLoss TestOlderSegmentTorn TestHeads TestEveryBitFlipped FuzzRecover TestDirectory TestFrameDamage \
     TestExactDeaths TestBusyTokens TestFoundAgain TestAccepting TestSameOnAnyCores TestOldFaults TestPlantedDeath TestCompletionInShells TestNamesThatComeLate \
     TestCrashWhileASegmentIsUsedAgain TestReopenedLogKeepsLittle TestManySegmentsOpen \
-    TestAppendedSegmentsKeepLittle TestInspectExtendedFile TestMemoryPeak TestWindow TestWindowOfASearch
+    TestAppendedSegmentsKeepLittle TestInspectExtendedFile TestMemoryPeak TestWindow TestWindowOfASearch \
+    TestWindowOfOneWord TestWindowOfFewFrames TestWindowWithoutHead TestSearchFindsTheFirst
 empty :=
 RACE_SKIP_RE = $(subst $(empty) $(empty),|,$(strip $(RACE_SKIP)))
 
