@@ -113,7 +113,7 @@ func storeWithoutSpace(t *testing.T, l *wal.Log, root string, do func(*wal.Log) 
 func TestNamedDuringAStoreWithoutSpace(t *testing.T) {
 	root := mountMemory(t, 800<<10)
 	dir := filepath.Join(root, "log")
-	full := make(chan struct{})
+	renaming, full := make(chan struct{}), make(chan struct{})
 	remove := durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
 		switch {
 		case c.Phase != durability.Before:
@@ -123,6 +123,7 @@ func TestNamedDuringAStoreWithoutSpace(t *testing.T) {
 		case c.Op == durability.OpAllocate, c.Op == durability.OpWrite && c.Offset >= 40<<10 && c.Offset < 60<<10:
 			return durabilitytest.ErrDrop // a hole
 		case c.Op == durability.OpRename:
+			close(renaming)
 			<-full
 			awaitAppenderInCheck(t)
 		}
@@ -132,6 +133,11 @@ func TestNamedDuringAStoreWithoutSpace(t *testing.T) {
 	appendRecords(t, l, 4, 13000)
 	if names, err := filepath.Glob(filepath.Join(dir, "*2.tmp")); err != nil || len(names) != 1 {
 		t.Fatalf("the appender is not in the second segment, or that has its name: %v, %v", names, err)
+	}
+	select { // it is synced before, which may take its time
+	case <-renaming:
+	case <-time.After(patience):
+		t.Fatal("the second segment does not get its name")
 	}
 	ballast := filepath.Join(root, "ballast")
 	fillFilesystem(t, ballast)
