@@ -70,7 +70,15 @@ func feedStopped(t *testing.T, name string, batch int, patience time.Duration, e
 		} else {
 			defer w.Close()
 		}
-		records, left, err := seawall.Feed(ctx, l, r, batch, patience)
+		records, left, unfinished, err := seawall.Feed(ctx, l, r, batch, patience)
+		if unfinished > 0 {
+			if unfinished != int64(len("half")) {
+				t.Errorf("%d bytes of an unfinished record", unfinished)
+			}
+			if ends { // its end was not read before the input was stopped: it is no record yet
+				left++
+			}
+		}
 		if !errors.Is(err, context.Canceled) || records != wantRecords || left != wantLeft {
 			t.Errorf("%d records appended, %d left: %v; want %d, %d", records, left, err, wantRecords, wantLeft)
 		}

@@ -179,18 +179,18 @@ func (i Input) Chunks() chan Chunk {
 // Feed appends the lines of a file to a log that syncs each, until the context is
 // done, and has so long for what had been read by then. It returns how many records
 // it appended, and how many it left.
-func Feed(ctx context.Context, l *wal.Log, in *os.File, batch int, patience time.Duration) (records, left uint64, err error) {
+func Feed(ctx context.Context, l *wal.Log, in *os.File, batch int, patience time.Duration) (records, left uint64, unfinished int64, err error) {
 	i, err := newInput(int(in.Fd()), "pipe")
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	split, err := newSplitter(splitLines, l.MaxRecordBytes())
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	f := &feeder{log: l, in: i, split: split, unit: "line", keep: newKeeper(l, 0, 0), batch: batch, each: true, patience: patience}
 	err = f.run(ctx)
-	return f.records, f.left, err
+	return f.records, f.left, f.unfinished(), err
 }
 
 // Columns is columns.
