@@ -8,7 +8,9 @@ import (
 )
 
 // gaps say which parts of a segment's file are missing, and how much of the rest is
-// known to belong to the log.
+// known to belong to the log. The heads, and findSeed, set the fields down to short; walking
+// and scanning the segment sets the others. Whether it can be told how many records were
+// lost (Damage.Unknown) is found from them.
 type gaps struct {
 	// headed says that the header's block is not empty, and is none of another
 	// segment's.
@@ -37,6 +39,10 @@ func (s *segment) settleShort() {
 // damaged place. That is so unless a later segment names its first LSN, an earlier
 // one was never reached, the log is known to have ended before that place, or a
 // checkpoint says how far the log came.
+//
+// Say that segment 8 is missing. If 9 has a stamp, the records between the tail in 7 and
+// the first one of 9 were in it, and no others. If 9 is the last file and the log never
+// reached it, 8 may have held any number of records behind those that a watermark names.
 func (a *analysis) unknown(d *Damage) bool {
 	if !d.Gap || a.checkpointCovers(d) {
 		return false

@@ -9,13 +9,20 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
+// This file decides by names and first blocks which files are the log's, and what is
+// missing. Recover and Survey call readHeads, chooseEpoch and classify, in this order. That
+// comes before the chain is followed: a frame that a cut left behind looks like a record
+// until it is known where the current epoch began, and any of the heads may be the one that
+// says so. The states that depend on where the log ends are set later (states in verdict.go).
+
 // segment is a file and what its first blocks say.
 type segment struct {
 	index int // into the files given
 	file  *File
 	frame.Head
 	// headerErr is why there is no valid header, in words, or "". Such a segment
-	// cannot be written to, and its frames are never part of the chain.
+	// cannot be written to, and its frames are never part of the chain. Where the header
+	// cannot be decoded, Header is made up (decodeBlocks). Head's HeaderErr is not used.
 	headerErr string
 	gaps
 	unreadable
@@ -27,13 +34,13 @@ type segment struct {
 type analysis struct {
 	o     Options
 	all   []*segment // as given
-	log   []*segment // those that are the log's, by ordinal: no remains, no leftovers
+	log   []*segment // those that are the log's, by ordinal: no remains, no leftovers; fixed by classify
 	uuid  frame.UUID
 	epoch uint32
 	cut   frame.Cut
 	front frame.LSN
 
-	structural []Damage // found from names and heads
+	structural []Damage // found from names and heads; what frames show comes later (damage)
 	warnings   []string
 
 	// What one pass from a starting segment found.
@@ -155,6 +162,11 @@ func (s *segment) decodeBlocks(head []byte, id frame.UUID) {
 // stamps and slots: those of the highest epoch count. Within an epoch the front only
 // rises, so the highest one is the newest. A front of an older epoch does not count: a
 // reset may have lowered it.
+//
+// Say that a crash interrupted TruncateBack(812) when its slot was durable and nothing
+// else. Segment 4 then has a slot of epoch 3 with the cut {4, 30000, 812}, and the stamps
+// of segments 5 and 6 are of epoch 2. All of them are valid, and the slot rules: what
+// segment 4 holds from offset 30000 on are remains, and so are segments 5 and 6.
 func (a *analysis) chooseEpoch() {
 	a.epoch, a.front = 1, 1
 	each := func(epoch uint32, cut frame.Cut, front frame.LSN) {
@@ -191,6 +203,9 @@ func (a *analysis) remains(epoch uint32, ordinal uint64, off int64) bool {
 // classify sorts the files into those of the log and the others, and finds
 // what is missing or unreadable. The order matters: remains and leftovers are taken out
 // before names are checked, since gaps among those are no missing segments.
+//
+// A file with its temporary name is the log's only if the log went on in it before it
+// had its final one: it has a valid header and stamp, and no file has the final name.
 func (a *analysis) classify() {
 	finals := make(map[uint64]bool)
 	for _, s := range a.all {
@@ -277,7 +292,10 @@ func (a *analysis) dropStrayTemps() {
 }
 
 // checkNames finds missing segments, and those that are not what their final
-// name promises: a valid header and the full size.
+// name promises: a valid header and the full size. What is missing before the first file
+// shows in that file: its stamp begins above the front, or it has none and is not segment
+// 1. Where it was one with records and has lost its stamp, nothing tells that the segments
+// before it were cut off at the front, and they count as missing.
 func (a *analysis) checkNames() {
 	for i, s := range a.log {
 		if s.headerErr != "" {

@@ -1,7 +1,8 @@
 // Package recovery decides from the bytes of a log's segments which records the
 // log holds. It is pure: the same bytes give the same result, and it opens no
-// file. Open, Verify, Dump, Repair, the fuzzers and the crash lab all call it
-// (through package logdir), so that they cannot disagree.
+// file. Open, Verify, Dump, Repair, readers in other processes and the crash lab all
+// call it through package logdir, so that they cannot disagree; only this package's own
+// tests and fuzzers call it directly.
 //
 //	res, err := recovery.Recover(files, recovery.Options{All: true})
 //	if err == nil && res.Verdict == recovery.Damaged {
@@ -25,6 +26,22 @@
 //  4. Verdict: the highest watermark found is the log's; slots of an older epoch
 //     do not count. A tail before the watermark is damage, since what is missing
 //     was acknowledged; anything else behind the tail is torn.
+//
+// Where each of them is:
+//
+//   - heads.go and survey.go have step 1. salvage.go finds out, before the epoch is
+//     chosen, how to read a segment that has lost both its header and its stamp.
+//   - chain.go has step 2. cursor.go reads and checks one frame, and window.go bounds
+//     how much of a segment can be read at once.
+//   - tailscan.go has step 3, and search.go what finds two frames that prove each other.
+//   - verdict.go has step 4, and chooses the segment that steps 2 to 4 begin at. gaps.go
+//     and unreadable.go say what the loss of a file, or of a part of one, means.
+//   - pass_cache.go keeps what steps 2 and 3 found, since they may begin several times.
+//
+// Nothing is changed here, on disk or in the files' bytes. What follows from a result is
+// for package wal: Open refuses, trims or repairs (open.go, open_trim.go), Verify and
+// Dump report (verify_scan.go). Whether the bytes come from the page cache or from the
+// device is up to the implementation of Bytes.
 package recovery
 
 import (
@@ -46,7 +63,13 @@ type File struct {
 
 // Bytes gives access to a file's bytes. Recovery may call Head several times for
 // a file, which must return the same bytes each time, and calls Load only for
-// files whose frames it reads.
+// files whose frames it reads. No more than one file is loaded at a time, so that
+// several may share a buffer.
+//
+// Open implements it by diskFile of package wal, which syncs a file before it reads frames
+// of it from the device. Verify, Dump and readers in other processes read the page cache by
+// logdir.MappedFile or, where that is asked for, the device by logdir.DeviceFile. The
+// crash lab's files are in memory. Inspect reads heads only, and fails in Load.
 //
 // Head and Touch return an *UnreadableError where blocks cannot be read: they are
 // zeros then, and the rest is as it should be, what Head returns included.
@@ -73,7 +96,8 @@ type Options struct {
 	// From has recovery begin, where All is not set, no later than at the segment
 	// that holds this LSN. Zero sets no such bound.
 	From frame.LSN
-	// UUID is the log's identity if it is known from elsewhere, or zero.
+	// UUID is the log's identity if it is known from elsewhere, or zero. This and Newest
+	// are what the lock file says: package logdir sets both.
 	UUID frame.UUID
 	// Newest is a checkpoint of that log that is known from elsewhere, or zero. In
 	// the current epoch it says up to where records were durable, and in which
@@ -257,6 +281,9 @@ func Recover(files []File, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A slot of a segment without header and stamp can be checked only with a seed. It may
+	// be the one that names the newest cut, so the seeds come before the epoch; and only
+	// the epoch tells which files are the log's.
 	if err = a.findSeeds(); err != nil {
 		return nil, err
 	}
@@ -269,6 +296,8 @@ func Recover(files []File, o Options) (*Result, error) {
 		}
 		start = a.beforeDamage(start)
 	}
+	// findStart has followed frames without these: it may follow the same ones several
+	// times, and a record is handed out once.
 	a.o.Visit, a.o.Behind, a.o.Progress = o.Visit, o.Behind, o.Progress
 	if err := a.analyzeFrom(start); err != nil {
 		return nil, err

@@ -17,6 +17,15 @@ import (
 //
 // No link from the segment before proves that they belong to the log. So they are
 // never part of the chain; they count as intact records behind the tail.
+//
+// Recover calls findSeeds before anything else that reads frames. All that it leaves is the
+// seed, the slots and a lower bound of the LSNs; the frames are found later, by scanTail.
+// The rest of the package tells such a segment by guessed, and Dump says of its records
+// that only checksums vouch for them (Record.Guessed). Where the stamp is left, it has the
+// salt, and nothing has to be guessed (decodeBlocks).
+//
+// A segment costs up to four searches of its headers: two for the slots, one for the
+// frames, and one for the first pair where only a single one was found.
 
 // findSeeds finds the seeds of the segments that have neither header nor stamp,
 // and decodes their slots. The stamp of the segment before gives a lower bound of the
@@ -63,7 +72,8 @@ func (a *analysis) checkOthers() {
 }
 
 // findSeed finds the seed of the cursor's segment. The slots are tried first: a slot's
-// seed counts where one pair of frames, or the other slot, has the same.
+// seed counts where one pair of frames, or the other slot, has the same. A slot also tells
+// the upper half of the LSNs, where no stamp before it is left to tell.
 func (c *cursor) findSeed() error {
 	s := c.seg
 	end, err := c.usedEnd()
@@ -126,10 +136,12 @@ type tally struct {
 }
 
 // seedOfFrames returns the seed that most pairs of frames have. A single pair
-// counts if both payloads are intact.
+// counts if both payloads are intact. Bytes that pass for two headers by chance have a
+// seed of their own, and hardly ever the same one twice.
 func (c *cursor) seedOfFrames(end int64) (frame.Seed, bool, error) {
 	// A seed that more than a ninth of all pairs have is certainly among these at
-	// the end (the Misra-Gries algorithm).
+	// the end (the Misra-Gries algorithm): one pass and eight counters, however many
+	// pairs there are.
 	var top [8]tally
 	err := c.eachPair(end, c.LSN, func(seed frame.Seed) bool {
 		i := slices.IndexFunc(top[:], func(t tally) bool { return t.count > 0 && t.seed == seed })
@@ -199,7 +211,8 @@ const loneBytes = 8
 
 // searchLone handles a segment without header and stamp in which no two frames were
 // found: it tries a single frame at the place of the first one, proved by its
-// payload's checksum alone.
+// payload's checksum alone. In a segment that holds one record and nothing else, this is
+// where it lies.
 func (c *cursor) searchLone() error {
 	if !c.seg.guessed || c.analysis.scan.holds(c.seg) {
 		return nil

@@ -4,6 +4,14 @@ package recovery
 // log's, in what state, where they begin, and which are missing. It reads no
 // frame: there is no tail, and Damage and Verdict cover only what names and heads
 // show. A segment's Last is known where another one follows.
+//
+// Inspect asks for it, by logdir.Survey: an inspection tells which pages are in memory,
+// and must bring none in. It shares the first steps of Recover (heads.go), so that the
+// two read a head alike; how that is done belongs there. It leaves out what takes
+// frames: the seed of a segment without header and stamp (salvage.go), and whether one
+// segment continues the one before it (checkEntry). The result's tail names a file only,
+// the last one with a header and a stamp. It takes time in proportion to the number of
+// files, whatever their sizes.
 func Survey(files []File, o Options) (*Result, error) {
 	a, err := readHeads(files, o)
 	if err != nil {

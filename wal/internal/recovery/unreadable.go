@@ -8,6 +8,14 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
+// This file takes blocks that cannot be read through recovery, up to the report. Open, and
+// a Repair without Force, end with a device's error, which their Bytes return. Verify, Dump,
+// readers in other processes and a forced Repair go on, since other records can be read:
+// their Head and Touch put zeros there and say where, and readHead and the window note that
+// in the segment. Zeros alone would mean that nothing was ever written, and the log might
+// seem to end there. So a block of the head counts as invalid, a frame is not valid for the
+// reason errUnreadable, and each stretch is damage, whether or not records were in it.
+
 // Span is a stretch of a file, from one offset up to another, in bytes.
 type Span struct{ From, To int64 }
 
@@ -55,7 +63,8 @@ func (u *unreadable) hits(from, to int64) bool {
 	return slices.ContainsFunc(u.spans, func(s Span) bool { return s.From < to && from < s.To })
 }
 
-// JoinSpans sorts spans, and makes one of those that overlap or touch.
+// JoinSpans sorts spans, and makes one of those that overlap or touch. It works in the
+// slice that it is given.
 func JoinSpans(spans []Span) []Span {
 	slices.SortFunc(spans, func(a, b Span) int { return int(a.From - b.From) })
 	joined := spans[:0]
@@ -109,7 +118,8 @@ func (s *segment) settleUnreadable() {
 }
 
 // orUnreadable returns err, or errUnreadable where err is about bytes of [from, to)
-// that cannot be read.
+// that cannot be read. The zeros that stand for these would give another reason, that of a
+// log that ends there.
 func (c *cursor) orUnreadable(err error, from, to int64) error {
 	if err != nil && len(c.seg.spans) > 0 && isInvalid(err) && c.seg.hits(from, to) {
 		return errUnreadable
@@ -150,7 +160,10 @@ func (l *losses) unreadAt(b chainBreak) int {
 }
 
 // nextUnread returns the first LSN within a lost range that is lost by an
-// unreadable place of its own, and not by the one at which the range begins, or 0.
+// unreadable place of its own, and not by the one at which the range begins, or 0. Say that
+// 5 to 9 were a batch, and that 5 and 9 lie in two unreadable blocks. Without them the batch
+// is not whole, so that 5 to 9 are one lost range. The chain is found again at 6 and breaks
+// at 9, in the other block: 9 is returned, and each block gets its part of the range.
 func (l *losses) nextUnread(lost Range, first chainBreak) frame.LSN {
 	if len(l.unread) == 0 {
 		return 0
