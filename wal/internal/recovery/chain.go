@@ -7,7 +7,9 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
-// chain is the valid prefix of the log as one pass found it.
+// chain is the valid prefix of the log as one pass found it, from its starting segment
+// on. No record behind the tail is in it, however intact: what lies there is for scanTail
+// to find, and for finish to report. Each call of walk begins a new one.
 type chain struct {
 	start     int // into analysis.log
 	end       int // the segment with the tail, into analysis.log; -1 where there is none
@@ -26,6 +28,15 @@ type chain struct {
 // where the chain begins; each later one must continue the link of the last frame, so
 // that a segment of another moment of the log does not count. A batch that does not end
 // in its segment ends the chain: no batch lies in two segments.
+//
+// A rotation syncs nothing, so that a power loss may leave the stamp of segment 8 on the
+// device, and not the last frames of 7. Segment 7 then looks as if it had held no more. The
+// link in the stamp of 8 tells that it had: the chain ends in 7, and what 8 holds lies
+// behind the tail.
+//
+// Each frame is read once, in the order of the log, since its link can be checked only
+// with the link before it. So a walk takes time in proportion to the bytes of all segments
+// from start to the tail; one segment is loaded at a time.
 func (a *analysis) walk(start int) error {
 	a.chain = chain{start: start, end: -1}
 	at := frame.Place{LSN: a.front - 1}
@@ -60,7 +71,9 @@ func (a *analysis) walk(start int) error {
 }
 
 // checkEntry says why the chain does not go on from the given place into segment i,
-// or nil.
+// or nil. Of the conditions of the last case the first finds a missing segment, the next
+// two a segment that follows other records than those found, and the last one that is
+// older than they are: the epoch never falls along the log.
 func (a *analysis) checkEntry(i, start int, at frame.Place) error {
 	s := a.log[i]
 	switch {
@@ -93,10 +106,13 @@ func (a *analysis) walkSegment(i int) (frame.Place, error) {
 // walkFrom is walkSegment from a cursor at the segment's start. The tail moves only
 // behind whole batches, but the watermark counts from every valid frame, those of an
 // incomplete batch included: what a frame names was durable, whether or not the frame's
-// own batch survives.
+// own batch survives. A frame that is not valid ends the walk here, except behind what a
+// cut left of a batch: that counts as whole, and the frame is looked at once more, now as
+// one that may begin a batch.
 func (a *analysis) walkFrom(c *cursor, i int) (frame.Place, error) {
 	s := c.seg
 	ch := &a.chain
+	// A segment that the chain goes on in has the tail, also while it has no frame yet.
 	ch.end, ch.tail, ch.last = i, c.Place, 0
 	info := &a.infos[s.index]
 	info.First, info.Last, info.Used = s.Stamp.First, c.LSN, c.Off
@@ -167,6 +183,13 @@ func (a *analysis) complete(c *cursor, begin frame.Place) error {
 // what was appended behind it, a frame or a segment of a greater epoch: the
 // frames of one batch have one epoch, and a batch that a crash tore is trimmed
 // whole before anything is appended. f and why are what validFrame returned.
+//
+// Say that a batch of epoch 2 had the LSNs 10 to 14, and TruncateBack(12) began epoch 3.
+// The frames 10 to 12 stay, and none of them is the last of a batch. As long as 3 is the
+// current epoch, its cut names that place. When other cuts have followed, the frame that
+// was appended next, a mark or the record 13, has epoch 3 or a greater one; it lies right
+// behind 12 or, where it did not fit there, in the next segment, whose stamp has such an
+// epoch.
 func (a *analysis) endedByCut(c *cursor, f *frame.Frame, why error, i int) bool {
 	cut := &a.cut
 	if a.epoch > 1 && cut.Ordinal == c.seg.file.Ordinal && cut.Offset == uint64(c.Off) && cut.LSN == c.LSN {

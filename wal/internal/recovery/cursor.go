@@ -9,7 +9,14 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/seam"
 )
 
-// cursor reads the frames of one segment.
+// cursor reads the frames of one segment: to follow the chain (chain.go), to scan what is
+// behind the tail (tailscan.go), and to find a seed (salvage.go). It checks what makes a
+// frame valid, by the rules that package frame numbers and those of cuts and batches, and
+// says by one of the errors below which of them is broken. What that means for the log it
+// leaves to its callers: the same error ends a torn log and a damaged one.
+//
+// The chain's place is that of the frame to be read next. Only one cursor is open at a
+// time, since only one file may be loaded.
 type cursor struct {
 	frame.Chain
 	window
@@ -24,7 +31,9 @@ type cursor struct {
 	tried   int64 // resync goes on behind it
 }
 
-// open loads a segment and returns a cursor at the given place.
+// open loads a segment and returns a cursor at the given place. What a file holds behind
+// the segment's end, by its header, is never read: it is not the log's. A file that is
+// shorter than its segment is read up to its end.
 func (a *analysis) open(s *segment, at frame.Place) (*cursor, error) {
 	data, err := s.file.Bytes.Load()
 	if err != nil {
@@ -50,7 +59,8 @@ func (c *cursor) close() {
 	c.seg.file.Bytes.Unload()
 }
 
-// reportProgress reports progress.
+// reportProgress tells Options.Progress how many bytes were read since it was last told. What
+// this cursor goes back to counts once.
 func (c *cursor) reportProgress() {
 	if c.ready <= c.reported {
 		return
@@ -62,8 +72,9 @@ func (c *cursor) reportProgress() {
 }
 
 // next reads the frame at the cursor and checks it against the chain: all but
-// the payload. It does not move the cursor. The error is one of those above,
-// or that of Touch.
+// the payload. It does not move the cursor. The error is one of those below,
+// or that of Touch. Whether the frame lies behind a cut is asked last, since that goes by
+// its epoch, which says something only once the link is found good.
 func (c *cursor) next() (frame.Frame, error) {
 	rest := c.data[c.Off:]
 	if len(rest) < frame.HeaderBytes {
@@ -74,7 +85,7 @@ func (c *cursor) next() (frame.Frame, error) {
 	}
 	f, err := c.frameAt(rest)
 	switch {
-	case errors.Is(err, frame.ErrZero):
+	case errors.Is(err, frame.ErrZero): // also where a block that cannot be read gave zeros
 		return f, c.orUnreadable(errZeros, c.Off, c.Off+frame.HeaderBytes)
 	case err != nil:
 		return f, c.orUnreadable(errHeader, c.Off, c.Off+frame.HeaderBytes)
@@ -147,6 +158,9 @@ func (c *cursor) payloadAt(f *frame.Frame, off int64) ([]byte, error) {
 // records calls fn with the records of the frames between a place and end, which
 // were found valid. They are decoded once more instead of being kept until their
 // batch is whole: a batch may have as many records as a segment has frames.
+//
+// The payloads are not summed again. Where a concurrent writer may change the bytes
+// between the two readings, fn compares its own copy with the record's checksum.
 func (c *cursor) records(at frame.Place, end int64, fn func(Record) error) error {
 	for at.Off < end {
 		if err := c.need(at.Off, at.Off+frame.HeaderBytes); err != nil {
@@ -189,7 +203,10 @@ func (c *cursor) passed() {
 }
 
 // validFrame reads the frame at the cursor with all that makes it part of the
-// chain. open says that a batch is not complete yet.
+// chain. open says that a batch is not complete yet. Then only a further record of that
+// batch may follow: one that begins a batch, or a mark, shows that the rest of it is
+// missing. And where no batch is open, a record has to begin one. The payload comes last,
+// as the only check that takes longer the larger the record is.
 func (c *cursor) validFrame(open bool) (frame.Frame, []byte, error) {
 	f, err := c.next()
 	if err != nil {
@@ -203,7 +220,9 @@ func (c *cursor) validFrame(open bool) (frame.Frame, []byte, error) {
 	return f, p, err
 }
 
-// Why a frame is not valid at a place of the chain.
+// Why a frame is not valid at a place of the chain, or why the chain does not go on into a
+// segment. They end a run of frames, and never recovery; their texts are the reasons that
+// reports give for damage. errUnreadable (unreadable.go) is one more of them.
 var (
 	errEnd      = errors.New("the end of the segment")
 	errZeros    = errors.New("zeros where a frame should be")
@@ -218,7 +237,8 @@ var (
 )
 
 // isInvalid reports whether err says something of the log's bytes, and not
-// that they could not be read.
+// that they could not be read. Any other error ends recovery: of Touch, of a callback, or
+// of Stop.
 func isInvalid(err error) bool {
 	for _, e := range []error{
 		errEnd, errZeros, errHeader, errRemains, errPayload, errBatch, errStamp, errNoStamp, errUnlinked, errHead, errUnreadable,

@@ -5,6 +5,15 @@ import "github.com/seawall-wal/seawall/wal/frame"
 // passCache keeps what one pass over the log found for the next one: where no
 // watermark is proved, findStart tries again from an older segment, and what is
 // found in a segment does not depend on where a pass began. So each is read once.
+//
+// In a log of 100 segments in which nothing proves a watermark, the passes begin at index
+// 99, 98, 96, 92, 84, 68, 36 and 0. Each follows the frames of the segments that the one
+// before did not come to, and takes those of the others from here. Only the last pass, at
+// the segment that was chosen, reads them again where a callback wants each record.
+//
+// Whether one segment continues another is checked in each pass (checkEntry): it depends on
+// the one before. What walking and scanning note in the segment itself (validEnd, used,
+// spans) stays there, and is not kept a second time. It is kept for one call of Recover.
 type passCache struct {
 	walks map[int]cachedWalk // by index into analysis.log
 	scan  *cachedScan
@@ -17,7 +26,7 @@ type cachedWalk struct {
 	info  Segment
 }
 
-// cachedScan is what scanTail found behind a tail.
+// cachedScan is what scanTail found behind a tail, the last one that was searched.
 type cachedScan struct {
 	end  int
 	tail frame.Place

@@ -39,6 +39,14 @@ type pair struct {
 // that are no header may name any length: a search that jumped to each named place
 // would read the segment thousands of times. So headers whose successors lie far
 // ahead are collected, and then the successors are read in the order of the file.
+//
+// Each time that they are read, the next collection may span twice as many bytes. So in a
+// segment of 64 MiB that is full of far headers, they are read after 2, 6, 14, 30 and 62
+// MiB and at the end, unless maxFar, which bounds their memory to some 6 MiB, comes first.
+// Each of these readings moves forward through the rest of the segment once.
+//
+// The pair that begins first is returned, so that no frame before it is passed over. So where
+// a pair was found near by, what was collected before is read before it counts.
 func (c *cursor) findPair(off, end int64, least frame.LSN, test func(p *pair, b []byte) bool) (*pair, error) {
 	var far []header
 	var p pair
@@ -83,8 +91,9 @@ const (
 )
 
 // headerAt decodes the header at an offset, and makes the one behind it readable
-// unless it lies far ahead. A frame whose successor would lie behind the end cannot be
-// proved by it, and counts as none.
+// unless it lies far ahead: out of the window, which would have to grow by as much as the
+// header names, on the word of bytes that may be none. A frame whose successor would lie
+// behind the end cannot be proved by it, and counts as none.
 func (c *cursor) headerAt(off, end int64, least frame.LSN, h *header) (int, error) {
 	err := c.need(off, off+frame.HeaderBytes)
 	if err != nil {
@@ -106,7 +115,8 @@ func (c *cursor) headerAt(off, end int64, least frame.LSN, h *header) (int, erro
 }
 
 // follows reports whether the second header of a pair, which can be read, could
-// follow the first, and passes the test.
+// follow the first, and passes the test. LSN and epoch are compared first: that refuses
+// nearly all bytes that pass for two headers, while most tests compute a CRC.
 func (c *cursor) follows(p *pair, test func(*pair, []byte) bool) bool {
 	var err error
 	p.b, err = frame.Decode(c.data[p.a.next:], p.a.LSN)
@@ -123,7 +133,7 @@ func (c *cursor) settle(far []header, test func(*pair, []byte) bool) (*pair, err
 	var first, p pair
 	for i := range far {
 		if p.a = far[i]; first.a.next != 0 && p.a.off > first.a.off {
-			continue
+			continue // a pair that begins earlier was found
 		}
 		if err := g.need(p.a.next, p.a.next+frame.HeaderBytes); err != nil {
 			return nil, err

@@ -9,11 +9,26 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// tailScan is what lies behind the tail.
+// tailScan is what lies behind the tail: what a crash tore, what a power loss left of
+// records that were never acknowledged, or, where the log is damaged, acknowledged records
+// behind the place of the damage. The scan does not tell these apart; the watermark does
+// (damage in verdict.go). It looks for two things, names of watermarks and intact records,
+// and believes only frames that something proves:
+//
+//   - the chain, from the tail or from a segment's valid stamp on, or
+//   - the frame behind it, whose link covers the first one's.
+//
+// Say that a segment holds, behind the tail: zeros, frames A and B, a hole, frames C and D,
+// zeros. The chain ends at once. resync finds A, which B proves, and a run from there has
+// both. It ends in the hole; the next one has C and D, and after that nothing is found. If
+// C's payload is damaged, C is a break and no record, and D is intact all the same. One
+// frame alone between two holes is lost, since nothing proves it.
+//
+// Memory goes by the number of runs and breaks, not by the number of records.
 type tailScan struct {
 	watermark frame.LSN    // the highest that a frame names
 	runs      []run        // intact records, whole batches only
-	breaks    []chainBreak // where runs end, in the order of the log
+	breaks    []chainBreak // where runs end and payloads are damaged, in the order of the log
 	torn      int64        // bytes behind the tail, up to the last that is not zero, over all segments
 	notZero   bool         // something lies behind the tail
 }
@@ -24,17 +39,19 @@ type run struct {
 	seg *segment
 }
 
-// chainBreak is a place at which the chain breaks.
+// chainBreak is a place at which the chain breaks. A report names lost records by the break
+// that they begin at (breakAt in verdict.go).
 type chainBreak struct {
 	seg    *segment
-	off    int64
+	off    int64     // of the frame that is not valid
 	after  frame.LSN // the last LSN known before it, or 0
-	reason error
+	reason error     // one of those in cursor.go, or errUnreadable
 }
 
 // scanTail searches everything behind the tail, in the segment of the tail and
 // in all later ones. It has to read all of it: one genuine frame there may name a
-// watermark above the tail, and turn what looks torn into damage.
+// watermark above the tail, and turn what looks torn into damage. Nearly always all of it
+// is zero, and the scan costs one comparison of those bytes.
 func (a *analysis) scanTail() error {
 	if a.scanFromCache() {
 		return nil
@@ -62,7 +79,8 @@ func (a *analysis) scanTail() error {
 
 // scanSegment searches one segment behind the tail, from the best place that is known:
 // the tail itself, the segment's valid stamp, or, where that is lost, the first offset
-// at which a frame may begin.
+// at which a frame may begin. A header has the lower half of its LSN only: where nothing
+// tells more of a later segment, its records are taken to come after the tail.
 func (a *analysis) scanSegment(i int) error {
 	s := a.log[i]
 	at := frame.Place{Off: frame.DataOffset, Link: s.Link, LSN: a.chain.tail.LSN, Epoch: 0}
@@ -87,6 +105,10 @@ func (a *analysis) scanSegment(i int) error {
 // scanFrom is scanSegment from the cursor's place, which with chained is part
 // of the chain. It decides how far the segment is searched: up to its last byte that
 // is not zero.
+//
+// Something may lie behind the tail where no byte behind the cursor shows it: a torn stamp
+// lies in front of all frames, and a segment that has a stamp, although the chain does not
+// reach it, was entered, even if it has no frame.
 func (a *analysis) scanFrom(c *cursor, i int, chained bool) error {
 	s := c.seg
 	end, err := c.usedEnd()
@@ -107,7 +129,8 @@ func (a *analysis) scanFrom(c *cursor, i int, chained bool) error {
 }
 
 // usedEnd returns the offset behind the last byte of the segment that is not
-// zero, but not less than the cursor's.
+// zero, but not less than the cursor's. Zeros before that are no end: mapped pages reach the
+// device in any order, so that frames may lie behind a page that did not.
 func (c *cursor) usedEnd() (int64, error) {
 	end := c.Off
 	for from := c.Off; from < int64(len(c.data)); {
@@ -125,7 +148,9 @@ func (c *cursor) usedEnd() (int64, error) {
 
 // search finds the genuine frames between the cursor and end. With chained,
 // the cursor's place is part of the chain; otherwise, and behind each break,
-// it first finds the next two frames that validate each other.
+// it first finds the next two frames that validate each other. It ends, since resync
+// goes on behind the frame that it found last (tried), also where not even that frame
+// could be passed.
 func (c *cursor) search(end int64, chained bool) error {
 	for {
 		if chained {
@@ -150,6 +175,8 @@ func (c *cursor) search(end int64, chained bool) error {
 // intact.
 func (c *cursor) followRun() error {
 	a := c.analysis
+	// A run may begin within a batch. Its records count from the first one on that begins
+	// a batch.
 	var begin frame.Place // of the batch at hand, as long as it is whole
 	whole := false
 	for {
@@ -167,7 +194,8 @@ func (c *cursor) followRun() error {
 			return err
 		}
 		// An adopted frame's own header is not proved beyond its length and LSN, so the
-		// watermark that it names is not believed.
+		// watermark that it names is not believed. That of a record whose payload is
+		// damaged is: the record's header names it, and the link proves that.
 		if !c.adopted {
 			a.scan.watermark = max(a.scan.watermark, watermarkIn(&f, p))
 		}
@@ -198,7 +226,9 @@ func (c *cursor) followRun() error {
 
 // intact adds the records of a whole batch behind the tail: the batch ends at that
 // offset, with that record. Runs that follow each other in one segment are joined, so
-// that the list stays short however many records there are.
+// that the list stays short however many records there are. LSNs may come twice, in two
+// segments of which one was restored from a backup, say: ranges joins them, and Dump leaves
+// the second out (picker in package wal).
 func (c *cursor) intact(begin frame.Place, end int64, last frame.LSN) error {
 	a := c.analysis
 	e := &a.scan
@@ -220,7 +250,9 @@ func (c *cursor) intact(begin frame.Place, end int64, last frame.LSN) error {
 }
 
 // resync moves the cursor to the next frame whose successor is linked to it, and
-// reports whether there is one before end.
+// reports whether there is one before end. It begins where the run ended, and not at the
+// offset that the broken frame's length names: a length that nothing proves may lead past
+// frames that are genuine.
 func (c *cursor) resync(end int64) (bool, error) {
 	off := max((c.Off+frame.Alignment-1)&^(frame.Alignment-1), c.tried+frame.Alignment)
 	p, err := c.findPair(off, end, c.LSN, c.proves)

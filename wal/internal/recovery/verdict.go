@@ -10,6 +10,14 @@ import (
 // findStart goes back from the newest stamped segment until a watermark proves that
 // everything before the segment at hand was durable: only what lies behind a
 // watermark can be torn, so nothing before it has to be read.
+//
+// Say that the segments 7, 8 and 9 begin at the LSNs 701, 801 and 901. Where a frame from 9
+// on, or any stamp or slot that counts, names 900 or more, recovery begins at 9. After a
+// crash right behind the rotation into 9, the highest watermark may be 850. Then what 8
+// holds may be torn, and 9 follows it; everything before 8 is proved, and recovery begins
+// at 8. Where records before that are damaged, Open does not see it: Verify reads all.
+//
+// It looks without callbacks, so that passes may take from the cache what was found before.
 func (a *analysis) findStart() (int, error) {
 	a.o.Visit, a.o.Behind, a.o.Progress = nil, nil, nil
 	// Each step back is twice as wide as the one before: where nothing is
@@ -28,7 +36,9 @@ func (a *analysis) findStart() (int, error) {
 
 // beforeDamage returns the segment from which recovery has to begin so that it tells
 // what is lost with a missing or unreadable segment, or start, if that comes first.
-// In every state that a crash leaves, the segments before start have stamps.
+// In every state that a crash leaves, the segments before start have stamps. Which records
+// are lost shows in the last one before the damaged place and in what follows it: so the
+// chain is followed into that place, from the stamped segment before it.
 func (a *analysis) beforeDamage(start int) int {
 	for i, s := range a.log {
 		if s.headerErr != "" || s.short != "" || len(s.spans) > 0 || i < start && !s.stamped || i > 0 && s.file.Ordinal != a.log[i-1].file.Ordinal+1 {
@@ -52,7 +62,10 @@ func (a *analysis) stampedBefore(i int, at frame.LSN) int {
 }
 
 // analyzeFrom follows the chain from the segment at index start, searches what
-// lies behind its tail, and settles the watermark.
+// lies behind its tail, and settles the watermark. That is the highest LSN that any source
+// names: none of them ever named one before it was durable, so each is a lower bound of
+// what was. What a cut has made outdated does not count, which is why epochs are compared.
+// What lies before the front needs no proof any more.
 func (a *analysis) analyzeFrom(start int) error {
 	a.infos = make([]Segment, len(a.all))
 	if err := a.walk(start); err != nil {
@@ -125,7 +138,8 @@ func (a *analysis) firstHeld() frame.LSN {
 }
 
 // states completes what is known of each file. A file behind the tail is torn where
-// anything in it is not zero, a damaged stamp included; otherwise it is prepared.
+// anything in it is not zero, a damaged stamp included; otherwise it is prepared. Those
+// before the start stay StateUnread.
 func (a *analysis) states() []Segment {
 	for i, s := range a.log {
 		info := &a.infos[s.index]
@@ -157,6 +171,10 @@ func (a *analysis) states() []Segment {
 // breaks, and what the names and heads have shown. Where the chain ends before
 // the watermark, that is damage even if all records are intact behind the
 // break: a trim would remove them.
+//
+// With the tail at LSN 100, the watermark 110, and 103 to 104 and 108 to 120 intact behind
+// the tail, 101 to 102 and 105 to 107 are lost. What is missing above the watermark was
+// never acknowledged, as far as anything tells, and is no damage.
 func (a *analysis) damage(behind []Range) []Damage {
 	l := newLosses(a)
 	next := a.chain.tail.LSN + 1
@@ -165,6 +183,7 @@ func (a *analysis) damage(behind []Range) []Damage {
 			l.add(Damage{File: b.seg.file.Name, Offset: b.off, Reason: b.reason.Error()})
 		}
 	}
+	// The range behind the watermark ends the last gap.
 	for _, r := range append(behind, Range{First: a.watermark + 1, Last: a.watermark + 1}) {
 		if next > a.watermark {
 			break
@@ -191,10 +210,10 @@ func (a *analysis) damage(behind []Range) []Damage {
 type losses struct {
 	a      *analysis
 	out    []Damage
-	open   map[string][]int // those in out, by file, that have no lost records yet
-	unread []unread
-	passed int // breaks that lie before all ranges still to be added
-	after  map[*segment]*segment
+	open   map[string][]int      // those in out, by file, that have no lost records yet
+	unread []unread              // those in out that are unreadable blocks
+	passed int                   // breaks that lie before all ranges still to be added
+	after  map[*segment]*segment // the next one in the log
 }
 
 // newLosses returns a list with the damage that names and heads show, and the blocks
@@ -224,6 +243,10 @@ func (l *losses) add(d Damage) {
 // already explains the break, a missing segment for instance, the range is noted there,
 // so that one cause is reported once. A range that several unreadable places have caused
 // is divided among them.
+//
+// Say that segment 8 is missing, that 7 ends with 799, and that 9 begins with 901, which is
+// intact. The names have put the missing 8 into the list. The range 800 to 900 begins where
+// the chain breaks, at the end of 7, and the open entry that this leads to is that of 8.
 func (l *losses) lose(lost Range) {
 	a := l.a
 	if len(a.log) == 0 {
@@ -273,6 +296,10 @@ func (l *losses) explainedBy(b chainBreak) *Damage {
 // breakAt returns the place at which the record with that LSN should begin:
 // the first break behind which it cannot lie. Calls come with rising LSNs, so that
 // breaks that lie before one call's LSN lie before the next one's too.
+//
+// Where a segment's frames just end, the record may have begun the next segment. If the
+// stamp of that is damaged, or is zero in front of other bytes, it is the place to name:
+// the frames there may be in order, and are not reached without it.
 func (l *losses) breakAt(lsn frame.LSN) chainBreak {
 	a := l.a
 	at := chainBreak{seg: a.log[max(a.chain.end, a.chain.start)], off: a.chain.tail.Off, reason: a.chain.reason}

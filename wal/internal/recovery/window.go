@@ -1,15 +1,22 @@
 package recovery
 
 const (
-	// touchBytes is how far ahead of the frame at hand bytes are made readable.
+	// touchBytes is in which steps bytes are made readable: up to its next multiple.
 	touchBytes = 1 << 20
-	// windowBytes is how much stays readable behind it: a file that is no longer
-	// is made readable once, however often recovery goes back in it.
+	// windowBytes is how much may stay readable behind the frame at hand: a file that is not
+	// longer than that is made readable once, however often recovery goes back in it.
 	windowBytes = 4 << 20
 )
 
 // window is the part of a segment that can be read: a run of bytes that moves
-// through it. So what is needed in memory does not depend on the segment's size.
+// through it. So what is needed in memory does not depend on the segment's size: it is
+// some MiB, or what one call of need asks for where that is more, as of a record that is
+// handed out in one piece.
+//
+// A byte of data that need was not asked for must not be touched: in a mapping the load
+// may fault, which holds up the garbage collector, and in a buffer nothing was read there
+// yet. The window tells the file by Touch and Release which bytes it needs, and notes in
+// the segment which of them cannot be read.
 type window struct {
 	data  []byte // all of the segment
 	file  Bytes
@@ -29,8 +36,10 @@ func (w *window) need(from, to int64) error {
 }
 
 // move is need for bytes that are not all within the window. It goes on from
-// where the window is, or begins a new one. It reads ahead by touchBytes, and keeps
-// windowBytes behind, since a search may go back to an earlier frame.
+// where the window is, or begins a new one. Its end goes up to a multiple of touchBytes.
+// Its start stays where it is, since a search may go back to an earlier frame, until
+// windowBytes lie behind; then all of these are released at once. Going back farther than
+// that costs a second reading.
 func (w *window) move(from, to int64) error {
 	if from < w.low || from > w.ready {
 		w.file.Release(w.low, w.ready)
@@ -55,7 +64,8 @@ func (w *window) move(from, to int64) error {
 }
 
 // farWindow is a second, small window outside of the first one: a unit or two at a time,
-// in ascending order.
+// in ascending order. By it settle (search.go) looks at headers far ahead, and the first
+// window stays where the search goes on.
 type farWindow struct {
 	*window
 	from, to int64 // bytes [from, to) can be read, whole units
