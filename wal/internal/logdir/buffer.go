@@ -9,10 +9,14 @@ import (
 	"github.com/seawall-wal/seawall/durability"
 )
 
-// NewBuffer returns a buffer for n bytes of the file with that path. Memory is taken
-// page by page, for what is stored to, and not from the heap: where the address space
-// has no room, the Go runtime would end the process, while this returns an error. Give
-// the buffer to FreeBuffer as it is.
+// NewBuffer returns a buffer for n bytes of the file with that path. Open and DeviceFile
+// take one for all of a segment, so that an offset in it is the offset in the file. They
+// read a part of the segment at a time, and give the memory of the part before back by
+// EmptyBuffer: what stays is addresses.
+//
+// Memory is taken page by page, for what is stored to, and not from the heap: where the
+// address space has no room, the Go runtime would end the process, while this returns an
+// error. Give the buffer to FreeBuffer as it is.
 func NewBuffer(path string, n int64) ([]byte, error) {
 	if n == 0 {
 		return nil, nil
@@ -32,7 +36,7 @@ func FreeBuffer(p []byte) {
 }
 
 // EmptyBuffer gives the memory of the bytes [from, to) of a buffer back, as far as it
-// is whole pages. What they hold is lost.
+// is whole pages. What they hold is lost: they are zeros until they are read again.
 func EmptyBuffer(p []byte, from, to int64) {
 	page := int64(pageSize)
 	from = (from + page - 1) / page * page

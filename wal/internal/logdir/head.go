@@ -10,7 +10,8 @@ import (
 
 // KeptHead is a copy of a segment's first bytes, up to frame.DataOffset. The heads
 // of all files are kept while a log is recovered, and nearly all of their bytes are
-// zeros: those behind the last other byte of each block are left out.
+// zeros: those behind the last other byte of each block are left out. Of 20 KiB, a few
+// hundred bytes are left of a segment with its header, stamp, slots and control block.
 type KeptHead struct {
 	Size   int
 	blocks [][]byte
@@ -38,7 +39,8 @@ func (k *KeptHead) Bytes() []byte {
 }
 
 // SegmentSpan returns how many bytes of a file are the segment's, by its header.
-// Where that is lost they are no more than a segment may have.
+// Where that is lost they are no more than a segment may have: a file that another process
+// has made larger than that must not cost the addresses of all of it.
 func SegmentSpan(head []byte, size int64) int64 {
 	if h, err := frame.DecodeHeader(head); err == nil {
 		return min(size, h.SegmentBytes)

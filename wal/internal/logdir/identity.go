@@ -17,15 +17,27 @@ func IdentityText(id frame.UUID) string {
 
 // Identity is what the lock file says: whose log it is, and how far that came. The
 // zero value says nothing.
+//
+// It is the only thing that is known of a log outside of its segments. Without it, a
+// directory whose newest segments are lost, or all of them, looks like an older log, or like
+// none. The file is written by package wal alone (owner in lock.go): the text when a log is
+// created, and at checkpoints the older of the two blocks behind it. Readers take what it
+// says from the page cache; Open, which decides by it whether the log is whole, from the
+// device.
+//
+// A file whose text is damaged says nothing: the log's identity is then what its segments
+// say, and that the newest of them are missing, or all, may go unnoticed.
 type Identity struct {
-	UUID   frame.UUID
+	UUID   frame.UUID       // zero where the file names no log
 	Newest frame.Checkpoint // zero for none, or none of that log
-	Slot   int              // the block that it is in
-	Device []byte           // the file's bytes, as the device has them
+	Slot   int              // the block that it is in; the last one for none, so that the first is next
+	Device []byte           // the file's bytes; of DeviceIdentity, as the device has them
 }
 
 // DeviceIdentity returns what the lock file says, durably and as the device holds
-// it: the writer decides by it whether segments are missing.
+// it: the writer decides by it whether segments are missing. The sync comes first: what
+// another writer wrote before it died may be in the page cache only, and a power loss later
+// would take it back.
 func DeviceIdentity(f *durability.File) (Identity, error) {
 	if err := f.Sync(); err != nil {
 		return Identity{}, err
@@ -37,7 +49,8 @@ func DeviceIdentity(f *durability.File) (Identity, error) {
 	return n, errors.Join(err, f.EndDirect())
 }
 
-// ReadIdentity returns what the lock file says.
+// ReadIdentity returns what the lock file says. read is like io.ReaderAt's method; a file
+// that ends early is no error, since a writer may have made it just now.
 func ReadIdentity(read func([]byte, int64) (int, error)) (Identity, error) {
 	buf := make([]byte, frame.LockBytes)
 	n, err := read(buf, 0)
@@ -53,7 +66,10 @@ func ReadIdentity(read func([]byte, int64) (int, error)) (Identity, error) {
 }
 
 // ParseIdentity returns what a lock file of these bytes says. One that was made before
-// it had room for a checkpoint is shorter.
+// it had room for a checkpoint is shorter, and so is one for whose blocks the filesystem had
+// no space. A checkpoint of another log than the text names does not count. Of two valid ones
+// the one with the greater counter is the newer; a crash tears no more than the one that was
+// being written.
 func ParseIdentity(b []byte) Identity {
 	n := Identity{UUID: parseLockText(b), Slot: frame.Slots - 1}
 	if len(b) < frame.LockBytes {
@@ -68,7 +84,7 @@ func ParseIdentity(b []byte) Identity {
 	return n
 }
 
-// lockBytes is the length of what the lock file says.
+// lockBytes is the length of the text in the lock file's first block.
 var lockBytes = len(IdentityText(frame.UUID{}))
 
 // parseLockText returns the UUID in what the lock file says, or zero where it begins

@@ -12,8 +12,8 @@ import (
 const (
 	segmentSuffix = ".wal"
 	tempSuffix    = ".tmp"
-	LockName      = "seawall.lock"
-	LostName      = "lost"
+	LockName      = "seawall.lock" // the file that the writer locks, and that names the log (Identity)
+	LostName      = "lost"         // the directory that a trim or a repair saves into what it removes
 )
 
 // FinalName is a segment's name: its ordinal in 16 hexadecimal digits, so that a
@@ -41,7 +41,9 @@ const (
 )
 
 // ParseName reads a segment's name, as FinalName and TempName write it.
-// Other names are none of the log's.
+// Other names are none of the log's: such files are neither read nor removed. It accepts
+// just one spelling, so that no two names stand for the same segment; upper-case digits,
+// say, are another name.
 func ParseName(name string) (Entry, bool) {
 	e := Entry{Name: name}
 	digits, ok := strings.CutSuffix(name, segmentSuffix)
@@ -75,7 +77,8 @@ func List(dir *durability.Dir) ([]Entry, error) {
 }
 
 // appendEntries appends the segments among a directory's names, which are
-// sorted, in the order of List.
+// sorted, in the order of List. Sorted names have 0000000000000004.tmp before
+// 0000000000000004.wal, so that where both are there the two are exchanged.
 func appendEntries(list []Entry, names []string) []Entry {
 	for _, name := range names {
 		e, ok := ParseName(name)

@@ -14,8 +14,9 @@ func (n Identity) options(o recovery.Options) recovery.Options {
 }
 
 // Recover recovers the log that a directory's segments hold. known is what its lock
-// file says. It is the only caller of recovery, with Survey: what the lock file says
-// is missing is found here.
+// file says. It is the only caller of recovery, with Survey, beside that package's tests:
+// what the lock file says is missing is found here. Open, the scans of Verify and Dump,
+// LogReader and the crash lab end up here, each with files of its own kind.
 func Recover(known Identity, files []recovery.File, o recovery.Options) (*recovery.Result, error) {
 	res, err := recovery.Recover(files, known.options(o))
 	if err == nil {
@@ -40,7 +41,9 @@ func NoLog(known Identity, r *recovery.Result) bool {
 }
 
 // noteAllMissing adds the damage that no segment can show: the lock file says
-// that there was one.
+// that there was one. A new log is named there only when its first segment is durable under
+// its final name, so that a creation that a crash ended does not look like this. How many
+// records are lost is known where the lock file has a checkpoint.
 func noteAllMissing(known Identity, r *recovery.Result) {
 	if known.UUID == (frame.UUID{}) || !allTemporary(r) {
 		return

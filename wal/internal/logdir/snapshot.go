@@ -12,10 +12,18 @@ import (
 )
 
 // Snapshot is a log's directory opened for reading: the files that it holds at one
-// moment, as far as a writer lets that be had.
+// moment, as far as a writer lets that be had. Verify and Dump (scan.once) and Inspect make
+// one for each attempt; one goroutine uses it, and it writes nothing and takes no lock.
+// LogReader lists and opens files of its own, since it compares them with control blocks.
+//
+// A writer goes on while the snapshot is made and used. It is the caller who finds out
+// whether that matters: it reads Control before and after, and asks Changed; what differs
+// makes a bad verdict doubtful, and the caller begins again with another snapshot. Here two
+// things are done against it: files are listed again until none is missing (openAll), and
+// heads are read until they agree (settleHeads).
 type Snapshot struct {
 	Files  []*MappedFile
-	Device []*DeviceFile // the same files, where the device is to be read
+	Device []*DeviceFile // the same files, in the same order, where the device is to be read; or nil
 	Known  Identity      // what the lock file says
 	Locked bool          // there is a lock file
 	Live   bool          // a writer holds it, or did while this was open
@@ -25,7 +33,7 @@ type Snapshot struct {
 	dir      *durability.Dir
 	lock     *durability.File // nil where it is missing or may not be read
 	open     OpenFiles
-	buffer   []byte // for the device files
+	buffer   []byte // for the device files, of which one is loaded at a time
 	headless bool   // a file that is opened again is known by its inode alone
 }
 
@@ -42,7 +50,10 @@ func OpenSnapshotHeadless(dir *durability.Dir) (*Snapshot, error) {
 	return s, s.openAll(false)
 }
 
-// openAll opens all files.
+// openAll opens all files. A file that is gone when it is opened was cut off, or got
+// another name: then the directory is listed again, since what is open would show a log with
+// a segment missing. The lock comes first. A writer that locks it after that is noticed
+// later (RefreshLive), with each piece that is read.
 func (s *Snapshot) openAll(device bool) error {
 	if err := s.openLock(); err != nil {
 		return err
@@ -61,7 +72,9 @@ func (s *Snapshot) openAll(device bool) error {
 
 // openListed opens the files that are listed and not open yet, and closes those
 // that are not listed any more. It reports whether one was removed or recycled
-// since it was listed: what is open then is what no listing shows.
+// since it was listed: what is open then is what no listing shows. Files that are listed
+// again are not opened again: whether their names lead to other files by now is for Changed
+// to find.
 func (s *Snapshot) openListed(device bool) (gone bool, err error) {
 	entries, err := List(s.dir)
 	if err != nil {
@@ -95,7 +108,8 @@ func (s *Snapshot) openListed(device bool) (gone bool, err error) {
 }
 
 // openLock opens the lock file. A user who may not read it can read the log all the
-// same, where the segments can be read.
+// same, where the segments can be read. Then nothing is known of the log's identity and of
+// its writer, and Unsure has the caller be careful as with a writer.
 func (s *Snapshot) openLock() error {
 	f, err := s.dir.Open(LockName, false)
 	switch {
@@ -115,7 +129,8 @@ func (s *Snapshot) openLock() error {
 	return err
 }
 
-// RefreshLive checks again whether the log has a writer: one may have started.
+// RefreshLive checks again whether the log has a writer: one may have started. Live is
+// never taken back: what was read while a writer was there stays doubtful when it has gone.
 func (s *Snapshot) RefreshLive() {
 	if s.Live || s.lock == nil {
 		return
@@ -125,7 +140,8 @@ func (s *Snapshot) RefreshLive() {
 	}
 }
 
-// Shared reports whether another process may write to what is mapped.
+// Shared reports whether another process may write to what is mapped. Without a lock file
+// that can be asked, it may. What was read from the device lies in a buffer of this process.
 func (s *Snapshot) Shared() bool { return s.Device == nil && (s.Live || s.lock == nil) }
 
 // TotalBytes returns the size of all files.
@@ -144,7 +160,8 @@ const maxHeadReads = 20
 // that between the two they were all so at once. What a cut leaves in several
 // heads, read half before it and half after, would show records that were cut
 // long ago: the front of a log that was reset, and in an older segment records
-// that lie before the front that it had.
+// that lie before the front that it had. The control block is left out of the comparison:
+// it changes with each append, and recovery does not read it.
 func (s *Snapshot) settleHeads() error {
 	for range maxHeadReads {
 		same := true
@@ -170,7 +187,9 @@ func (s *Snapshot) settleHeads() error {
 	return ErrChanged
 }
 
-// Recover recovers the log from what was opened.
+// Recover recovers the log from what was opened. Where no writer is known of, each head is
+// read once, when recovery asks for it. Mapped bytes are read under
+// Guard: a file that is truncated now, or a page that cannot be read, is an error.
 func (s *Snapshot) Recover(ro recovery.Options) (res *recovery.Result, err error) {
 	if s.Live || s.Unsure != nil {
 		if err = s.settleHeads(); err != nil {
@@ -184,7 +203,8 @@ func (s *Snapshot) Recover(ro recovery.Options) (res *recovery.Result, err error
 	return res, err
 }
 
-// RecoveryFiles returns the files as recovery takes them.
+// RecoveryFiles returns the files as recovery takes them. Inspect puts Bytes of its own in,
+// which bring no page into memory.
 func (s *Snapshot) RecoveryFiles() []recovery.File {
 	files := make([]recovery.File, 0, len(s.Files))
 	for i, m := range s.Files {
@@ -197,13 +217,15 @@ func (s *Snapshot) RecoveryFiles() []recovery.File {
 	return files
 }
 
-// FaultOf returns the error of a function that was given a record's mapped bytes.
+// FaultOf returns the error of a function that was given a record's mapped bytes, which
+// may be about these: see MappedFile.FaultOf.
 func (s *Snapshot) FaultOf(r recovery.Record, err error) error {
 	return s.Files[r.Segment].FaultOf(r, err)
 }
 
 // Changed reports whether any file is no longer what it was opened as: it was
-// removed, renamed or replaced, or others were added.
+// removed, renamed or replaced, or others were added. Appends change no name, and do not
+// count. Callers ask only where what they found is in doubt, since it opens each file again.
 func (s *Snapshot) Changed() bool {
 	now := s.listing()
 	if len(now) != len(s.Files) {
@@ -229,7 +251,8 @@ func (s *Snapshot) listing() []Entry {
 
 // CheckSizes returns an error that names the first file that has become shorter
 // since it was opened. What was read of its last page then, zeros, is not what
-// the log holds.
+// the log holds: the kernel serves the rest of that page without a fault (kernel fact 5),
+// so that the log would seem to end there.
 func (s *Snapshot) CheckSizes() error {
 	for _, m := range s.Files {
 		f, err := m.Held.Use()

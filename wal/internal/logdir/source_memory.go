@@ -8,7 +8,9 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// memoryFile is a segment's file that is in memory.
+// memoryFile is a segment's file that is in memory: page cache and device are the same, and
+// every byte can be read. The crash lab makes the files of each crash state in memory, and
+// has them recovered by way of package waltest.
 type memoryFile []byte
 
 var _ recovery.Bytes = memoryFile(nil)
@@ -28,7 +30,9 @@ func (m memoryFile) Release(int64, int64) {}
 // Unload implements recovery.Bytes.
 func (m memoryFile) Unload() {}
 
-// memoryBuffers is what one recovery of files in memory needs, to be used again.
+// memoryBuffers is what one recovery of files in memory needs, to be used again, as there
+// are thousands of them a second. Until then it refers to the files of the last recovery,
+// but nothing reads these.
 type memoryBuffers struct {
 	names   []string
 	entries []Entry

@@ -10,8 +10,14 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
+// This file tells blocks that cannot be read from errors that end the reading. What
+// recovery makes of such blocks is in unreadable.go of that package.
+
 // IsUnreadable reports whether a read failed because the device, or the filesystem
-// by a checksum of its own, cannot give the bytes.
+// by a checksum of its own, cannot give the bytes: EIO at large, the block layer's errors of
+// a medium, of a target and of its integrity data, the filesystems' for a bad checksum or
+// structure, and that of broken memory. Any other error, of a missing permission say, says
+// nothing of the bytes.
 func IsUnreadable(err error) bool {
 	return slices.ContainsFunc([]error{
 		unix.EIO, unix.ENODATA, unix.EILSEQ, unix.EBADMSG, unix.EUCLEAN, unix.EREMOTEIO, unix.EHWPOISON,
@@ -29,7 +35,8 @@ func Readable(err error) error {
 }
 
 // EachPage calls fn with each page of [from, to), and returns those for which it
-// says that they cannot be read.
+// says that they cannot be read. Any other error of fn ends it. It costs a call for each
+// page, so it comes only after one for all of them has failed.
 func EachPage(from, to int64, fn func(from, to int64) error) error {
 	var u recovery.UnreadableError
 	for from < to {
@@ -82,6 +89,10 @@ func ReadPages(p []byte, off int64, read func(p []byte, off int64) error) error 
 // Populate makes bytes [from, to) of a mapping of a file's first size bytes
 // readable. Pages that cannot be read become zeros, and are told by a
 // *recovery.UnreadableError. Where the file has become shorter, that is a fault.
+//
+// A page that the device cannot give and one that was truncated away fault alike, so the
+// file's size is asked in between: what somebody has truncated must not pass for zeros. The
+// zeros are in this mapping only (Blank), in front of the page that cannot be had.
 func Populate(mem *durability.Mapping, size, from, to int64) error {
 	err := mem.PopulateRead(from, to-from)
 	fault := (*durability.FaultError)(nil)
