@@ -28,11 +28,14 @@ func (p *Place) Continues(f *Frame) bool {
 	return f.LSN == want && f.Epoch >= p.Epoch
 }
 
-// Chain follows the frames of one segment. It is not safe for concurrent use.
+// Chain follows the frames of one segment. It is not safe for concurrent use. Next checks
+// the frame at the place, and does not move, so that the caller can check the payload, and
+// what else it knows, before it lets Pass move on. The cursors of recovery and of package
+// segment are made of it.
 type Chain struct {
 	Place
-	Seed Seed
-	buf  Buffer
+	Seed Seed   // of the segment
+	buf  Buffer // so that nothing is allocated for a frame
 }
 
 // Next decodes the header of the frame at the place and checks it by rules 1 to 5,
@@ -47,7 +50,8 @@ func (c *Chain) Next(b []byte) (Frame, error) {
 }
 
 // Follows checks the frame whose header is at the start of b, at an offset, against
-// another one before it, by rules 3 to 5.
+// another one before it, by rules 3 to 5. The other one's link is taken as it is, and so
+// Follows needs no place: behind a break it finds two frames that go together.
 func (c *Chain) Follows(b []byte, f, before *Frame, off int64) bool {
 	p := Place{LSN: before.LSN, Epoch: before.Epoch}
 	return p.Continues(f) && c.buf.Linked(b, f, c.Seed, before.Link, off)

@@ -60,7 +60,8 @@ func (c *Checkpoint) Encode() [CheckpointBytes]byte {
 }
 
 // DecodeCheckpoint reads a checkpoint from the start of p. It returns ErrZero or
-// ErrInvalid.
+// ErrInvalid. Whether it is of the log whose directory it was found in, and of an epoch that
+// still counts, is for the caller.
 func DecodeCheckpoint(p []byte) (Checkpoint, error) {
 	b, err := sealed(p, CheckpointBytes, checkpointMagic, 0)
 	if err != nil {

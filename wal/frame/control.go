@@ -42,7 +42,8 @@ func DecodeControl(p []byte) Control {
 	}
 }
 
-// Later returns what two blocks of one log say together. Within an epoch the words
+// Later returns what two blocks of one log say together: of the newer epoch or, within
+// one, the greater of each word. Within an epoch the words
 // only rise. Next is each segment's own, and 0 here.
 func (c Control) Later(o Control) Control {
 	c.Next, o.Next = 0, 0

@@ -1,6 +1,9 @@
 package frame
 
-// Head is what the blocks in front of a segment's frames say.
+// Head is what the blocks in front of a segment's frames say. Each block is decoded and
+// checked by itself, and has an error of its own: a damaged slot takes nothing from the
+// others. Everything here is decoded, and nothing is believed yet; whether a stamp continues
+// the segment before it, or a slot is of an epoch that counts, is for package recovery.
 type Head struct {
 	Header    Header
 	HeaderErr error // of DecodeHeader
@@ -27,14 +30,17 @@ func DecodeHead(p []byte) Head {
 	return h
 }
 
-// DecodeRest decodes what lies behind the header, as belonging to h.Header.
+// DecodeRest decodes what lies behind the header, as belonging to h.Header. Recovery calls
+// it by itself: where a header is lost, it puts one together from the file's name, the log's
+// UUID and the salt in the stamp.
 func (h *Head) DecodeRest(p []byte) {
 	h.Seed = h.Header.Seed()
 	h.Stamp, h.Link, h.StampErr = DecodeStamp(from(p, StampOffset), &h.Header)
 	h.DecodeSlots(p)
 }
 
-// DecodeSlots decodes the slots, as sealed with h.Seed.
+// DecodeSlots decodes the slots, as sealed with h.Seed. Recovery calls it by itself where
+// header and stamp are lost, and the seed was found from the frames or a slot.
 func (h *Head) DecodeSlots(p []byte) {
 	for i := range h.Slots {
 		h.Slots[i], h.SlotErrs[i] = DecodeSlot(from(p, SlotOffset+i*BlockBytes), h.Seed)

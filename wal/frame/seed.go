@@ -2,6 +2,12 @@ package frame
 
 import "encoding/binary"
 
+// This file computes a segment's seed from what was sealed with it, for a segment whose
+// header and stamp are both lost: package recovery follows its frames all the same
+// (salvage.go there). It rests on two properties of a CRC. It can be computed backwards, from
+// the sum behind some bytes to the sum before them. And a link is the seed's CRC continued
+// over what the link covers, so that the sum before these bytes is the seed.
+
 // SeedOf returns the seed with which the header at the start of p, decoded as f,
 // is chained to prev at offset off. There is one for any header: it says something
 // only where other frames of the segment have the same.
@@ -24,7 +30,8 @@ func SlotSeed(p []byte) (Seed, bool) {
 
 // unwind returns the CRC-32C that p continues to the given one: what
 // crc32.Update was handed. Each step of a CRC can be taken back, since the tables'
-// entries differ in their highest bytes.
+// entries differ in their highest bytes: a step shifts a zero byte in at the top and adds
+// one entry, so that the top byte of the result tells which entry it was.
 func unwind(crc uint32, p []byte) uint32 {
 	crc = ^crc
 	for i := len(p) - 1; i >= 0; i-- {

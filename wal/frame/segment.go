@@ -98,7 +98,8 @@ func ValidSegmentBytes(n int64) bool {
 
 // Cut is a place behind which frames and segments of a smaller epoch are
 // remains: neither records nor damage. The epoch that goes with it begins
-// there.
+// there. Stamps and slots repeat the one that began their epoch, so that it outlives the
+// segment that it was first written to. It is zero in the first epoch.
 type Cut struct {
 	Ordinal uint64 // the segment in which the log ended
 	Offset  uint64 // where the log ended in it, in bytes
@@ -215,7 +216,10 @@ const SlotBytes = 80
 const slotMagic = "SEA-SLOT"
 
 // Slot is a checkpoint record: what was durable when a checkpoint or a cut was made.
-// Each segment has two; the older one is overwritten, the newer one stays:
+// Each segment has two; the older one is overwritten, the newer one stays, since a crash may
+// tear the one that is being written. It names neither log nor segment, as a stamp does. It
+// is sealed with the segment's seed instead, so that one of an earlier life of the file does
+// not validate:
 //
 //	offset  bytes  field
 //	     0      8  magic      "SEA-SLOT"
@@ -281,7 +285,9 @@ func DecodeSlot(p []byte, seed Seed) (Slot, error) {
 }
 
 // sealed checks magic and checksum of a block's first n bytes, the last four
-// of which are the CRC-32C of the seed and what lies before, and returns them.
+// of which are the CRC-32C of the seed and what lies before, and returns them. Zeros are
+// told apart first: a block that was never written is the usual state of a prepared segment,
+// while any other invalid one was torn or damaged.
 func sealed(p []byte, n int, magic string, seed Seed) ([]byte, error) {
 	if len(p) < n {
 		return nil, ErrInvalid

@@ -1,7 +1,7 @@
 // Package waltest lets the crash lab recover a log that is in memory only, by the
 // very code that Open runs: no directory is needed, so thousands of states can be
-// checked a second. It is no way to use a log. Its functions may be called
-// concurrently.
+// checked a second. It also opens logs that are wrong in known ways, which the lab has to
+// find. It is no way to use a log. Its functions may be called concurrently.
 package waltest
 
 import (
@@ -12,7 +12,8 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// Recovered is what recovery makes of files in memory.
+// Recovered is what recovery makes of files in memory. A Last below First says that the log
+// is empty, a Watermark above Last that acknowledged records are lost.
 type Recovered struct {
 	First, Last, Watermark wal.LSN
 	Verdict                wal.Verdict
@@ -31,11 +32,14 @@ func Recover(files map[string][]byte, visit func(lsn wal.LSN, payload []byte) er
 	return recoverFiles(files, recovery.Options{}, visit)
 }
 
-// RecoverAll is Recover from the log's first segment on, as Verify does.
+// RecoverAll is Recover from the log's first segment on, as Verify does. It finds damage
+// that Recover, which trusts what is proved to have been durable, does not look for.
 func RecoverAll(files map[string][]byte, visit func(lsn wal.LSN, payload []byte) error) (Recovered, error) {
 	return recoverFiles(files, recovery.Options{All: true}, visit)
 }
 
+// recoverFiles recovers the files with the options. Of the damage it names the first only,
+// which is enough for a finding.
 func recoverFiles(files map[string][]byte, o recovery.Options, visit func(wal.LSN, []byte) error) (Recovered, error) {
 	o.Visit = func(r recovery.Record) error { return visit(r.LSN, r.Payload) }
 	res, none, err := logdir.RecoverMemory(files, o)

@@ -8,7 +8,8 @@ import (
 )
 
 // Wrong is a set of ways in which a log is wrong: what the crash lab must find, to be
-// believed when it finds nothing. Zero is the log as it is.
+// believed when it finds nothing. Zero is the log as it is. Package seam, where the ways are
+// defined, is internal to the log, and this package is the only way to it for others.
 type Wrong = seam.Wrong
 
 // The ways. Those of recovery come first, then those of opening, of cuts, of syncs
@@ -35,18 +36,21 @@ const (
 	CutUnseen          = seam.CutUnseen          // a Reader goes on with what was cut away
 )
 
-// OpenWrong is wal.Open of a log that is wrong.
+// OpenWrong is wal.Open of a log that is wrong, from its recovery on and as long as it is open.
 func OpenWrong(dir string, o wal.Options, w Wrong) (*wal.Log, error) {
 	o.Tracer = &wrongTracer{Tracer: o.Tracer, wrong: w}
 	return wal.Open(dir, o)
 }
 
-// RecoverWrong is Recover by a log that is wrong.
+// RecoverWrong is Recover by a log that is wrong. Only those ways count that are recovery's
+// own; the others change nothing here.
 func RecoverWrong(files map[string][]byte, w Wrong, visit func(lsn wal.LSN, payload []byte) error) (Recovered, error) {
 	return recoverFiles(files, recovery.Options{Wrong: w}, visit)
 }
 
-// wrongTracer is another tracer that has the log be wrong, too. It may be none.
+// wrongTracer is another tracer that has the log be wrong, too. It may be none. It hands on
+// what that other one can do, its random bytes included, so that a wrong log can be replayed
+// like any other.
 type wrongTracer struct {
 	durability.Tracer
 	wrong Wrong

@@ -3,6 +3,16 @@ package seam
 // Wrong is a set of ways in which a log can be wrong, a bit each. The crash lab has
 // to find every one of them, to be believed when it finds nothing. Zero is the log
 // as it is.
+//
+// Mostly a step or a check is left out at its place, by a condition with Has. What a wrong
+// log does instead, where that is more, is in wrong.go of package wal. Recovery learns of its
+// ways by recovery.Options.Wrong, the rest of the log by WrongOf its tracer, when it is
+// opened. A further way needs a name here and in package waltest, its condition, and a
+// variant in crashtest/selftest that is found by it.
+//
+// The conditions of package wal are in open_resume.go and lock.go for those of opening, in
+// cut.go, truncate_front.go and segment_recycle.go for those of cuts, in checkpoint.go,
+// sync.go, commit.go and log.go for those of syncs, and in reader_inprocess.go.
 type Wrong uint32
 
 // The ways. Those of recovery come first, then those of opening, of cuts, of syncs
@@ -29,7 +39,7 @@ const (
 	CutUnseen                            // a Reader goes on with what was cut away
 )
 
-// Has reports whether the log is wrong in that way.
+// Has reports whether the log is wrong in that way or, of several, in one of them.
 func (w Wrong) Has(way Wrong) bool { return w&way != 0 }
 
 // Wronged is a tracer that has the log be wrong. Package waltest makes it.

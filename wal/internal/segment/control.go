@@ -5,6 +5,11 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
+// This file loads and stores the words of a control block, in the orders on which a writer
+// and readers in other processes rely. What those orders are for, and why they are enough on
+// machines that reorder loads and stores, is in logreader_protocol_doc.go of package wal. A
+// word that is added to the block needs a place in each order below.
+
 // word is one word of a control block: where it lies, and what it is.
 type word struct {
 	off int64
@@ -43,7 +48,10 @@ func LoadControl(mem *durability.Mapping) (c frame.Control, err error) {
 	return c, nil
 }
 
-// StoreControl sets the control block of a segment that no reader reads yet.
+// StoreControl sets the whole control block. A rotation does it before it stamps the segment,
+// so that no reader reads the block yet. At the end of an Open, readers may have read the
+// tail's block for long: the front is the first to change, and they wait for another word
+// before they believe that its writer is alive (bad.check in package wal).
 func StoreControl(mem *durability.Mapping, c *frame.Control) error {
 	return storeWords(mem,
 		word{frame.ControlFront, uint64(c.Front)}, word{frame.ControlAppended, uint64(c.Appended)},
@@ -60,8 +68,10 @@ func LowerControl(mem *durability.Mapping, c *frame.Control) error {
 		word{frame.ControlFront, uint64(c.Front)}, word{frame.ControlNext, c.Next}, word{frame.ControlEpoch, c.Epoch})
 }
 
-// The writer stores single words. A store that fails is no error here: readers only
-// learn of the change later, and the next check of the file, at the next sync at the
+// The writer stores single words. Each comes after what it tells of: the frames, the sync
+// that made them durable, the slots that name the front, the stamp of the next segment. And
+// the front comes before any file is removed. A store that fails is no error here: readers
+// only learn of the change later, and the next check of the file, at the next sync at the
 // latest, finds what is wrong with it.
 
 // StoreAppended tells readers of the last record that they may read.

@@ -23,20 +23,36 @@ var (
 	ErrBadPayload = errors.New("wal: the payload does not match its checksum")
 )
 
-// Cursor follows the chain of frames through a segment that is mapped.
+// Cursor follows the chain of frames through a segment that is mapped. A reader has one for
+// the record that is next, in the writer's process or in another; a sync reads back by one
+// what it covered, and a cut at the back finds its place by one. Its callers begin at a place
+// that they know, from an index, a stamp or the record before. Where a frame is not valid it
+// stops, and the caller decides what that means: a cut at the same time, the log's end, or
+// damage.
+//
+// Package recovery has a cursor of its own. That one reads files that may be damaged
+// anywhere, and knows of cuts and batches; a change to the rules of a frame belongs in
+// package frame, which both use.
+//
+// Seek comes first: it reads the header of the frame at the place, which Copy and Lend rely
+// on. Either of these moves behind that frame, so that the Seek of the next record has to
+// read little more than one header. After an error the place is in front of the frame that
+// the error is about.
 type Cursor struct {
 	frame.Chain
 	LinkOff int64             // where the place's link lies; 0 before a frame was passed
 	Window  int64             // bytes that are brought into memory at once
 	Passed  func(frame.Place) // called with each place that is passed, or nil
 
-	mem   *durability.Mapping
-	size  int64 // of the segment
-	ready int64 // bytes of it that were brought in
-	frame frame.Frame
+	mem   *durability.Mapping // the caller keeps it mapped, and unmaps it; nil after Leave
+	size  int64               // of the segment
+	ready int64               // up to here it is not brought in again
+	frame frame.Frame         // at the place, once header has read it
 }
 
-// Enter moves the cursor to a place of a segment of so many bytes.
+// Enter moves the cursor to a place of a segment of so many bytes. The seed is that of the
+// segment's header as the caller first read it, so that frames of a later life of the same
+// file, whose salt is another one, do not validate.
 func (c *Cursor) Enter(mem *durability.Mapping, size int64, seed frame.Seed, at frame.Place) {
 	if c.mem != mem {
 		c.ready = 0
@@ -48,7 +64,9 @@ func (c *Cursor) Enter(mem *durability.Mapping, size int64, seed frame.Seed, at 
 func (c *Cursor) Leave() { c.mem, c.size, c.ready = nil, 0, 0 }
 
 // Seek passes frames until the one at the place is the record with that LSN. It
-// returns ErrNoFrame where the segment has none, and a *durability.FaultError.
+// returns ErrNoFrame where the segment has none, and a *durability.FaultError. It reads
+// headers only, and steps over the payloads: the time that it takes goes by the number of
+// frames between the place and the record.
 func (c *Cursor) Seek(lsn frame.LSN) error {
 	return durability.Guard(func() error {
 		for {
@@ -141,7 +159,8 @@ func (c *Cursor) Lend() ([]byte, error) {
 
 // Verify checks all frames up to an offset, headers against the chain and payloads
 // against their checksums, and leaves the cursor at the first that is not what was
-// stored. Marks are checked like records.
+// stored. Marks are checked like records. It reads the mapping, which shows what another
+// process has done to the file since the bytes were stored.
 func (c *Cursor) Verify(to int64) error {
 	return durability.Guard(func() error {
 		for c.Off < to {

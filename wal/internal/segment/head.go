@@ -9,7 +9,8 @@ import (
 )
 
 // ReadHead reads and decodes what lies in front of an open file's frames, up to its
-// stamp. What lies behind the file's end is invalid.
+// stamp. What lies behind the file's end is invalid. That is what a reader needs to enter a
+// segment. The slots, which no reader needs, are not read, and so count as invalid.
 func ReadHead(f *durability.File) (frame.Head, error) {
 	b := make([]byte, frame.StampOffset+frame.StampBytes)
 	n, err := f.ReadAt(b, 0)
