@@ -10,6 +10,10 @@ const maxCuts = 1024
 
 // cutList remembers cuts at the back, for readers whose last record a cut may have
 // removed. Both the epochs and the LSNs ascend.
+//
+// Log.store has one (segments.cuts, under segments.mu). TruncateBack and Reset add to it,
+// and a Reader that finds another epoch than its own asks it (catchUp). A LogReader has
+// no such list: it looks at the record's link instead (checkPlace).
 type cutList []struct {
 	epoch uint32
 	lsn   LSN
@@ -37,7 +41,8 @@ func (c *cutList) add(epoch uint32, lsn LSN) {
 }
 
 // lowest returns the lowest LSN that a cut later than the epoch since made the last
-// one, and whether there was such a cut.
+// one, and whether there was such a cut. It is that of the first such cut: since the LSNs
+// ascend, those behind it in the list left more.
 func (c cutList) lowest(since uint32) (LSN, bool) {
 	i := sort.Search(len(c), func(i int) bool { return c[i].epoch > since })
 	if i == len(c) {

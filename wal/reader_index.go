@@ -6,13 +6,18 @@ import "github.com/seawall-wal/seawall/wal/internal/segment"
 // their places, up to maxIndexMarks together, which take 6 MiB. Each older segment
 // keeps at most thinIndexMarks, which take 6 KiB, so that Get reads up to 256 KiB of a
 // segment of 64 MiB before it reaches its record. Tests set lower limits.
+//
+// A place costs 24 bytes and spares a Get the frames before it. Where places are missing,
+// nothing is wrong: Get follows the chain from an earlier one, at the latest from the
+// segment's start.
 var (
 	maxIndexMarks  = 1 << 18
 	thinIndexMarks = 256
 )
 
 // settleIndex takes the index out of a segment that is not appended to any more. The
-// caller holds mu for writing.
+// caller holds mu for writing. Its live index is part of the writableSegment, which
+// retire closes next.
 func (st *stored) settleIndex() {
 	if st.live != nil {
 		// Where a cut made an older segment the tail again, its live index lacks the
@@ -26,7 +31,8 @@ func (st *stored) settleIndex() {
 }
 
 // boundIndexes thins out the indexes of the oldest segments where there are more
-// than maxIndexMarks places in all. The caller holds mu for writing.
+// than maxIndexMarks places in all. The caller holds mu for writing. A Get may still use
+// an index that is replaced here: one that was published as base is never changed.
 func (t *segments) boundIndexes() {
 	left := maxIndexMarks
 	for i := len(t.list) - 1; i >= 0; i-- {

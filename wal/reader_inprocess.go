@@ -10,9 +10,25 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
+// This file reads records in the writer's process: Get, and the source of the Readers
+// that Log.Reader makes. The way to a record:
+//
+//  1. mayRead: the record is one that may be read, and the reader's place is still one of
+//     the log.
+//  2. position: the cursor stands before the record, in a mapping that is pinned. Usually it
+//     stands there already, behind the last record, and no lock is taken; otherwise it goes
+//     to a place that an index knows, or to the segment's start.
+//  3. read: frames are followed up to the record, into the next segment if need be, and the
+//     record is copied, or lent.
+//  4. unchanged: no cut came in between. Otherwise all of it is done again.
+//
+// The segments and their mappings are reader_segments.go's, what a ZeroCopy Reader holds
+// is reader_pin.go's. logreader_fetch.go does the same in another process.
 var _ source = (*Log)(nil)
 
-// readable returns the last LSN that readers may read.
+// readable returns the last LSN that readers may read. On a poisoned log it is the
+// durable one for all: of what lies behind that, the kernel may drop the pages that it
+// could not write, and a later load would return older bytes.
 func (l *Log) readable(durable bool) LSN {
 	if durable || l.poison.Load() != nil {
 		return l.DurableLSN()
@@ -27,6 +43,8 @@ func (l *Log) Get(lsn LSN) ([]byte, error) {
 	if lsn == 0 {
 		return nil, truncated(lsn, l.FirstLSN())
 	}
+	// The window is smaller than a Reader's: only one record is wanted, and where the index
+	// has all of its places, one of them lies little more than a step before it.
 	r := Reader{src: l, next: lsn, cur: cursor{Cursor: segment.Cursor{Window: 2 * segment.IndexStep}}}
 	ok, err := l.fetch(context.Background(), &r)
 	if err == nil && !ok {
@@ -65,7 +83,8 @@ func (l *Log) fetch(_ context.Context, r *Reader) (bool, error) {
 }
 
 // unchanged reports whether no cut since mayRead may have changed the bytes of the
-// record that is next.
+// record that is next. It comes behind all loads of the record, or it would prove
+// nothing.
 func (l *Log) unchanged(r *Reader) bool {
 	return uint64(l.store.epoch.Load()) == r.epoch && r.next >= l.FirstLSN()
 }
@@ -85,7 +104,9 @@ func (l *Log) fetched(r *Reader, err error) (bool, error) {
 }
 
 // mayRead checks whether the record that is next may be read, and whether the
-// place that the reader has is still one of the log.
+// place that the reader has is still one of the log. The durable LSN, which is the bound
+// on a poisoned log and for a durable Reader, is lowered together with the last LSN
+// (lower), so that a cut shows in either.
 func (l *Log) mayRead(r *Reader) (bool, error) {
 	t := &l.store
 	if t.closed.Load() {
@@ -100,7 +121,8 @@ func (l *Log) mayRead(r *Reader) (bool, error) {
 }
 
 // catchUp takes a reader to the present epoch, unless a cut has removed the record
-// that it returned last.
+// that it returned last. A Reader that has returned nothing yet has 0 as its last record,
+// which no cut removes.
 func (t *segments) catchUp(r *Reader) error {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -115,6 +137,10 @@ func (t *segments) catchUp(r *Reader) error {
 // read reads the record that is next, from the segment that the cursor is in or one
 // behind it. A record is lent in two steps, hold and then a check that it is still
 // readable: see pins.hold.
+//
+// That a segment has no further frame is usual: the record then begins the next one. Where
+// there is no next one either, the frame is missing, since mayRead has seen that the record
+// was appended: a cut has come since, or it is damage. fetch tells the two apart.
 func (l *Log) read(r *Reader) error {
 	err := r.cur.Seek(r.next)
 	for errors.Is(err, segment.ErrNoFrame) {
@@ -146,6 +172,9 @@ func (l *Log) read(r *Reader) error {
 
 // position brings the cursor to a place before the record that is next, in a
 // mapping that is pinned then.
+//
+// Where the mapping that the cursor stood in was released since, pin fails, and the way is
+// that of a new Reader, except that lookUp still knows the place.
 func (l *Log) position(r *Reader) error {
 	c := &r.cur
 	if c.view.ref != nil && c.LSN == r.next-1 && c.view.ref.pin() {
@@ -163,7 +192,9 @@ func (l *Log) position(r *Reader) error {
 
 // enterSegment brings the cursor into the segment of the record that is next, in a
 // mapping that is pinned then, and reports whether it knew a place there: otherwise
-// the cursor is at the start.
+// the cursor is at the start. Mapping a segment may take long and is done without the
+// lock. By the time it is mapped the list may be another, or the mapping evicted again,
+// so each attempt searches from the start.
 func (l *Log) enterSegment(r *Reader) (indexed bool, err error) {
 	for {
 		missing, indexed, err := l.lookUp(r)
@@ -209,7 +240,8 @@ func (l *Log) lookUp(r *Reader) (missing *stored, indexed bool, err error) {
 // goOn moves the cursor, and the pin, to the start of the next segment, if there is
 // one and it goes on from the place. Its mapping is pinned before the old one is
 // unpinned. Where it does not continue the chain, the log was cut at the same time,
-// which the caller finds by the epoch, or the segment is damaged.
+// which the caller finds by the epoch, or the segment is damaged. So the reader is never
+// without a pin. fetch unpins the view that the cursor is in at the end.
 func (l *Log) goOn(r *Reader) (bool, error) {
 	c, t := &r.cur, &l.store
 	for {
@@ -237,7 +269,9 @@ func (l *Log) goOn(r *Reader) (bool, error) {
 }
 
 // nearest returns a place before a record of a pinned segment, from the segment's
-// base index, which it makes if need be.
+// base index, which it makes if need be. It is reached only where the live index and the
+// base index know no place before the record: mostly in a segment that Open did not walk,
+// at its first use.
 func (l *Log) nearest(v view, lsn LSN, epoch uint64) (frame.Place, error) {
 	base, err := l.baseIndex(v, epoch)
 	if err != nil {
@@ -252,6 +286,11 @@ func (l *Log) nearest(v view, lsn LSN, epoch uint64) (frame.Place, error) {
 // baseIndex returns the index of what was in the segment when the log was opened.
 // It is made when it is first needed, from the frames' headers, and kept unless
 // there was a cut since.
+//
+// It walks the whole segment, and so may wait for the disk. st.scan keeps others from the
+// same walk; in the order of locks it comes before segments.mu. An index that was
+// made across a cut may hold places behind that: it serves this call only, and fetch, which
+// finds the other epoch, reads again.
 func (l *Log) baseIndex(v view, epoch uint64) (*segment.Index, error) {
 	st, t := v.st, &l.store
 	st.scan.Lock()
@@ -264,6 +303,8 @@ func (l *Log) baseIndex(v view, epoch uint64) (*segment.Index, error) {
 	base.Add(v.start)
 	scan := segment.Cursor{Window: segment.PopulateBytes, Passed: base.Add}
 	scan.Enter(v.mem, v.size, v.seed, v.start)
+	// No frame has that LSN, unless one is appended during the walk: so all frames that were
+	// there are passed.
 	if err := scan.Seek(l.readable(false) + 1); !errors.Is(err, segment.ErrNoFrame) && err != nil {
 		return nil, err
 	}
@@ -303,7 +344,10 @@ func (l *Log) await(ctx context.Context, r *Reader) error {
 	}
 }
 
-// news reports whether a reader that found no record has to try again.
+// news reports whether a reader that found no record has to try again. A close, a cut at
+// the back and a raised LSN notify after they have made their condition true.
+// TruncateFront need not: all before the new front is appended and durable by then, and
+// those who waited for it were notified of that.
 func (l *Log) news(r *Reader) bool {
 	t := &l.store
 	t.mu.RLock()
@@ -311,7 +355,9 @@ func (l *Log) news(r *Reader) bool {
 	return t.closed.Load() || uint64(t.epoch.Load()) != r.epoch || r.next < l.FirstLSN() || r.next <= l.readable(r.durable)
 }
 
-// drop implements source.
+// drop implements source. Only the hold on the record ends; the pin on its mapping stays
+// for the records behind it, until the Reader enters another segment, finds no record, or
+// is closed (Reader.unpin).
 func (l *Log) drop(r *Reader) {
 	if r.lent {
 		l.store.pins.release(r)

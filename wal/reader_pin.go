@@ -21,6 +21,17 @@ import (
 
 // pins are the records that readers hold where they lie (Reader.ZeroCopy). mu guards
 // the fields below, and Reader.held of each of the readers.
+//
+// A cut that removes records which may be held goes through these steps with it:
+//
+//  1. awaitUnheld adds a bar. From here on hold refuses the records behind it, and their
+//     readers get copies, so that what is held there only becomes less.
+//  2. It waits until nobody holds one of them.
+//  3. The cut changes the epoch, lowers the last LSN, and only then changes a byte.
+//  4. done lifts the bar. A reader that was about to hold such a record then sees the other
+//     epoch, and does not hand it out (Log.read).
+//
+// Nothing else is locked under mu.
 type pins struct {
 	mu      sync.Mutex
 	freed   *sync.Cond // on mu: a held record was released, or the log ended; nil until a cut waits
@@ -28,7 +39,8 @@ type pins struct {
 	bars    []LSN      // the last LSNs of cuts that wait: no record behind one may be held from then on
 }
 
-// register makes a reader known as one that may hold records.
+// register makes a reader known as one that may hold records. A cut looks at these
+// readers only: one that copies is in no list, and costs a cut nothing.
 func (p *pins) register(r *Reader) {
 	p.mu.Lock()
 	p.readers = append(p.readers, r)
@@ -59,7 +71,8 @@ func (p *pins) hold(r *Reader, lsn LSN) bool {
 	return true
 }
 
-// release ends what hold began.
+// release ends what hold began. The reader need not hold anything: begin and Close drop
+// in any case.
 func (p *pins) release(r *Reader) {
 	p.mu.Lock()
 	r.held = 0
@@ -110,7 +123,9 @@ func (l *Log) awaitUnheld(after LSN) (done func(), err error) {
 	}, nil
 }
 
-// assertUnheld fails where a reader holds a record behind the one with that LSN.
+// assertUnheld fails where a reader holds a record behind the one with that LSN. It takes
+// mu also where nothing is checked: logreader_protocol_doc.go counts on a lock between
+// the store of the epoch and the first byte that is changed.
 func (p *pins) assertUnheld(after LSN) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,7 +140,9 @@ func (p *pins) assertUnheld(after LSN) {
 func (st *stored) pinned() bool { return st.pins.Load() > 0 }
 
 // pin keeps the mapping of a view until the reader moves on to another segment. The
-// caller has pinned the mapping for the time of this call.
+// caller has pinned the mapping for the time of this call. A reader that goes on in the
+// same mapping has it pinned already, and costs no atomic operation a record here. pins
+// is counted apart from the mapping's pins: a segment may have been mapped again since.
 func (r *Reader) pin(v view) {
 	if r.pinned.ref == v.ref {
 		return

@@ -20,6 +20,11 @@ import (
 // appender that enters a segment needs it. Nobody holds it who touches mapped
 // bytes, or opens, reads, maps or unmaps a file, all of which may wait for a disk.
 // Who touches mapped bytes holds a pin on their mappingRef.
+//
+// The log adds the segment that it enters (add), a sync hands on each that is full and
+// durable (retire), TruncateFront and Reset take segments from the list (takeBelow, take),
+// TruncateBack changes its end (backCut.tell), and Open fills it (enterTail). A LogReader
+// does not use it: its list is its logState, and they have only segmentCache in common.
 type segments struct {
 	mu     sync.RWMutex
 	dir    *durability.Dir
@@ -37,6 +42,16 @@ type segments struct {
 }
 
 // stored is a segment as readers see it.
+//
+// It is in one of three states:
+//
+//   - Mapped for writing (seg): the tail, or a full one that no sync has closed yet.
+//     Readers use the writer's mapping. add begins it, retire ends it.
+//   - Mapped for reading (mapped): a reader came to it, and mapIn mapped it.
+//   - Not mapped: Open found it, it was retired, or evict has unmapped it. Its indexes stay.
+//
+// segments.mu guards what is neither a mutex nor atomic. The two mutexes come before it in the
+// order of locks.
 type stored struct {
 	ordinal uint64
 	name    string
@@ -55,7 +70,8 @@ type stored struct {
 }
 
 // unlock ends what mu.Lock began, and releases the mappings that were given up
-// meanwhile.
+// meanwhile. An munmap may have to wait for the lock of the process's memory map: no
+// appender is to wait for that, as it would for mu.
 func (t *segments) unlock() error {
 	loose := t.loose
 	t.loose = nil
@@ -67,7 +83,7 @@ func (t *segments) unlock() error {
 	return errors.Join(errs...)
 }
 
-// add adds the segment that the log enters.
+// add adds the segment that the log enters. The caller holds Log.mu, or is Open.
 func (t *segments) add(s *writableSegment) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -83,7 +99,8 @@ func (t *segments) add(s *writableSegment) {
 }
 
 // retire closes a segment that is full and durable; it is mapped for reading
-// when it is needed.
+// when it is needed. acknowledge calls it, with syncMu held and Log.mu not: closing waits
+// for the kernel. A reader that is in the segment keeps the mapping by its pin.
 func (t *segments) retire(s *writableSegment) {
 	t.mu.Lock()
 	for _, st := range t.list {
@@ -126,7 +143,9 @@ func (l *Log) Segments() []Segment {
 	return list
 }
 
-// close unmaps what was mapped for reading.
+// close unmaps what was mapped for reading. closed is set under mu: a reader that pins a
+// mapping under mu has seen it, or comes first. Segments that are mapped for writing are
+// left to Log.release.
 func (t *segments) close() error {
 	defer t.notifyAll()
 	t.mu.Lock()
@@ -148,6 +167,9 @@ func (t *segments) unmap(st *stored) {
 }
 
 // view is a mapped segment, for as long as its mappingRef is pinned.
+//
+// It is a copy of what does not change in a segment's life. The LSNs that may be read, and
+// the place where the frames end, are not part of it: these the reader asks for each time.
 type view struct {
 	st    *stored // of a Log; nil for a LogReader
 	name  string
@@ -161,13 +183,19 @@ type view struct {
 }
 
 // follows reports whether the segment goes on from a place: otherwise one of the
-// two is of another moment of the log, or of another end that it had.
+// two is of another moment of the log, or of another end that it had. All that the stamp
+// says of the place is compared, and not the link alone, which has 32 bits. The epoch may
+// rise from one segment to the next; it never falls.
 func (v *view) follows(at frame.Place) bool {
 	return v.start.LSN == at.LSN && v.previous == at.Link && v.start.Epoch >= at.Epoch
 }
 
 // find returns the segment with that record, or one that has to be mapped
 // before that can be told. The caller holds mu for reading.
+//
+// It searches by the first LSN of each segment, which the stamp has, and the stamp is known
+// of a mapped segment only. The search ends at the first that is not mapped. The caller maps
+// it without the lock, and searches again.
 func (t *segments) find(lsn LSN) (st, missing *stored, err error) {
 	i := sort.Search(len(t.list), func(i int) bool {
 		st := t.list[i]
@@ -190,7 +218,8 @@ func (t *segments) find(lsn LSN) (st, missing *stored, err error) {
 }
 
 // following returns the segment behind st, pinned, or one that has to be mapped
-// first, or no view where there is none.
+// first, or no view where there is none. It goes by the ordinal: a cut may have taken st
+// itself out of the list.
 func (t *segments) following(st *stored) (v view, missing *stored, err error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -241,7 +270,8 @@ func (st *stored) pinnedView() view {
 }
 
 // before returns a place before a record of the segment, if its index is known. The
-// caller holds segments.mu.
+// caller holds segments.mu. live is asked first: it has what was appended last, which
+// base need not know.
 func (st *stored) before(lsn LSN) (frame.Place, bool) {
 	if st.live != nil {
 		if p, ok := st.live.Before(lsn); ok {
@@ -269,6 +299,11 @@ func (t *segments) before(v view, lsn LSN) frame.Place {
 // mapIn maps a segment for reading, and lets go of another where there are too
 // many. It does nothing where the segment was truncated meanwhile: its file may
 // be gone, or be another's, and the caller looks again.
+//
+// Of several readers that need the segment, one maps it, and the others wait for loading and
+// find that done. Whether the segment is wanted is asked twice, since the file is opened
+// without the lock: a cut may come before that or during it. An error of the opening does
+// not count then.
 func (t *segments) mapIn(st *stored) error {
 	st.loading.Lock()
 	defer st.loading.Unlock()
@@ -297,7 +332,8 @@ func (t *segments) mapIn(st *stored) error {
 }
 
 // wants reports whether the segment is one of the log and has to be mapped. The
-// caller holds mu.
+// caller holds mu. After a cut at the back the tail's segment is mapped for writing
+// again, and is not wanted for reading.
 func (t *segments) wants(st *stored) bool {
 	return !t.closed.Load() && !st.readable() && slices.Contains(t.list, st)
 }
@@ -312,7 +348,10 @@ func (t *segments) evict() {
 	}
 }
 
-// load opens a segment's file, reads its head and maps it for reading.
+// load opens a segment's file, reads its head and maps it for reading. The head is read
+// by a system call and checked before anything is believed: the file is found by its
+// name, and another process may have put another one there. A damaged head is the
+// reader's error, and no reason to poison the log.
 func (t *segments) load(name string, ordinal uint64) (*mappedSegment, error) {
 	f, err := t.dir.Open(name, false)
 	if err != nil {

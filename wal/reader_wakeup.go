@@ -8,6 +8,15 @@ import (
 // notifier wakes the goroutines that wait for an event. Where none waits, an event
 // costs its sender one atomic load, and it never allocates: the waiter makes the
 // channel.
+//
+// segments has one for appends and one for syncs; Log.await waits on the one that its
+// Reader goes by. No wakeup is lost, since both sides do two things in opposite order. The
+// sender stores the new LSN, and then loads waiting; the waiter raises waiting (join), and
+// then loads the LSN. All four are atomic, so that they have one order for both: the sender
+// sees the waiter, or the waiter sees the LSN.
+//
+// One channel serves all that wait for the same event. It is closed once, and the next
+// waiter makes another.
 type notifier struct {
 	waiting atomic.Int32  // goroutines between join and leave
 	mu      sync.Mutex    // guards next
@@ -47,7 +56,9 @@ func (n *notifier) wake() {
 	n.mu.Unlock()
 }
 
-// notifyAll wakes all readers that follow the log: it was cut, closed or poisoned.
+// notifyAll wakes all readers that follow the log: it was cut, closed or poisoned. Those
+// who wait for syncs are woken as well as those who wait for appends: either kind of
+// Reader may have nothing more to wait for.
 func (t *segments) notifyAll() {
 	t.appends.broadcast()
 	t.syncs.broadcast()
