@@ -15,6 +15,17 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
+// A LogReader works by states: what the segments are, which is the last, and up to where
+// records may be read. A state is made by reading the directory, and holds until the last
+// segment's control block says otherwise. It is in these files:
+//
+//   - logreader_state.go makes states while the log has a writer, logreader_recover.go while
+//     it has none, or its block is not to be believed yet;
+//   - logreader_segments.go keeps segments mapped;
+//   - logreader_fetch.go and logreader_position.go read records by a state;
+//   - logreader_wait.go waits, and asks whether the writer lives;
+//   - logreader_protocol_doc.go shows why what is read concurrently with a writer is whole.
+
 // LogReader reads a log, concurrently with its writer in another process or without
 // one. It needs read permission only, writes nothing and takes no lock. All of its
 // methods are safe for concurrent use by many goroutines; its Readers are not.
@@ -59,6 +70,8 @@ func OpenReader(dir string) (*LogReader, error) {
 	if fsys, ferr := d.Filesystem(); ferr == nil {
 		o.layered = fsys.Magic == unix.OVERLAYFS_SUPER_MAGIC
 	}
+	// The first state is read here, so that a log that cannot be read is an error of this
+	// call, and not of the first Reader.
 	wait := patience{o: o}
 	for err == nil && o.now.Load() == nil {
 		err = wait.refresh(nil)
@@ -127,6 +140,7 @@ func (o *LogReader) Close() error {
 	if !o.closed.CompareAndSwap(false, true) {
 		return ErrClosed
 	}
+	// Without a state no Reader goes on: adopt returns ErrClosed.
 	o.install(nil)
 	for _, s := range o.cache.byOrdinal {
 		o.discard(s)

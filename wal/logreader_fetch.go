@@ -10,6 +10,14 @@ import (
 )
 
 // outsidePlace is what a Reader of a LogReader has in addition to its cursor.
+//
+// It survives the states that it was read under. state and tail say what the log is now;
+// anchor, linkOff and in say which record was returned last, and where it lay. When a cut or
+// a rotation makes another state the present one, adopt takes the new one and clears checked,
+// and checkPlace then finds out from the old place whether the Reader may go on.
+//
+// tail and seg stay acquired until the Reader goes on to others, or is closed (leave): a
+// LogReader has no list of its Readers, and cannot release them for it.
 type outsidePlace struct {
 	state   *logState      // the state that the reader goes by
 	tail    *mappedSegment // state's tail, acquired, or nil
@@ -34,6 +42,16 @@ type outsidePlace struct {
 // to update the block between two failed attempts (bad.writerActive), or where a
 // recovery from the files alone, without the block, comes to the same result. How long
 // that takes decides nothing: a recovery counts only if nothing changed during it.
+//
+// The errors of an attempt mean four things:
+//
+//   - errStale: the state does not hold any more. It is read again, at once.
+//   - errInconsistent: the directory is in between two states of the log. That ends when the
+//     writer goes on, so it is tried again after a pause (patience).
+//   - Those of segment.IsBad: where the block says that a record is, there is none. That may
+//     be damage, or what a crash left.
+//   - All others end the reading. Only ErrTruncated does not where the log's first record is
+//     asked for, whichever that is.
 func (o *LogReader) fetch(ctx context.Context, r *Reader) (bool, error) {
 	wait := patience{o: o}
 	first := r.next == 0 // whichever is the first record at each attempt
@@ -104,6 +122,9 @@ type bad struct {
 // check checks whether the writer has updated its block since the failed attempt. A
 // writer that is opening the log stores nothing there before it is done, and then the
 // front first; so a change of the front alone does not count.
+//
+// It is called before each further attempt. That a record is missing after the update is not
+// explained by an Open that is still at work.
 func (a *bad) check(b *outsidePlace) {
 	if !a.is || b.tail == nil {
 		return
@@ -117,7 +138,9 @@ func (a *bad) check(b *outsidePlace) {
 
 // again notes a failed attempt, and reports whether that proves the record lost. It
 // does where an earlier attempt failed in the same epoch, the writer has updated the
-// block since, and the block still says that the record is there.
+// block since, and the block still says that the record is there. In a state that was
+// recovered the block is not what says that the record is there, so an attempt proves
+// nothing there: fetch goes on until its patience has recovered the log.
 func (a *bad) again(b *outsidePlace) bool {
 	if !b.told || b.state.recovered || !b.state.live {
 		return false
@@ -129,7 +152,8 @@ func (a *bad) again(b *outsidePlace) bool {
 	return false
 }
 
-// found returns the error to report if the failed attempt turns out to be damage.
+// found returns the error to report if the failed attempt turns out to be damage. The
+// error is made at once, while the cursor still stands at the place.
 func (o *LogReader) found(r *Reader, err error) error {
 	b := &r.outside
 	if errors.Is(err, errInconsistent) && b.told {
@@ -170,6 +194,10 @@ func (o *LogReader) damaged(r *Reader, found error) error {
 // tryFetch reads the record that is next by the state at hand. It returns
 // errStale or errInconsistent where the state has to be read again, and an error
 // for which segment.IsBad holds where there is no valid frame.
+//
+// Its order is that of logreader_protocol_doc.go: the block is loaded, the record copied and
+// checked, and the block loaded again. What the copy found, a good record as well as a bad
+// one, counts only if the state still holds: stillHolds comes before the error is looked at.
 func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	b := &r.outside
 	if err := o.adopt(r); err != nil {
@@ -222,7 +250,8 @@ func (o *LogReader) tryFetch(r *Reader) (bool, error) {
 	return true, nil
 }
 
-// adopt makes the reader go by the present state, and acquires its tail.
+// adopt makes the reader go by the present state, and acquires its tail. The usual case
+// is that it has the present state already, and takes no lock.
 func (o *LogReader) adopt(r *Reader) error {
 	b := &r.outside
 	if p := o.now.Load(); p == b.state && p != nil {
@@ -258,7 +287,9 @@ func (o *LogReader) atEnd(r *Reader, last LSN) error {
 }
 
 // stillHolds returns errStale where the control block tells of a cut or a rotation
-// while the record was read, and ErrTruncated where the front has passed the record.
+// while the record was read, and ErrTruncated where the front has passed the record. What
+// it has loaded serves the next record too: as long as that is one which the block named,
+// the block is loaded once a record.
 func (o *LogReader) stillHolds(r *Reader) error {
 	b := &r.outside
 	n, err := segment.LoadControl(b.tail.mem)
@@ -278,7 +309,8 @@ func (o *LogReader) stillHolds(r *Reader) error {
 // drop implements source. Records are copies.
 func (o *LogReader) drop(*Reader) {}
 
-// leave implements source.
+// leave implements source. The mappings may be of segments that are not the log's any
+// more, and are unmapped then.
 func (o *LogReader) leave(r *Reader) {
 	release(r.outside.tail)
 	release(r.outside.seg)

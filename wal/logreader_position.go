@@ -10,6 +10,14 @@ import (
 // checkPlace checks whether the place behind the record that was returned last
 // is still one of the log. The record's link, loaded again, decides: a frame of another
 // record at that offset has another link, and a recycled segment another salt.
+//
+// This file finds the place in the log of a LogReader's Reader: whether the one that it has
+// still is one (checkPlace), and from where the next record is sought (position). tryFetch
+// calls both. A Log knows of each cut (cutList); a LogReader sees only that there were some,
+// by the epoch, and so has to look at the bytes.
+//
+// The place is checked once for each state that the Reader adopts. A Reader that has returned
+// nothing yet has none.
 func (o *LogReader) checkPlace(r *Reader) error {
 	b := &r.outside
 	if b.checked {
@@ -17,6 +25,7 @@ func (o *LogReader) checkPlace(r *Reader) error {
 	}
 	if r.last != 0 {
 		first, last := b.state.bounds(b.seen, false)
+		// The log ends before the record by now.
 		if r.last > last {
 			return cutAway(r.last)
 		}
@@ -44,7 +53,9 @@ func (o *LogReader) checkPlace(r *Reader) error {
 }
 
 // linkAt loads a link of a segment. The page is populated first, and the load goes
-// through the guarded mapping: the file may have been truncated.
+// through the guarded mapping: the file may have been truncated. The segment is acquired
+// for the time of the load only, and o.mu released before it: the populating may wait for
+// the disk.
 func (o *LogReader) linkAt(h *segmentHead, off int64) (frame.Link, error) {
 	o.mu.Lock()
 	if o.closed.Load() {
@@ -68,6 +79,10 @@ func (o *LogReader) linkAt(h *segmentHead, off int64) (frame.Link, error) {
 // that is known: where the cursor stands, behind the last record, a place that an
 // earlier read noted, or the segment's start. Where the record lies in another segment
 // than the last one, carry first proves that the two belong together.
+//
+// The anchor is the best place where it can be used, in the segment of the last record: its
+// link was compared when the state was adopted. The noted places come from other Readers as
+// well as from this one, and are kept by epoch, so that none lies behind a cut.
 func (o *LogReader) position(r *Reader) error {
 	b := &r.outside
 	h := b.state.find(r.next)
@@ -102,6 +117,11 @@ func (o *LogReader) position(r *Reader) error {
 // without a record. It returns segment.ErrNoFrame where the next segment does not go on
 // from there. Where the segment of the last record was removed, there is nothing to
 // follow.
+//
+// The list of segments in a state is made from heads, and heads say that two segments follow
+// each other by LSN. That the bytes between the last record and the next segment are those of
+// the same log, only the chain shows. A Reader that begins has returned no record that the
+// next one would have to follow.
 func (o *LogReader) carry(r *Reader, h *segmentHead) error {
 	b := &r.outside
 	if r.last == 0 || r.last != r.next-1 || b.in.is(h) || !b.state.holds(&b.in) {

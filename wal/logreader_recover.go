@@ -55,6 +55,9 @@ import (
 // cut because of a change lies before that change: the next one cannot find the very
 // same damage in the same epoch. So two recoveries in a row with the same damage
 // count, disturbed or not.
+//
+// The files are closed at the end in any case: the state has a mapping of its own of the tail,
+// and other segments are opened when a Reader comes to them.
 func (o *LogReader) recoverState(live bool) (_ *logState, err error) {
 	known, err := o.known()
 	if err != nil {
@@ -104,7 +107,8 @@ func (o *LogReader) recoverState(live bool) (_ *logState, err error) {
 }
 
 // settle makes a state of a recovery that no change disturbed, or that found the same
-// damage as the one before. Otherwise it returns errInconsistent.
+// damage as the one before. Otherwise it returns errInconsistent. The complaint is kept
+// also where the recovery does not count: the next one is compared with it.
 func (o *LogReader) settle(res *recovery.Result, entries []logdir.Entry, files []*recoveredFile, live bool) (*logState, error) {
 	if live {
 		ignoreLiveAppends(res, files)
@@ -143,7 +147,8 @@ func unsettled(err error) error {
 }
 
 // complaintOf returns the damage as text, to compare it with that of another recovery,
-// or "" for a log that is not damaged.
+// or "" for a log that is not damaged. The epoch is part of it: damage that looks the
+// same in two epochs, with a cut in between, is not the same.
 func complaintOf(res *recovery.Result) string {
 	if res.Verdict != recovery.Damaged {
 		return ""
@@ -159,6 +164,9 @@ func complaintOf(res *recovery.Result) string {
 // files were opened. Such an append may be half done, which looks torn. And its frame
 // may name as durable records before it that were not there yet when the recovery
 // passed their place, which looks like lost records.
+//
+// That the tail's block has changed since the file was opened shows that there were appends;
+// without a change nothing is explained by them, and the complaint stays.
 func ignoreLiveAppends(res *recovery.Result, files []*recoveredFile) {
 	if res.Tail.File < 0 {
 		return
@@ -172,7 +180,9 @@ func ignoreLiveAppends(res *recovery.Result, files []*recoveredFile) {
 // disturbed reports whether a file was removed, renamed, replaced or added since
 // it was listed, has another head, or a block that tells of a cut or a rotation.
 // Where that cannot be found out, for want of a descriptor, say, it returns an error:
-// a disturbance would be retried without end.
+// a disturbance would be retried without end. Each file is opened again by its name, so
+// that one which was replaced is noticed: the descriptor at hand still leads to the old
+// one. Appended and durable are not compared.
 func (o *LogReader) disturbed(entries []logdir.Entry, files []*recoveredFile) (bool, error) {
 	now, err := logdir.List(o.dir)
 	if err != nil || !slices.Equal(now, entries) {
@@ -198,7 +208,8 @@ func (o *LogReader) disturbed(entries []logdir.Entry, files []*recoveredFile) (b
 }
 
 // sameFile reports whether both are the same file: the same inode, whatever their names
-// are by now.
+// are by now. Both are open, so that the inode's number cannot have been given to another
+// file.
 func sameFile(a, b *durability.File) (bool, error) {
 	is, err := a.Stat()
 	if err != nil {
@@ -208,7 +219,8 @@ func sameFile(a, b *durability.File) (bool, error) {
 	return is.Dev == has.Dev && is.Ino == has.Ino, err
 }
 
-// known returns what the lock file says.
+// known returns what the lock file says. A log that was never opened for writing in this
+// directory, a copy of its segments only, has no lock file.
 func (o *LogReader) known() (logdir.Identity, error) {
 	if o.lock == nil {
 		return logdir.Identity{}, nil
@@ -216,7 +228,9 @@ func (o *LogReader) known() (logdir.Identity, error) {
 	return logdir.ReadIdentity(o.lock.ReadAt)
 }
 
-// stateOf makes a state of what was recovered.
+// stateOf makes a state of what was recovered. It has the log's segments up to the tail;
+// those behind it, which Open would remove, no reader sees. lost says that the log ends
+// sooner than it should: a Reader that comes to the end gets the damage, and not the end.
 func (o *LogReader) stateOf(res *recovery.Result, files []*recoveredFile, live bool) (*logState, error) {
 	p := &logState{
 		live: live, recovered: true, first: res.Front, last: res.Tail.LSN,
@@ -277,6 +291,9 @@ func (o *LogReader) discardOther(h *segmentHead, f *durability.File) error {
 
 // recoveredFile is a segment's file as it is read to recover the log, with its control
 // block, header and stamp as they were when it was opened.
+//
+// What is recovered from it is what the page cache holds: unlike Open, a reader may not sync,
+// without which the device need not have what was appended.
 type recoveredFile struct {
 	logdir.MappedFile
 	before frame.Control
@@ -316,7 +333,8 @@ func (f *recoveredFile) controlNow() (frame.Control, error) {
 	return segment.ReadControl(file)
 }
 
-// recoverNow makes a recovered state the present one, also where the log has a writer.
+// recoverNow makes a recovered state the present one, also where the log has a writer. It
+// is the last resort of patience, which otherwise believes a living writer's block.
 func (o *LogReader) recoverNow() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -11,6 +11,14 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
+// The segments that a LogReader holds mapped. They are found by what their heads say, since
+// a writer may remove a file, rename it, or use it again under another name at any moment:
+// what is known of a segment is its segmentHead, and a file is that segment only if its
+// header has the same ordinal and salt (segmentHead.is). A recycled file has another salt.
+//
+// LogReader.mu guards the cache; its state and its Readers pin what they use. Where files
+// and heads do not fit together, the answer is one of these errors, and logreader_state.go
+// or logreader_wait.go tries again.
 var (
 	// errStale says that the log is not where it was: its state is read again.
 	errStale = errors.New("wal: the log has gone on, or was cut")
@@ -40,7 +48,10 @@ func readHead(f *durability.File, e logdir.Entry) (segmentHead, error) {
 	return segmentHead{name: e.Name, Head: h}, h.StampErr
 }
 
-// note notes a place that was passed in that epoch.
+// note notes a place that was passed in that epoch. The epoch is that in which the Reader
+// last found its place in the log (checkPlace). Places of several epochs are never kept
+// together: one of an earlier epoch may lie behind a cut, where the bytes, once
+// overwritten, lead nowhere.
 func (s *mappedSegment) note(epoch uint64, p frame.Place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,7 +68,8 @@ func (s *mappedSegment) note(epoch uint64, p frame.Place) {
 	s.marks.Add(p)
 }
 
-// before returns a place before a record that was noted in that epoch.
+// before returns a place before a record that was noted in that epoch. A place of another
+// epoch is no error: the way from the segment's start is only longer.
 func (s *mappedSegment) before(epoch uint64, lsn LSN) (frame.Place, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +87,8 @@ func (s *mappedSegment) forget() {
 }
 
 // openHead opens the segment of an entry, that it may have got its final name
-// since included, and reads its head.
+// since included, and reads its head. A segment never goes back from its final name to
+// the temporary one of its ordinal: so the other order needs no second attempt.
 func (o *LogReader) openHead(e logdir.Entry) (*durability.File, segmentHead, error) {
 	f, err := o.dir.Open(e.Name, false)
 	if e.Temp && errors.Is(err, fs.ErrNotExist) {
@@ -94,6 +107,10 @@ func (o *LogReader) openHead(e logdir.Entry) (*durability.File, segmentHead, err
 
 // acquire returns the segment with that head, mapped, until release. The caller
 // holds mu.
+//
+// A cached segment of the same ordinal and another salt is usually one that a cut removed,
+// and whose ordinal was used again. It is discarded, and a Reader that still holds it finds
+// that out when it adopts the next state (wasReleased).
 func (o *LogReader) acquire(h *segmentHead) (*mappedSegment, error) {
 	if s := o.cache.byOrdinal[h.Header.Ordinal]; s != nil {
 		if s.is(h) {
@@ -121,6 +138,8 @@ func (o *LogReader) acquire(h *segmentHead) (*mappedSegment, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The block is loaded for each record: a load that faults would hold up the process
+	// (kernel fact 7).
 	if err = s.mem.PopulateRead(frame.ControlOffset, frame.BlockBytes); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
@@ -171,7 +190,9 @@ func (s *mappedSegment) stale() bool {
 }
 
 // discardStale drops the segments that are mapped and not the log's any more. The
-// caller holds mu.
+// caller holds mu. readState calls it before it reads anything, so that no state is made
+// from the block of an old mapping. Where the directory is on no overlay, nothing has to
+// be compared.
 func (o *LogReader) discardStale() {
 	if !o.layered {
 		return
@@ -183,7 +204,8 @@ func (o *LogReader) discardStale() {
 	}
 }
 
-// keepOnly drops the segments that are not of the log any more.
+// keepOnly drops the segments that are not of the log any more. Without it, the mappings
+// of removed segments would keep their space on the disk taken. The caller holds mu.
 func (o *LogReader) keepOnly(list []segmentHead) {
 	for _, s := range o.cache.byOrdinal {
 		if !slices.ContainsFunc(list, func(h segmentHead) bool { return s.is(&h) }) {

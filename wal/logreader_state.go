@@ -51,7 +51,8 @@ type logState struct {
 	ahead   segmentHead // of the segment that the tail's block names; zero where it has no stamp
 }
 
-// agrees reports whether the state still holds when the tail's block says n.
+// agrees reports whether the state still holds when the tail's block says n. A block that
+// is believed may rise: only another epoch or a next segment ends the state.
 func (p *logState) agrees(n frame.Control) bool {
 	if p.recovered {
 		return n == p.control
@@ -76,7 +77,8 @@ func (o *LogReader) holds(p *logState, n frame.Control) (bool, error) {
 }
 
 // stamped returns the head of a segment under its temporary or its final name, or
-// zeros where it has no stamp.
+// zeros where it has no stamp. No stamp and no file are the same here: the log has not
+// gone on there yet.
 func (o *LogReader) stamped(ordinal uint64) (segmentHead, error) {
 	if ordinal == 0 {
 		return segmentHead{}, nil
@@ -189,7 +191,8 @@ func (o *LogReader) readState(old *logState) (*logState, error) {
 // readLiveState reads the state of a log that has a writer. At the first time, the
 // writer may still be opening the log, and the control block be what a crash left. So
 // until the block is seen to change, only records that a recovery finds too are
-// readable.
+// readable. trusted is never unset: a power loss, after which a block may name records
+// that are gone, ends this process as well.
 func (o *LogReader) readLiveState(old *logState) (*logState, error) {
 	p, err := o.survey(old)
 	if err != nil {
@@ -352,7 +355,8 @@ func (l *headList) tail() (*mappedSegment, error) {
 
 // chain returns the segments of the log up to its tail, from the one that holds
 // its first record on. Those that were known before, in the same epoch, are not
-// read again.
+// read again. It ends at a segment that a reset began: those before it are leftovers,
+// whatever their LSNs.
 func (l *headList) chain(tail *segmentHead, n frame.Control, old *logState) ([]segmentHead, error) {
 	if old != nil && (old.recovered || old.control.Epoch != n.Epoch) {
 		old = nil

@@ -9,7 +9,10 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
-// How long a LogReader waits, and for what.
+// How long a LogReader waits, and for what: at the log's end for further records (await), and
+// in the middle for a writer that is changing the directory (patience). No writer ever wakes
+// it, since a reader writes nothing by which a writer could know of it. So each wait is a
+// pause, after which the block or the directory is read again.
 const (
 	// trustPause is how long a writer is watched to see it at work.
 	trustPause = 200 * time.Microsecond
@@ -30,6 +33,10 @@ const (
 // askAgain asks the lock, at most once per askInterval, whether the log has a writer. It
 // is called at the log's end, where the control block of a dead writer never changes.
 // It reports whether the state was read again.
+//
+// It asks too whether the tail's file still has a name: where all files of the log were
+// replaced by others, a copy that was put back perhaps, nothing in the old mapping ever says
+// so. The lock file may be another one then as well, and is opened again by the next ask.
 func (o *LogReader) askAgain(p *logState) (bool, error) {
 	if time.Now().UnixNano()-o.asked.Load() < int64(askInterval) {
 		return false, nil
@@ -55,6 +62,9 @@ func (o *LogReader) askAgain(p *logState) (bool, error) {
 
 // await implements source. The writer does not wake readers in other processes: they
 // poll the control block, the more seldom the longer nothing happens.
+//
+// It returns without an error also where the state does not hold any more or the block cannot
+// be loaded: fetch finds the same, and knows what follows from it.
 func (o *LogReader) await(ctx context.Context, r *Reader) error {
 	b := &r.outside
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
@@ -90,6 +100,12 @@ func (o *LogReader) await(ctx context.Context, r *Reader) error {
 // patience is the waiting of one call for a consistent state, while a writer changes
 // the log. When the wait has lasted long enough, it recovers the log from its files,
 // without what the writer's control block says.
+//
+// It belongs to one call of fetch, bounds or OpenReader, and goes through three stages: the
+// state is read again after growing pauses, for settleTime; then the log is recovered from
+// its files (recoverNow), until one recovery is not disturbed; then it is exhausted, and the
+// caller reports what it has found. fetch begins with another one where a cut explains what
+// went before.
 type patience struct {
 	o         *LogReader
 	since     time.Time
@@ -114,6 +130,9 @@ func (w *patience) refresh(old *logState) error {
 
 // more waits a moment, and then reads the state again. After settleTime it recovers
 // the log instead, once, and from then on returns errRetriesExhausted.
+//
+// errInconsistent from the reading is no result here: the caller tries again by the old state,
+// fails again, and comes back.
 func (w *patience) more(ctx context.Context) error {
 	if w.since.IsZero() {
 		w.since, w.pause = time.Now(), minPoll
@@ -135,6 +154,7 @@ func (w *patience) more(ctx context.Context) error {
 		}
 		return nil
 	}
+	// A recovery that a change of the log disturbed proves nothing, and is made again.
 	w.recovered = true
 	err := o.recoverNow()
 	if errors.Is(err, errInconsistent) {
