@@ -43,7 +43,8 @@ func Open(dir string, o Options) (*Log, error) {
 	return l, nil
 }
 
-// repairMode says what a repair does differently from Open, whose mode is zero.
+// repairMode says what a repair does differently from Open, whose mode is zero. A repair
+// goes the same way as Open, and differs only where these fields say so.
 type repairMode struct {
 	force bool // cut at damage
 	save  bool // save all that is removed, not only intact records
@@ -60,6 +61,11 @@ var errClean = errors.New("wal: nothing to repair")
 
 // openDir locks the log in an existing directory, analyzes it, and makes it one that
 // can be appended to.
+//
+// Its order keeps a refused Open from changing anything: first the lock, then whether files
+// may be removed, then the analysis, and only then the first store (run). It starts no
+// goroutine, since Repair closes the log again at once. On an error it releases what it has
+// opened; a lock file that it has created stays, for the next Open.
 func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 	d, err := durability.OpenDir(path, o.Tracer)
 	if err != nil {
@@ -102,10 +108,13 @@ func openDir(path string, o Options, mode repairMode) (_ *Log, err error) {
 	if err := op.run(); err != nil {
 		return l, err
 	}
+	// The checks behind each sync compare the lock file with what is noted here, its size
+	// included.
 	return l, l.owner.begin() // it may have been written
 }
 
-// holdsLog returns ErrMissing for a directory without a file of a log.
+// holdsLog returns ErrMissing for a directory without a file of a log. It is asked before
+// the lock file is opened, which would create one.
 func holdsLog(d *durability.Dir) error {
 	names, err := d.Names()
 	if err != nil {
@@ -128,7 +137,9 @@ func (l *Log) warnFilesystem() {
 	}
 }
 
-// start begins the background work. A repair does not: it only closes the log again.
+// start begins the background work. A repair does not: it only closes the log again. It
+// comes when the log is complete: the preparer and the warmer go by its tail and by the
+// prepared segments that Open has taken over.
 func (l *Log) start() {
 	l.work.Add(3)
 	go l.runPreparer(l.stopped)
@@ -162,7 +173,9 @@ type opening struct {
 
 // run takes the log from whatever the last writer left to one that can be
 // appended to. Nothing is changed before the verdict is known: a damaged log, without
-// force, and a clean one that a repair was asked for, stay as they are.
+// force, and a clean one that a repair was asked for, stay as they are. A directory
+// without a log is told from one that has lost its log by the lock file (logdir.NoLog):
+// only the former becomes a new log.
 func (op *opening) run() error {
 	if err := op.analyze(); err != nil {
 		return err
@@ -190,6 +203,10 @@ func (op *opening) run() error {
 
 // analyze lists the directory and recovers the log's state from the files, without
 // changing any.
+//
+// The lock file is read first, since it says what must be there: which log, and how far it
+// had come at its last checkpoint. Each file is asked for a writer's lock before recovery
+// reads it (checkUnowned). The places that recovery passes are kept for Get (placesNoted).
 func (op *opening) analyze() error {
 	l := op.l
 	var err error
@@ -255,6 +272,10 @@ func refusal(dir string, err error) error {
 // The segment is durable under its final name before the lock file names the log: a lock
 // file that names a log without a segment means that its segments were lost. A crash in
 // between leaves a segment without a stamp, which is an empty log to the next Open.
+//
+// recreate calls it too, with the identity of the log that it empties, the LSN to go on at, and
+// the flag of a reset. The segment is made and named here and not by the preparer and the
+// namer, which do not run yet.
 func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	l := op.l
 	if id == (frame.UUID{}) {
@@ -285,7 +306,9 @@ func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	return l.begin(s, flags)
 }
 
-// begin enters the first segment of a log.
+// begin enters the first segment of a log. Nothing is synced. Open leaves the stamp to
+// the first sync, which covers it (enter): a segment without a stamp is an empty log too.
+// A repair ends with a checkpoint.
 func (l *Log) begin(s *writableSegment, flags uint32) error {
 	l.store.dir, l.store.uuid = l.dir, l.uuid
 	l.prepare.next = s.ordinal + 1
@@ -314,7 +337,8 @@ func (op *opening) removeAll() error {
 	return op.l.dir.Sync()
 }
 
-// close closes the files that were not handed on to segments.
+// close closes the files that were not handed on to segments. The others belong to the
+// writableSegments that mapFile made of them.
 func (op *opening) close() error {
 	var errs []error
 	for _, d := range op.files {

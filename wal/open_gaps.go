@@ -13,6 +13,10 @@ import (
 // are overwritten with zeros. It is reached with force only: without, a log with a gap
 // is refused. A crash at any point leaves the log as it was, or with the same tail and
 // nothing but zeros behind it.
+//
+// resume calls it when what is to be removed is saved, and before the tail is mapped. It may
+// not come later: a store to a mapped page that has no file behind it, or that cannot be
+// read, faults.
 func (op *opening) fillGaps() error {
 	if op.res.Verdict != recovery.Damaged {
 		return nil
@@ -32,6 +36,7 @@ func (op *opening) fillGaps() error {
 
 // extend makes a file that is shorter than its header says as long as that, with zeros
 // that have blocks, so that the segment can be mapped and written to like any other.
+// OpenFile.Was is told as well: when the file is opened again, it may not be shorter.
 func (d *diskFile) extend() error {
 	h, err := frame.DecodeHeader(d.head.Bytes())
 	if err != nil || d.size >= h.SegmentBytes {

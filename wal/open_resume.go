@@ -25,6 +25,15 @@ import (
 //  4. What lies behind the tail is cut (trim).
 //  5. The tail names the log's front and its last cut, durably (nameFront).
 //  6. Files that are no part of the log are removed.
+//  7. The lock file names the log (writeLock).
+//  8. The tail is made ready for appends, and prepared segments are taken over (settle).
+//
+// After a crash before the cut of step 4 is recorded, the next Open finds the same records;
+// after a later one, a log that ends where this one was cut (cutBehind). Of a log that is
+// clean, nothing is saved and nothing cut.
+//
+// A forced repair of a log that has no segment to go on in makes an empty log instead of steps
+// 2 to 8 (recreate).
 func (op *opening) resume() error {
 	l, res := op.l, op.res
 	if err := op.reconcile(); err != nil {
@@ -99,7 +108,8 @@ func (op *opening) nameFront(s *writableSegment, tail *diskFile) error {
 }
 
 // reconcile makes page cache and device the same for every file, and warns of each
-// that could not be read from the device itself.
+// that could not be read from the device itself. All files are reconciled, and not only
+// the tail: the readers of any of these segments are served from the page cache.
 func (op *opening) reconcile() error {
 	for _, d := range op.files {
 		n, err := d.reconcile()
@@ -150,7 +160,9 @@ func (op *opening) adopt() error {
 }
 
 // mapFile maps a file for writing, with real blocks behind it, and hands it on to the
-// segment that it returns: the segment closes it.
+// segment that it returns: the segment closes it. It serves the tail and the prepared
+// segments. What was read of the file stays: a trim still asks it what lies behind the
+// tail (diskFile.handed).
 func (op *opening) mapFile(d *diskFile) (*writableSegment, error) {
 	if err := d.fillHoles(); err != nil {
 		return nil, err
@@ -228,7 +240,8 @@ func (op *opening) indexTail() *segment.Index {
 }
 
 // placesNoted are places of one segment of the log, for Get: of the newest one whose
-// frames were followed. Nearly always the log ends in it.
+// frames were followed. Nearly always the log ends in it. Recovery hands them out as it
+// follows frames, so that they cost no further read.
 type placesNoted struct {
 	file  int // index into the files
 	index *segment.Index
@@ -248,6 +261,10 @@ func (n *placesNoted) note(p recovery.Place, segmentBytes int64) {
 // settle does the rest of resume: the stamp of a log that has none yet, the control
 // block, the alignment of the next commit, and the prepared segments; and it brings
 // the pages that the first appends store to into memory.
+//
+// The control block is set here for the first time: until now readers in other processes saw
+// what the last writer had left there. One that sees it change knows that a writer is alive,
+// and past its recovery. Where there is no stamp yet, stamp sets the block too.
 func (op *opening) settle(s *writableSegment) error {
 	l := op.l
 	l.prepare.next = s.ordinal + 1
@@ -276,6 +293,8 @@ func (op *opening) settle(s *writableSegment) error {
 // alignTail carries the next commit to its boundary, durably: the records
 // before it count as acknowledged from here on, so a later commit must not store to
 // their sectors or folios. The caller makes sure that no append runs at the same time.
+// Open calls it, and TruncateBack: both end with records that are durable, and an append
+// that is still to come.
 func (l *Log) alignTail() error {
 	l.mu.Lock()
 	from, err := l.at.Off, error(nil)
@@ -301,6 +320,10 @@ func (l *Log) alignTail() error {
 // keepPrepared takes over the segments that were prepared before, as long as
 // they are of the size that is asked for now, and removes the others: the
 // newest first, each durably, since a gap in the names is a missing segment.
+//
+// That a prepared segment holds nothing but zeros behind its head is known: recovery has read
+// all that lies behind the tail. One that is dropped takes those behind it along, which would
+// not follow the last one that stays.
 func (op *opening) keepPrepared() error {
 	l := op.l
 	var drop []*diskFile

@@ -14,6 +14,10 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
+// This file copies what an Open or a Repair is about to remove, so that a person can still
+// look at it: intact records behind a hole, and all that a forced repair gives up. What is to
+// be removed, and when, open_trim.go decides.
+
 // saveChunk is the unit in which a saved copy leaves out zeros.
 const saveChunk = 64 << 10
 
@@ -22,6 +26,15 @@ const saveChunk = 64 << 10
 // anything is removed. The copies are whole segments with their heads, sparse where
 // they are zero, so that any tool that reads a log reads them too. Where it fails, it
 // removes what it copied.
+//
+// saveBehind calls it before a trim, recreate before it removes all segments. It runs after
+// reconcile and before the first byte of the log's own content changes, so that a crash
+// during it costs nothing but copies that are not complete, in a directory that the next
+// attempt leaves alone: that takes the next number.
+//
+// Each copy is synced, then their directory. The directories above are made durable when they
+// are made (durability.MkdirAll). Only then may anything be removed: before that, a power loss
+// could take the copies as well.
 func (op *opening) save() error {
 	if op.mode.noSave {
 		return nil
@@ -47,7 +60,9 @@ func (op *opening) save() error {
 	return dir.Close()
 }
 
-// saveAll copies the files, and returns the names of those that it began.
+// saveAll copies the files, and returns the names of those that it began. One that failed
+// half way is among them, so that save removes it; one that was in the way is not, since
+// it is another's.
 func (op *opening) saveAll(dir *durability.Dir) (saved []string, err error) {
 	for i, d := range op.files {
 		// The tail's own file is mapped for writing by now; what was read of it
@@ -71,7 +86,8 @@ func (op *opening) saveAll(dir *durability.Dir) (saved []string, err error) {
 }
 
 // removeDirs removes directories that hold nothing, the last one first. They were
-// made for copies that failed.
+// made for copies that failed. A directory that is not empty stays, and its error is told
+// with the one of the copy.
 func removeDirs(paths []string) error {
 	var errs []error
 	for i := len(paths) - 1; i >= 0; i-- {
@@ -96,7 +112,10 @@ func missingDirs(name string) (missing []string) {
 }
 
 // worthSaving reports whether the file holds the tail or lies behind it, and
-// is more than a segment that was prepared.
+// is more than a segment that was prepared. The tail's own segment holds something to be
+// saved only behind its last frame. A file under its temporary name may have been reached
+// by the log, and have lost its stamp: it is saved if anything but its header is not
+// zero.
 func (op *opening) worthSaving(i int) (bool, error) {
 	if !op.behind(i) {
 		return false, nil
@@ -121,7 +140,8 @@ func (op *opening) behind(i int) bool {
 
 // lostDir makes the next numbered directory under lost, or under the directory that
 // the repair was told. rel is how Report.Saved names it, made are the directories
-// that were not there before.
+// that were not there before. The number is the first that is free, so that no recovery
+// mixes its copies with those of another.
 func (op *opening) lostDir() (_ *durability.Dir, rel string, made []string, err error) {
 	l := op.l
 	base, rel := path.Join(l.dirPath, logdir.LostName), logdir.LostName
@@ -156,7 +176,8 @@ func (op *opening) lostDir() (_ *durability.Dir, rel string, made []string, err 
 
 // saveFile copies the segment in one file, as the device holds it. Zeros are left out,
 // so that the copy is sparse and takes no more space than the records. A file that is
-// there already is never overwritten.
+// there already is never overwritten. What cannot be read of it is zeros in the copy as
+// well, as a tolerant file has it.
 func (op *opening) saveFile(dir *durability.Dir, d *diskFile) error {
 	f, err := dir.Create(d.Name, op.l.opts.FileMode)
 	if errors.Is(err, fs.ErrExist) {

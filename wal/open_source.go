@@ -14,6 +14,20 @@ import (
 // diskFile is a segment's file as Open reads it: synced first, then read from
 // the device, since after a failed writeback the page cache holds, as clean
 // pages, what the device never got (kernel fact 4).
+//
+// It is what recovery sees as recovery.Bytes while Open analyzes the log, and what resume then
+// works on: reconcile, fillGaps, save and the trim ask it what the device holds. Its life:
+//
+//  1. open, before any file is read.
+//  2. Head reads the first blocks; Load, Touch, Release and Unload read frames
+//     (open_source_read.go). The first Load syncs the file.
+//  3. refresh finds out whether that sync changed the head.
+//  4. reconcile makes page cache and device the same.
+//  5. The tail and the prepared segments are handed on to a writableSegment (mapFile); all
+//     others are closed.
+//
+// TruncateBack takes one to open the segment that becomes the tail again (reopenSegment).
+// Verify and the readers have sources of their own, in package logdir, which sync nothing.
 type diskFile struct {
 	logdir.Entry
 	dir    *durability.Dir
@@ -46,7 +60,8 @@ func (d *diskFile) open(set *logdir.OpenFiles) error {
 	return err
 }
 
-// source returns the file to read from.
+// source returns the file to read from. After it was handed on, the descriptor is the
+// segment's to close, and only read here.
 func (d *diskFile) source() (*durability.File, error) {
 	if d.handed != nil {
 		return d.handed, nil
@@ -76,7 +91,9 @@ func (d *diskFile) endDirect() error {
 	return f.EndDirect()
 }
 
-// Head implements recovery.Bytes.
+// Head implements recovery.Bytes. The head is kept, since recovery wants the same one
+// each time. A file under its final name is not synced for it: a log may have many, and
+// recovery reads frames of few (Load).
 func (d *diskFile) Head() ([]byte, error) {
 	if d.head != nil {
 		return d.head.Bytes(), d.badIn(0, int64(d.head.Size))
@@ -117,7 +134,9 @@ func (d *diskFile) refresh() (bool, error) {
 }
 
 // readAt reads from the device, all of p or, of a tolerant file, all that can be
-// read. What could not be read once is zeros from then on.
+// read. What could not be read once is zeros from then on. A file is tolerant only in a
+// forced repair, which is to save what is left. To any other Open a block that cannot be
+// read is an error, and nothing is changed.
 func (d *diskFile) readAt(p []byte, off int64) error {
 	if !d.tolerant {
 		return d.readAll(p, off)
@@ -160,7 +179,9 @@ func (d *diskFile) readAll(p []byte, off int64) error {
 
 // dropCache drops the file's clean pages from the page cache, so that the next
 // read through it comes from the device. Pages that another process maps stay
-// (kernel fact 4), and what they hold is believed: how many there are is told.
+// (kernel fact 4), and what they hold is believed: how many there are is told. It can
+// drop only pages that are clean, so it is done again after the sync of Load, which
+// clears dropped.
 func (d *diskFile) dropCache(f *durability.File) error {
 	d.dropped, d.stays = true, 0
 	if fsys, err := d.dir.Filesystem(); err != nil || !fsys.Durable {
@@ -210,7 +231,8 @@ func eachResident(mem *durability.Mapping, size int64, fn func(off, n int64) err
 // write its other bytes to the device too (kernel fact 4), and what reads through
 // the cache would believe them until they are evicted. Of a file that was not
 // loaded, only the head is reconciled, since recovery used nothing else. It returns
-// how many bytes differed.
+// how many bytes differed. The device's bytes win, since they are what recovery has read;
+// those of the cache may be what a failed writeback left, on which no one can rely.
 func (d *diskFile) reconcile() (differ int64, err error) {
 	if d.loaded {
 		differ, err = d.writeDiffering()
@@ -246,7 +268,8 @@ func (d *diskFile) reconcileHead() (int64, error) {
 // writeWhere writes each page of what the device holds where the page cache
 // holds another. Only pages that are in memory can differ, and only they are loaded.
 // Writing makes the page dirty, so that the sync after it reaches the device also where
-// the cache held the page as clean.
+// the cache held the page as clean. A page that cannot be read is skipped: what it holds
+// on the device is not known.
 func (d *diskFile) writeWhere(f *durability.File, mem *durability.Mapping, device []byte) (differ int64, err error) {
 	cached := make([]byte, pageSize)
 	err = eachResident(mem, int64(len(device)), func(off, n int64) error {
@@ -266,7 +289,10 @@ func (d *diskFile) writeWhere(f *durability.File, mem *durability.Mapping, devic
 
 // fillHoles gives the segment blocks where a sparse copy left holes, so that no
 // store into the mapping has to allocate some: on a full filesystem that store would
-// fault. A file with all of its blocks, which is the usual case, costs one stat.
+// fault. A file with all of its blocks, which is the usual case, costs one stat. Frames
+// that were there stay as they are: only holes are written to. It is asked before a file
+// is mapped for writing, by mapFile and reopenSegment, and when a short file was
+// extended.
 func (d *diskFile) fillHoles() error {
 	f, err := d.held.Use()
 	if err != nil {
@@ -286,7 +312,8 @@ func (d *diskFile) fillHoles() error {
 }
 
 // close closes the file, unless it was handed on. Nothing that was loaded may be
-// used any more.
+// used any more. It may be called more than once: removeAll and the trims close a file
+// before they remove it, and opening.close closes all.
 func (d *diskFile) close() error {
 	d.gone, d.handed, d.loaded = true, nil, false
 	return errors.Join(d.buf.free(), d.held.Close())

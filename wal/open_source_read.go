@@ -23,6 +23,14 @@ const (
 
 // diskBuffer is the memory that a segment's file is read into: addresses for all of
 // the file, and pages only for the parts that are read.
+//
+// The bytes [lo, hi) are one run that was read in order and is kept; a read elsewhere, strewn,
+// is not remembered, and reads again. Recovery releases what lies behind it as it goes, so that
+// the pages in memory are bounded whatever the segment's size.
+//
+// While bytes are read from the device, they are compared with what the page cache holds of
+// the same pages (compare). Only the places are kept, since reconcile comes when recovery is
+// done and the bytes are released.
 type diskBuffer struct {
 	kept *int64 // bytes that the buffers of all files keep while those are not loaded
 	mine int64  // this buffer's share of them
@@ -41,7 +49,9 @@ type diskBuffer struct {
 type extent struct{ off, n int64 }
 
 // Load implements recovery.Bytes. It makes the file durable before any of its
-// frames is read. What the file holds behind the segment's end is not loaded.
+// frames is read. What the file holds behind the segment's end is not loaded. Frames that
+// only the page cache has become durable by the sync, or its failure is noticed: Open
+// must not return a record that a power loss could still take.
 func (d *diskFile) Load() ([]byte, error) {
 	r := &d.buf
 	if !d.loaded {
@@ -70,7 +80,9 @@ func (d *diskFile) Load() ([]byte, error) {
 
 // Touch implements recovery.Bytes. What is read for the first time is compared with
 // what the page cache holds, and neither is changed: the bytes may be released from
-// the buffer before reconcile asks where the two differ.
+// the buffer before reconcile asks where the two differ. Bytes that cannot be read are
+// zeros, and told by an error each time that they are asked for: recovery treats them as
+// damage, and goes on.
 func (d *diskFile) Touch(from, to int64) error {
 	r := &d.buf
 	switch {
@@ -92,7 +104,9 @@ func (d *diskFile) Touch(from, to int64) error {
 	return d.badIn(from, to)
 }
 
-// fetch reads the bytes [from, to) into the buffer, as far as they can be read.
+// fetch reads the bytes [from, to) into the buffer, as far as they can be read. It also
+// takes the head from the first read that covers it: that one came behind the sync,
+// unlike the one of Head (refresh).
 func (d *diskFile) fetch(from, to int64) error {
 	r := &d.buf
 	if err := logdir.Readable(d.readAt(r.data[from:to], from)); err != nil {
@@ -110,7 +124,8 @@ func (d *diskFile) fetch(from, to int64) error {
 }
 
 // Release implements recovery.Bytes. The memory of the bytes is given back to the
-// system; their addresses stay reserved.
+// system; their addresses stay reserved. A hole in the middle of the run cannot be told
+// by lo and hi, so only the part behind it counts as read from then on.
 func (d *diskFile) Release(from, to int64) {
 	r := &d.buf
 	switch {
@@ -126,7 +141,8 @@ func (d *diskFile) Release(from, to int64) {
 }
 
 // Unload implements recovery.Bytes. Within maxKept, what was read is kept: it may soon
-// be loaded again.
+// be loaded again. What was strewn is never kept: lo and hi do not say what of it is
+// there.
 func (d *diskFile) Unload() {
 	r := &d.buf
 	if r.view != nil {
@@ -163,7 +179,8 @@ func (r *diskBuffer) free() (err error) {
 
 // scan calls fn with the segment's bytes from an offset on, as the device holds
 // them, in pieces that end at multiples of scanBytes. In a tolerant file, bytes that
-// cannot be read are zeros.
+// cannot be read are zeros. The trim zeroes by it, save copies by it, and writeDiffering
+// reads by it what recovery did not need.
 func (d *diskFile) scan(from int64, fn func(off int64, p []byte) error) error {
 	data, err := d.Load()
 	if err != nil {
@@ -204,7 +221,9 @@ func (d *diskFile) nonzero(from int64) (bool, error) {
 
 // compare notes where, in the bytes [from, to), the page cache holds something else
 // than was read from the device. Pages that could not be read are left out. Only what
-// is resident is compared, so that nothing is brought into the page cache.
+// is resident is compared, so that nothing is brought into the page cache. It asks the
+// kernel once which pages are resident, and loads runs of those: of a cold file, that
+// question is all.
 func (d *diskFile) compare(from, to int64) error {
 	r := &d.buf
 	if r.view == nil {

@@ -12,6 +12,12 @@ import (
 // trim cuts what lies behind the tail, in the order of cutBehind. The epoch and the cut
 // are set in memory first, since the checkpoint record is made of them. That the file is
 // whole is checked at the end: after a truncation, syncs return success for what is gone.
+//
+// This file is the part of Open and Repair that removes: trim and its steps, clear for the
+// files that are no part of the log, and recreate for a log of which no segment can be
+// appended to. TruncateBack has the same steps for a log that is open (truncate_back.go); what
+// both share is cut.go. A failure here is an error of Open and no poison: the next Open begins
+// again, from whatever step was reached.
 func (op *opening) trim(s *writableSegment, tail *diskFile) error {
 	l, res := op.l, op.res
 	epoch, err := op.nextCut()
@@ -37,7 +43,9 @@ func (op *opening) trim(s *writableSegment, tail *diskFile) error {
 
 // saveBehind saves what a trim would remove, before a byte of the log is changed. Open
 // saves only where intact records lie behind the tail, a repair always. That there is an
-// epoch left for the cut is checked first, so that a refused Open leaves no copies.
+// epoch left for the cut is checked first, so that a refused Open leaves no copies. What
+// lies behind a torn tail without an intact record, half a frame for instance, is of no
+// use to anyone.
 func (op *opening) saveBehind() error {
 	if op.res.Verdict == recovery.Clean || !op.mode.save && len(op.res.Behind) == 0 {
 		return nil
@@ -52,7 +60,10 @@ func (op *opening) saveBehind() error {
 }
 
 // removeBehind removes the segments behind the tail, the newest first, so that a crash
-// in between leaves no gap in the names, and then syncs the directory.
+// in between leaves no gap in the names, and then syncs the directory. Files under
+// temporary names go as well, whatever their ordinal: no record is in them that stays,
+// since adopt has given those their final names. A file that d.gone marks is the tail's
+// own.
 func (op *opening) removeBehind(tail *diskFile) error {
 	for i := len(op.files) - 1; i >= 0; i-- {
 		d := op.files[i]
@@ -68,6 +79,9 @@ func (op *opening) removeBehind(tail *diskFile) error {
 
 // zeroBehind zeroes what is not zero behind the tail. Page cache and device
 // hold the same by now, so that what was read from the device tells where.
+//
+// It goes up to the end of the segment, since what a crash tore may lie anywhere in it: pages
+// reach the device in any order.
 func (op *opening) zeroBehind(s *writableSegment, tail *diskFile) error {
 	// A tail without a valid stamp may hold a torn one. It is zeroed first, and durably:
 	// settle stamps the segment, and the two must not mix.
@@ -94,6 +108,10 @@ func (op *opening) zeroBehind(s *writableSegment, tail *diskFile) error {
 // that no record reached, and leftovers of a front cut. It runs last: only when the
 // front and the last cut are durable in the tail (trim, nameFront) is no other file
 // needed to tell that these are not the log's.
+//
+// These files hold no record of the log, so their removal may be undone by a crash: the next
+// Open finds them to be the same, and removes them again. They take space, and a temporary
+// name may be that of a segment to come.
 func (op *opening) clear(tail *diskFile) error {
 	removed := false
 	for i := range op.files {
@@ -117,7 +135,8 @@ func (op *opening) clear(tail *diskFile) error {
 
 // giveUp notes in the report which acknowledged records a forced cut at the tail
 // gives up. Behind keeps only those that were not acknowledged, so that no record is
-// listed twice.
+// listed twice. A dry run asks it too (scan.plan): then nothing is cut, and the report
+// says what would be.
 func (rep *Report) giveUp(res *recovery.Result) {
 	if res.Verdict != recovery.Damaged {
 		return
@@ -151,7 +170,8 @@ func (rep *Report) giveUp(res *recovery.Result) {
 }
 
 // unrecoverable reports whether no segment is left that the log could go on
-// in: a forced repair then makes an empty log (recreate).
+// in: a forced repair then makes an empty log (recreate). A segment whose header is lost
+// cannot be appended to, and its frames are never part of the chain.
 func unrecoverable(res *recovery.Result) bool {
 	t := res.Tail.File
 	return t < 0 || res.Segments[t].State == recovery.StateDamaged
@@ -170,6 +190,10 @@ func lastKnown(res *recovery.Result) LSN {
 // recreate makes an empty log with the same identity behind the highest LSN that
 // anything on the disk names, so that no LSN is given out twice, and with a greater
 // epoch than any. It is reached with force only, and saves all segments first.
+//
+// A crash during it may leave some of the segments, or none. Where the lock file names the
+// log, that is damage to the next Open, and a further forced repair comes here again. The size
+// of the segments is taken from a header that is left: a repair has no option for it.
 func (op *opening) recreate() error {
 	res := op.res
 	if err := op.save(); err != nil {

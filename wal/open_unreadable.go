@@ -7,7 +7,13 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/recovery"
 )
 
-// hits reports whether a byte of [from, to) is one that cannot be read.
+// A forced repair goes on where the device cannot give some bytes: they count as zeros, so
+// that the records around them can be kept or saved. This file takes note of them for one
+// diskFile: readAt tells it of each failure and blanks the bytes, recovery gets an error
+// together with the zeros (badIn), and at the end rewrite makes them zeros on the device too.
+
+// hits reports whether a byte of [from, to) is one that cannot be read. Such bytes of page
+// cache and device are not compared: there is nothing to compare.
 func (d *diskFile) hits(from, to int64) bool {
 	return slices.ContainsFunc(d.bad, func(s recovery.Span) bool { return s.From < to && from < s.To })
 }

@@ -41,6 +41,8 @@ func Repair(dir string, o RepairOptions) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A scan comes first, since Open does not read the whole log: damage in an old segment is
+	// found only here. It takes no lock and changes nothing, so that a dry run ends with it.
 	k := scan{all: true, plan: o.DryRun && o.Force}
 	rep, err := k.run(dir)
 	if err != nil {
@@ -62,6 +64,8 @@ func Repair(dir string, o RepairOptions) (*Report, error) {
 			from = min(from, s.FirstLSN)
 		}
 	}
+	// What openDir finds counts, since it has locked the log: a writer that was at work during
+	// the scan may have changed it, or have been the cause of what looked wrong.
 	l, err := openDir(dir, opts, repairMode{
 		force: o.Force, save: true, saveTo: o.SaveTo, noSave: o.NoSave, idle: true, from: from,
 	})
@@ -76,6 +80,8 @@ func Repair(dir string, o RepairOptions) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The log is ended as Close ends it, but that no goroutine has to be waited for: the
+	// checkpoint makes durable what resume has stored last, the stamp of a new log included.
 	found := l.Recovery()
 	l.stop()
 	l.closing.Store(true)
