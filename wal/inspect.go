@@ -141,6 +141,9 @@ func inspectOnce(path string, d *durability.Dir) (_ *Inspection, err error) {
 // the kernel first (countPages). Then it reads heads directly where they are not in
 // memory (headFile), and follows frames only as far as their headers are (trail). What
 // it cannot find out in this way it reports as not known.
+//
+// This file has the inspection's order and its results; inspect_pages.go asks the kernel about
+// pages, and inspect_frames.go reads heads and follows frames.
 type inspecting struct {
 	*logdir.Snapshot
 	in      *Inspection
@@ -173,7 +176,8 @@ func (x *inspecting) countPages(columns int) error {
 }
 
 // survey reads the heads, and recovers from them what can be told without a frame: the
-// log's identity, front and epoch, and the state of each file.
+// log's identity, front and epoch, and the state of each file. recovery reads the heads
+// through headFile. It could not read a frame if it tried to: headFile refuses.
 func (x *inspecting) survey() (err error) {
 	files := x.RecoveryFiles()
 	for i := range files {
@@ -188,7 +192,8 @@ func (x *inspecting) survey() (err error) {
 	return nil
 }
 
-// readControls is Snapshot.Control that brings no page in.
+// readControls is Snapshot.Control that brings no page in. It is asked before and after
+// survey, and a cut shows in the difference.
 func (x *inspecting) readControls() (top frame.Control) {
 	for _, h := range x.heads {
 		top = top.Later(h.Control())
@@ -239,7 +244,8 @@ func (x *inspecting) records() {
 	in.Warnings = append(in.Warnings, x.res.Warnings...)
 }
 
-// warn adds warnings of what the kernel does not tell this user.
+// warn adds warnings of what the kernel does not tell this user. That something is not
+// known is no error: the rest of the inspection holds without it.
 func (x *inspecting) warn() {
 	in := x.in
 	if x.Unsure != nil {
@@ -250,7 +256,7 @@ func (x *inspecting) warn() {
 	}
 }
 
-// Tristate is an answer that may be unknown.
+// Tristate is an answer that may be unknown. The zero value is No.
 type Tristate int
 
 // The answers.

@@ -15,6 +15,9 @@ import (
 
 // headFile is a segment's file as Inspect reads it: its head, and of the rest only
 // what is in memory already, so that an inspection does not change what it reports.
+//
+// It implements recovery.Bytes for Survey only, which asks for heads: the other methods fail,
+// or do nothing. countPages has set says and headIn before anything is read.
 type headFile struct {
 	*logdir.MappedFile
 	says   bool   // the kernel says which pages are in memory
@@ -28,7 +31,8 @@ var errHeadsOnly = errors.New("wal: only heads are read")
 
 // Head implements recovery.Bytes. Pages that are not in memory are read around
 // the page cache: the kernel writes nothing back for that, since a page that is
-// not there is not dirty, and leaves no page behind.
+// not there is not dirty, and leaves no page behind. The head is read once and kept, so
+// that what Survey, newestSlot and trail see is the same.
 func (h *headFile) Head() ([]byte, error) {
 	if h.Kept != nil {
 		return h.Kept.Bytes(), nil
@@ -50,7 +54,9 @@ func (h *headFile) Head() ([]byte, error) {
 
 // read reads all of p, which is of the head. Each page that was in memory is read
 // through the page cache, which then has the newest bytes; any other is read directly,
-// so that it is not in memory afterwards either.
+// so that it is not in memory afterwards either. Where the kernel does not say which
+// pages are in memory, all are read through the cache: then nothing is reported that the
+// read could change.
 func (h *headFile) read(p []byte, at int64) error {
 	f, err := h.Held.Use()
 	if err != nil {
@@ -78,7 +84,8 @@ func (h *headFile) read(p []byte, at int64) error {
 }
 
 // Control is MappedFile.Control, but brings no page into memory. A block that cannot
-// be read is zeros.
+// be read is zeros. The block is read from the file each time, unlike the head: how it
+// changes is what is asked.
 func (h *headFile) Control() frame.Control {
 	head := make([]byte, frame.ControlOffset+frame.ControlBytes)
 	err := h.read(head[frame.StampOffset:], frame.StampOffset)
@@ -89,7 +96,7 @@ func (h *headFile) Control() frame.Control {
 }
 
 // controlIn returns the control block of a segment with that head, or zeros where
-// it has no stamp.
+// it has no stamp. The block of a prepared segment is not the log's yet.
 func controlIn(head []byte) frame.Control {
 	if len(head) < frame.ControlOffset+frame.ControlBytes || recovery.LastNonzero(head[frame.StampOffset:][:frame.StampBytes]) == 0 {
 		return frame.Control{}
@@ -160,6 +167,9 @@ func (x *inspecting) follow() error {
 }
 
 // trail is a walk along the frame headers of a segment that are in memory.
+//
+// It begins at a checkpoint record where it can, since the frames before that need not be in
+// memory. durable decides where the bytes at risk begin: right behind that record.
 type trail struct {
 	frame.Chain
 	h       *headFile
@@ -172,7 +182,9 @@ type trail struct {
 
 // trail returns the start of a walk: the newest checkpoint record that is not behind the
 // durable LSN, or the first frame. It reports false where the head is damaged, or the
-// kernel does not tell which pages are in memory.
+// kernel does not tell which pages are in memory. A checkpoint record behind the durable
+// LSN would be of no use: the walk has to come past the place where the bytes at risk
+// begin.
 func (h *headFile) trail(durable LSN) (*trail, bool) {
 	t := &trail{h: h, durable: durable}
 	if !h.says || h.Size < frame.DataOffset {
@@ -192,7 +204,9 @@ func (h *headFile) trail(durable LSN) (*trail, bool) {
 }
 
 // follow walks up to the end of the record with that LSN and of the marks behind it,
-// or as far as the headers are in memory.
+// or as far as the headers are in memory. The writer may store to these pages at the same
+// time. A header that is not whole yet does not fit the chain, and the walk ends there,
+// as at the log's end.
 func (t *trail) follow(last LSN) (err error) {
 	f, err := t.h.Held.Use()
 	if err != nil {
@@ -227,6 +241,7 @@ func (t *trail) walk(last LSN) error {
 		if err != nil {
 			return nil //nolint:nilerr // the frames end here
 		}
+		// This is the record behind the last one: all marks before it are passed by now.
 		if f.Kind == frame.KindRecord && t.LSN == last {
 			return nil
 		}
@@ -236,7 +251,8 @@ func (t *trail) walk(last LSN) error {
 
 // isIn reports whether all pages of a range are in memory. The kernel is asked
 // about many at once, since frames are small. The answer may be outdated when the page
-// is read; then the read brings in that page, and no other (AdviceRandom).
+// is read; then the read brings in that page, and no other (AdviceRandom). A header may
+// lie in two pages, and both have to be there.
 func (t *trail) isIn(from, to int64) (bool, error) {
 	page := int64(pageSize)
 	if to > t.inFrom+int64(len(t.in))*page {

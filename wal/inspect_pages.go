@@ -10,7 +10,8 @@ import (
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// PageCount counts VM pages of PageBytes bytes.
+// PageCount counts VM pages of PageBytes bytes. Counts are in pages and not in bytes,
+// since that is how the kernel counts.
 type PageCount struct {
 	PageBytes int64 `json:"page_bytes"`
 	Pages     int64 `json:"pages"`
@@ -28,7 +29,8 @@ type PageCount struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// add adds another file's count. What is unknown of one file is unknown of the sum.
+// add adds another file's count. What is unknown of one file is unknown of the sum. The
+// first reason stands for all: files of one log mostly have the same.
 func (p *PageCount) add(o *PageCount) {
 	p.Pages += o.Pages
 	p.Resident += o.Resident
@@ -76,7 +78,8 @@ const (
 type PageMap string
 
 // cellBytes returns the length, in bytes, of the runs into which a file of that size
-// is divided so that there are at most columns of them: a page times a power of two.
+// is divided so that there are at most columns of them: a page times a power of two. It
+// is asked for the log's largest file, so that all maps have the same scale.
 func cellBytes(size int64, columns int) int64 {
 	n := int64(pageSize)
 	for n*int64(columns) < size {
@@ -87,7 +90,10 @@ func cellBytes(size int64, columns int) int64 {
 
 // mayAsk reports whether the kernel tells this user which pages of the file
 // are in memory: mincore(2) calls all of them resident otherwise. It is for
-// systems without cachestat(2), which says so itself.
+// systems without cachestat(2), which says so itself. The kernel also lets those ask who
+// may write the file. They are told unknown here, which is the safe side. The times of
+// the file are not asked for: that would cost a writer a second block a sync (kernel fact
+// 12).
 func mayAsk(f *durability.File) bool {
 	var st unix.Statx_t
 	if err := unix.Statx(f.Fd(), "", unix.AT_EMPTY_PATH, unix.STATX_UID, &st); err != nil {
@@ -100,6 +106,9 @@ func mayAsk(f *durability.File) bool {
 // cached, dirty or being written; an older kernel is asked by mincore(2), which knows
 // residency only, and answers truly only to the file's owner (mayAsk). The mapping that
 // this takes is not loaded from, so it brings nothing in.
+//
+// headIn is what mincore(2) says also where there is cachestat(2): read has to know of single
+// pages, and that only counts.
 func (h *headFile) countPages(cell int64, info *SegmentInspected) error {
 	page := int64(pageSize)
 	count := PageCount{PageBytes: page, Pages: (h.Size + page - 1) / page}
@@ -153,7 +162,8 @@ func (h *headFile) countCells(mem *durability.Mapping, cell int64, pc durability
 
 // cell returns the state of a run of pages, and counts them. pc is what the
 // kernel says of the whole file: where that has no page in memory, the runs need no
-// call of their own.
+// call of their own. Pages come and go while the cells are asked about one after the
+// other, so the sum need not be that of any moment.
 func (h *headFile) cell(mem *durability.Mapping, off, n int64, pc durability.PageCache, count *PageCount) (PageState, error) {
 	if !h.says {
 		return PagesUnknown, nil
@@ -202,7 +212,7 @@ func residencyOf(in, n int64) PageState {
 }
 
 // residentPages counts the pages of a range that are in memory. The range begins
-// with a page.
+// with a page. It is the way without cachestat(2).
 func residentPages(mem *durability.Mapping, off, n int64) (in int64, err error) {
 	for end := off + n; off < end; off += residentChunk {
 		pages, err := mem.Resident(off, min(residentChunk, end-off))

@@ -28,7 +28,8 @@ type Stats struct {
 }
 
 // counters are what Stats is made of. Log.mu guards the plain ones, which appenders
-// count under it anyway; syncs run without it, and count the atomic ones.
+// count under it anyway; syncs run without it, and count the atomic ones. Log.Stats puts
+// the two kinds together. Nothing of it is kept on the disk.
 type counters struct {
 	records, bytes, marks, rotations, prepared, waits, recycled uint64
 
@@ -37,7 +38,8 @@ type counters struct {
 }
 
 // synced counts an acknowledged sync. Stats may be called at any time, so the maximum is
-// raised atomically.
+// raised atomically. d is the time from the beginning of a sync to its acknowledgement. A
+// sync that failed is not counted.
 func (c *counters) synced(d time.Duration) {
 	c.acks.Add(1)
 	c.syncNanos.Add(int64(d))
@@ -51,7 +53,8 @@ func (c *counters) synced(d time.Duration) {
 
 // bytesPerSync returns how many bytes an acknowledged sync covered on average,
 // or 0 where nothing is known. The preparer chooses by it the size of a segment's
-// folios. The caller holds Log.mu.
+// folios. The caller holds Log.mu. Before the first sync it is all that was appended, as
+// if one were to cover that.
 func (c *counters) bytesPerSync() int64 {
 	n := c.acks.Load()
 	if n == 0 {
@@ -61,7 +64,9 @@ func (c *counters) bytesPerSync() int64 {
 }
 
 // Stats returns the log's counters. It takes the appenders' lock for a moment. The
-// counters of syncs are read after that, and may be newer than the others.
+// counters of syncs are read after that, and may be newer than the others. Both LSNs that
+// AtRiskRecords is made of change under that lock, so that it never is the difference of
+// two moments.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	c := &l.stats

@@ -29,7 +29,10 @@ var (
 	errRetry = errors.New("wal: the log changed while it was read")
 )
 
-// scan recovers a log without writing to it, with or without a concurrent writer.
+// scan recovers a log without writing to it, with or without a concurrent writer. Verify and
+// Dump are scans, and a Repair begins with one. The files and the lock come from a
+// logdir.Snapshot, which is opened again for each attempt (once); what has to outlive an
+// attempt is in the fields below.
 //
 // A writer changes files while they are read: it cuts the front off, and removes or
 // recycles those segments, or it cuts the end off. What then looks torn or damaged is
@@ -66,7 +69,8 @@ type scan struct {
 	complaint string
 }
 
-// run scans the log until no writer disturbed the scan.
+// run scans the log until no writer disturbed the scan. An attempt that has handed out
+// further records counts as progress, so that a long dump of a busy log is not given up.
 func (k *scan) run(path string) (rep *Report, err error) {
 	d, err := openLogDir(path)
 	if err != nil {
@@ -115,6 +119,12 @@ func openLogDir(path string) (*durability.Dir, error) {
 
 // once scans the log once. It returns errRetry where the log does not look clean and
 // changes that a writer made during the scan may be the cause.
+//
+//  1. The snapshot is opened, and the control block read (before).
+//  2. The log is recovered, and records are handed out on the way, up to limit.
+//  3. Lock and block are read again. Complaints that an append in progress explains are
+//     dropped (ignoreLiveTail).
+//  4. What is left is believed if nothing has changed between, or if it was found twice.
 func (k *scan) once() (rep *Report, err error) {
 	s, err := logdir.OpenSnapshot(k.dir, k.o.Device)
 	defer func() { err = errors.Join(err, s.Close()) }()
@@ -131,7 +141,7 @@ func (k *scan) once() (rep *Report, err error) {
 	if k.limit = math.MaxUint64; s.Live && before.Epoch != 0 {
 		k.limit = before.Appended
 	}
-	settled := s.Live || s.Unsure != nil // OpenSnapshot has read the heads until two readings agreed
+	settled := s.Live || s.Unsure != nil // s.Recover then reads the heads until two readings agree
 	res, err := k.recover(s)
 	var handed *handError
 	switch {
@@ -168,7 +178,8 @@ func (k *scan) once() (rep *Report, err error) {
 }
 
 // sameAsBefore notes what was found, and reports whether the previous scan found the
-// same. Clean results never count as the same: what they read is of several moments.
+// same. Clean results never count as the same: what they read is of several moments. An
+// error counts by its text, but for ErrChanged, which says itself that it may not last.
 func (k *scan) sameAsBefore(res *recovery.Result, err error) bool {
 	words := ""
 	if err != nil {
@@ -187,7 +198,8 @@ func (k *scan) sameAsBefore(res *recovery.Result, err error) bool {
 
 // recover recovers the log from a snapshot. A further scan begins at the last record
 // that was handed out, which pass then has to meet again; records before it are not
-// read twice.
+// read twice. A Verify has no visit, so that it never gets a last record, and reads
+// everything each time.
 func (k *scan) recover(s *logdir.Snapshot) (*recovery.Result, error) {
 	ro := recovery.Options{All: k.all, From: k.from}
 	if k.last > 0 {
@@ -204,7 +216,9 @@ func (k *scan) recover(s *logdir.Snapshot) (*recovery.Result, error) {
 	return s.Recover(ro)
 }
 
-// pass calls visit with a record that no earlier scan has come to.
+// pass calls visit with a record that no earlier scan has come to. An error of visit ends
+// the scan for good where it is the caller's (handError); ErrChanged, from a copy that a
+// cut has overwritten, leads to a further scan.
 func (k *scan) pass(s *logdir.Snapshot, r recovery.Record) error {
 	switch {
 	case r.LSN > k.limit:
@@ -261,7 +275,8 @@ func (k *scan) report(s *logdir.Snapshot, res *recovery.Result, live bool) (*Rep
 
 // extract calls behind with the intact records behind the tail. They are read
 // in a pass of their own: before the log is recovered it is not known whether they
-// lie behind damage or were only just appended.
+// lie behind damage or were only just appended. Only dumps that ask for it come here: for
+// a report alone, Behind names the ranges.
 func (k *scan) extract(s *logdir.Snapshot, res *recovery.Result, rep *Report) error {
 	ro := recovery.Options{From: max(res.Tail.LSN, 1)}
 	if k.o.Context != nil {
@@ -341,7 +356,8 @@ func ignoreLiveTail(r *recovery.Result, published LSN) {
 }
 
 // exceeds reports whether the control block that was read before the scan says that
-// the log begins, or ends, behind where the scan found that.
+// the log begins, or ends, behind where the scan found that. A clean result that does is
+// one of bytes that were wiped while they were read.
 func exceeds(c *frame.Control, r *recovery.Result, device bool) bool {
 	return r.Front < c.Front || r.Tail.LSN < published(c, device)
 }
