@@ -294,6 +294,9 @@ func (l *Log) afterAppend(lsn LSN, cuts uint64) error {
 // frames before it. The stamp repeats the last frame's link, by which recovery finds
 // that these are missing. Readers in other processes are told of the next segment only
 // when it has its stamp.
+//
+// Where the stamp cannot be stored for want of space, the segment stays the first of ready, and
+// the next append tries again.
 func (l *Log) rotate() error {
 	next := l.ready[0]
 	if err := next.checkPrepared(); err != nil {
@@ -356,7 +359,8 @@ func (l *Log) storeControl(s *writableSegment) error {
 
 // enter makes a stamped segment the tail, at its start. The caller holds mu, or is
 // Open. The range that has to be synced begins at 0, so that the stamp becomes durable
-// with the first records.
+// with the first records. The old tail stays in dirty, with its end, until the sync that
+// covers it (acknowledge).
 func (l *Log) enter(s *writableSegment) {
 	l.tail, l.at = s, s.start
 	l.linkOff = frame.StampLinkOffset

@@ -11,6 +11,11 @@ import (
 // checkpointSlots is what is known of the slots of one segment: which of them is
 // the older one, to be overwritten next, and what the newer one covers, so that a
 // second checkpoint of the same records writes nothing. Log.syncMu guards it.
+//
+// Three kinds of calls write slots: Checkpoint, to say that all before is durable
+// (writeCheckpoint); cuts, to say where an epoch begins (cutBehind), or where the log
+// begins (TruncateFront, nameFront); and Reset, to repeat its stamp. Checkpoint itself is
+// in sync.go.
 type checkpointSlots struct {
 	segment uint64            // the ordinal
 	at      frame.Place       // the place that the newer slot covers; where valid
@@ -30,7 +35,8 @@ func (w *checkpointSlots) covers(s *snapshot) bool {
 func (w *checkpointSlots) set(s *snapshot) { w.valid, w.segment, w.at = true, s.tail.ordinal, s.at }
 
 // readSlots finds out which slot of a segment is the older one, from the segment's
-// head.
+// head. A slot that does not validate counts as torn. A slot of zeros was never written,
+// and does not.
 func readSlots(s *writableSegment, h *frame.Head) (w checkpointSlots, newest frame.Slot) {
 	w = checkpointSlots{segment: s.ordinal, newest: 1}
 	for i, err := range h.SlotErrs {

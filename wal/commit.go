@@ -120,7 +120,8 @@ func (l *Log) awaitTold() {
 
 // lead syncs for all callers that wait for the round. It ends the round also where
 // OnDurable panics: those that wait then check again what is durable, and one of
-// them leads the next round.
+// them leads the next round. An error ends this round only. Whether a later one may
+// succeed, the poison decides.
 func (l *Log) lead(r *round) {
 	var err error
 	defer func() { l.commits.finish(r, err) }()

@@ -55,7 +55,9 @@ func (l *Log) beginEpoch(epoch uint32, ordinal uint64, at frame.Place) {
 	l.cut = frame.Cut{Ordinal: ordinal, Offset: uint64(at.Off), LSN: at.LSN}
 }
 
-// zeroing zeroes the blocks behind a cut that are not zero.
+// zeroing zeroes the blocks behind a cut that are not zero. What they hold Open reads
+// from the device, which has the same as the page cache by then (reconcile); TruncateBack
+// reads it from the mapping.
 type zeroing struct {
 	mem      *durability.Mapping
 	from, to int64 // what a sync has to cover; to is 0 where nothing was zeroed

@@ -9,6 +9,18 @@ import (
 // assertTail panics where the tail is not what every append relies on. The
 // caller holds mu. Only invariants that memory alone can break are checked: what a
 // file holds is never a reason to panic.
+//
+// It runs in builds with the tag invariants, which the tests use, after each append
+// (publish) and each sync (acknowledge). In other builds invariants is a constant, and the
+// compiler leaves the calls out. What relies on the invariants:
+//
+//   - alignment and bounds: recovery looks for frames at multiples of 8 within a segment;
+//   - the epoch: remains of a cut are told by a smaller one;
+//   - durable: recovery would call the lack of such a record damage;
+//   - named watermark: the same, for what the frames themselves say;
+//   - dirty: syncs go through it from the oldest segment on, and alignTail takes the last
+//     entry for the tail's;
+//   - ready: a gap in the ordinals is a missing segment.
 func (l *Log) assertTail() {
 	switch durable := l.DurableLSN(); {
 	case l.at.Off%frame.Alignment != 0:

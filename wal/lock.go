@@ -21,6 +21,9 @@ import (
 // whether the log has a writer.
 //
 // syncMu guards note and hasSlots; the rest does not change after Open.
+//
+// Open locks (openLock, begin, checkUnowned) and names the log (writeLock); each sync checks
+// (check); Checkpoint and Close write what they made durable into the file (noteCheckpoint).
 type owner struct {
 	dir      *durability.Dir
 	lock     *durability.File
@@ -41,7 +44,8 @@ func (o *owner) begin() (err error) {
 
 // check returns an error that names the lock file, or the directory, if it is not
 // the same any more or not in its place: another process that opens the log by its
-// path would then find another one, or none.
+// path would then find another one, or none. checkSynced calls it, so that no writer that
+// has lost its lock acknowledges anything.
 func (o *owner) check() error {
 	if err := o.dir.Check(); err != nil {
 		return err
@@ -128,7 +132,8 @@ func openLock(dir *durability.Dir, perm fs.FileMode) (*durability.File, error) {
 // writeLock makes the lock file name the log, durably, and allocates its slots for
 // checkpoint records, unless both are done: have is what the device holds. The page
 // cache is made to hold what the device holds. Where the filesystem has no space for
-// the slots, the log does without them.
+// the slots, the log does without them. A lock file that names no log is no damage: the
+// headers of the segments say whose they are.
 func (o *owner) writeLock(have logdir.Identity, id frame.UUID) error {
 	want, text := make([]byte, frame.LockBytes), []byte(logdir.IdentityText(id))
 	if o.note = have; have.UUID == id {
@@ -166,7 +171,8 @@ func (o *owner) writeLock(have logdir.Identity, id frame.UUID) error {
 
 // noteCheckpoint writes a checkpoint into the lock file, durably, unless the newest
 // one there says the same. All that it names is durable before. Where the filesystem
-// has no space for it, noted is false: the older checkpoint stays, and is still true.
+// has no space for it, noted is false: the older checkpoint stays, and is still true. The
+// slots are used in turn, as in a segment: a torn write leaves the older record whole.
 func (o *owner) noteCheckpoint(c frame.Checkpoint) (noted bool, err error) {
 	c.UUID, c.Counter = o.note.UUID, o.note.Newest.Counter
 	if !o.hasSlots || c == o.note.Newest {

@@ -16,8 +16,10 @@ import (
 // Log is an open write-ahead log. All of its methods are safe for concurrent
 // use by many goroutines.
 //
-// Lock order: syncMu before mu before store.mu. None is held while a segment is filled,
-// synced or renamed.
+// Lock order: syncMu before mu before store.mu. Neither the preparer nor the namer holds one
+// of them while it fills, syncs or renames a segment; a sync of records holds syncMu. The
+// group's own lock and that of pins are held for moments, and none of these is taken under
+// them.
 //
 // These goroutines work in the background, from Open until Close:
 //
@@ -74,7 +76,7 @@ type Log struct {
 	durable  atomic.Uint64 // the last LSN that power loss cannot take
 	told     atomic.Uint64 // the last LSN that OnDurable was told of; unused without OnDurable
 	front    atomic.Uint64
-	unsynced atomic.Bool // something was appended since the last sync began
+	unsynced atomic.Bool // SyncEvery only: wantSync was called since the last sync began
 	poison   atomic.Pointer[poisonError]
 
 	commits group
@@ -140,7 +142,8 @@ func (l *Log) checkWritable() error {
 // fail poisons the log: cause is the first failure after which nothing may be
 // acknowledged. It returns the error that every later call gets, which names the
 // first cause also where another goroutine failed earlier. All that wait are woken,
-// in a goroutine of its own, since the caller may hold mu.
+// in a goroutine of its own, since the caller may hold mu. Nothing ever takes the poison
+// away: only a new Open, which reads from the device, knows again what is durable.
 func (l *Log) fail(cause error) error {
 	p := &poisonError{cause}
 	if l.wrong.Has(seam.PoisonForgotten) {
@@ -154,7 +157,8 @@ func (l *Log) fail(cause error) error {
 }
 
 // wake wakes all that wait for space, for further records, or for the release of a
-// record that a Reader holds.
+// record that a Reader holds. Each of them then looks at poison or closing, which the
+// caller has set before.
 func (l *Log) wake() {
 	l.store.notifyAll()
 	p := &l.store.pins
@@ -201,7 +205,9 @@ func (l *Log) Close() error {
 
 // release unmaps and closes everything. It serves a failed Open too, so any part of
 // the log may be missing. The lock file is closed behind the segments: the next
-// writer finds none of them mapped for writing.
+// writer finds none of them mapped for writing. Segments are in l.dirty or are the tail
+// while they are mapped for writing, or prepared in l.ready; those for reading are the
+// store's.
 func (l *Log) release() error {
 	var errs []error
 	errs = append(errs, l.store.close())

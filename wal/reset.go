@@ -25,6 +25,9 @@ func (l *Log) Reset(next LSN) error {
 	if err := l.checkWritable(); err != nil {
 		return err
 	}
+	// The order is: readers first, as in TruncateBack; then a sync, and the wait for a segment,
+	// during which appends may still go on in the tail; then quiet, and a second sync for what
+	// these have appended. Only reset itself changes the log.
 	done, err := l.awaitUnheld(0)
 	if err != nil {
 		return err
@@ -70,7 +73,8 @@ func (l *Log) allowRotation(may bool) {
 
 // quiescePrepared is quiesce, and makes sure that a prepared segment is at hand. It
 // repeats, since the segment that it waited for may be discarded before the log is
-// quiet.
+// quiet. awaitSegment is asked for more bytes than any segment has, so that space in the
+// tail does not end the wait. The caller holds syncMu.
 func (l *Log) quiescePrepared() error {
 	for {
 		if err := l.checkWritable(); err != nil {
@@ -99,6 +103,11 @@ func (l *Log) quiescePrepared() error {
 // own. The segment's stamp, one sector, carries the next epoch, the cut in
 // front of the segment, and the front: until it is durable the log is the old
 // one, and from then on all older segments are leftovers.
+//
+// Before the stamp is durable, a crash leaves the old log, whole: its bytes are not touched.
+// After it, the slots that are still missing say nothing new, and the files that are still
+// there are leftovers, which Open removes. A failure on the way poisons the log, since readers
+// were told by then.
 func (l *Log) reset(next LSN) (err error) {
 	l.mu.Lock()
 	epoch, err := l.nextEpoch(l.epoch)
@@ -161,7 +170,9 @@ func (l *Log) reset(next LSN) (err error) {
 
 // tellReset takes all records from readers, before a byte changes, and returns the
 // segments that held them. In this process the epoch tells, in others the control block
-// of the old tail, where readers also find that the log goes on in the next segment.
+// of the old tail, where readers also find that the log goes on in the next segment. The
+// list of segments is empty until reset enters the new one: a Reader that looks in
+// between finds no segment, and then the other epoch.
 func (l *Log) tellReset(next LSN, epoch uint32) ([]*stored, error) {
 	t := &l.store
 	l.mu.Lock()

@@ -92,7 +92,8 @@ func (s *writableSegment) close() error { return errors.Join(s.lock.Close(), s.r
 // checkHead returns an error where the header or the stamp is not what was stored:
 // without them recovery would not find the segment's records, however well they were
 // synced. It reads them by a system call: a load from the mapping that has to wait for
-// the disk would hold up the whole process at the next garbage collection.
+// the disk would hold up the whole process at the next garbage collection. checkSynced
+// asks it of each segment that a sync covered, checkPrepared before a rotation.
 func (s *writableSegment) checkHead() error {
 	head := make([]byte, frame.SegmentHeaderBytes+frame.StampBytes)
 	header, stamp := head[:frame.SegmentHeaderBytes], head[frame.SegmentHeaderBytes:]

@@ -16,7 +16,9 @@ const maxMapped = 64
 
 // segmentCache keeps segments mapped for reading, those of a Log under segments.mu and
 // those of a LogReader under its mu. It neither opens nor unmaps: a Log does that
-// without the lock, which appenders need. Who takes a segment out releases it.
+// without the lock, which appenders need. Who takes a segment out releases it. A mapping
+// that is taken out while a reader has pinned it stays until the last unpin (mappingRef),
+// so the bound may be exceeded for that time.
 type segmentCache struct {
 	byOrdinal map[uint64]*mappedSegment
 	clock     uint64

@@ -35,7 +35,8 @@ type warming struct {
 }
 
 // warmFirst begins the warming of a log that was found, and does as much of it as
-// the first appends need.
+// the first appends need. Open calls it last. What cannot be read now is no error of
+// Open: the append says so.
 func (l *Log) warmFirst() {
 	w := &l.warming
 	w.seg, w.from, w.later, w.wake = l.tail, l.at.Off, slices.Clone(l.ready), math.MaxInt64
@@ -56,7 +57,8 @@ func (l *Log) runWarmer(ctx context.Context) {
 }
 
 // step brings in up to n bytes, and returns how many. Where a page cannot be had,
-// the append that needs it says so.
+// the append that needs it says so. The pin keeps the file open where the log is closed,
+// or the segment removed, at the same time.
 func (w *warming) step(n int64) int64 {
 	n = min(n, w.seg.size()-w.from)
 	if n > 0 && w.seg.ref.pin() {

@@ -31,6 +31,11 @@ var pageSize = os.Getpagesize()
 // that began after it asked, which asked and tried count: the last failure may be long
 // past, and the disk have space again. Names that a directory refuses are counted in the
 // same way, by refused.
+//
+// This file is the preparer: it decides when to make a segment (mayPrepare), with which folios
+// (fillBytes), and makes it (makeSegment, fillSegment). segment_recycle.go gives it a file that
+// is used again, segment_publish.go makes durable what it has made, rotate (append.go) goes on
+// in it.
 type preparation struct {
 	next    uint64           // the ordinal of the next segment
 	wanted  int              // appenders that wait for one
@@ -124,6 +129,10 @@ func (l *Log) canRotate() bool {
 
 // runPreparer keeps SegmentsAhead segments prepared. After a failure it tries
 // again when an appender has need of a segment. It ends when the log does.
+//
+// mu is released while a segment is made, which waits for the disk. By the time it is locked
+// again, the namer may have discarded a segment before this one (stale: its ordinal would
+// leave a gap), or a cut may have begun, which ends the filling.
 func (l *Log) runPreparer(ctx context.Context) {
 	defer l.work.Done()
 	defer close(l.naming)
@@ -227,7 +236,9 @@ func (l *Log) fillBytes() int {
 
 // makeSegment makes a segment under its temporary name: allocated, filled with
 // zeros, with its header, and mapped. It is not durable yet. Where that fails,
-// nothing is left of it.
+// nothing is left of it. create calls makeSegment too, for the first segment of a log. A
+// crash during it leaves a file under a temporary name and without a stamp, which no
+// recovery takes for a part of the log.
 func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*writableSegment, error) {
 	if ordinal > logdir.MaxOrdinal {
 		return nil, fmt.Errorf("%w: segments; copy the records into a new log", ErrExhausted)
@@ -261,7 +272,8 @@ func (l *Log) makeSegment(ctx context.Context, ordinal uint64, fill int) (*writa
 // fillSegment gives a new file, or one that was wiped, its blocks and header, and
 // maps it. The blocks are real, and filled with zeros: a store into the mapping then
 // neither allocates, which could fail, nor changes metadata, which msync would have to
-// write.
+// write. The header is written last, so that what has one is whole in the page cache;
+// that it is on the device too, the namer sees to.
 func (l *Log) fillSegment(ctx context.Context, f *durability.File, h frame.Header) (*writableSegment, error) {
 	err := f.Allocate(h.SegmentBytes, durability.AllocateOptions{
 		FillBytes: int(h.FillBytes), Head: frame.DataOffset,
@@ -277,7 +289,8 @@ func (l *Log) fillSegment(ctx context.Context, f *durability.File, h frame.Heade
 	return mapSegment(l.dir, f, h, l.opts.Align)
 }
 
-// epochNow returns the log's epoch.
+// epochNow returns the log's epoch. It goes into the header of a prepared segment, which
+// has no stamp yet: recovery tells by it whether a cut was to remove the segment.
 func (l *Log) epochNow() uint32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -16,6 +16,14 @@ import (
 // need neither, since the page cache survives the process; so they may go on in a segment
 // that has its temporary name still, and only syncs wait for the name (awaitName).
 // Recovery adopts such a segment where its stamp shows that the log had reached it.
+//
+// A segment goes through these steps here, and a crash behind each leaves:
+//
+//  1. Its file is synced: a whole segment under its temporary name. Open removes it, or adopts
+//     it where its stamp shows that the log had reached it.
+//  2. It is renamed: either name. Both lead to the same bytes, which are durable.
+//  3. The directory is synced: the final name. named is closed, and syncs may acknowledge what
+//     the segment holds.
 func (l *Log) runNamer() {
 	defer l.work.Done()
 	for s := range l.naming {
@@ -93,6 +101,7 @@ func (l *Log) nameSegment(s *writableSegment) {
 // go too, since a gap in the names is a missing segment. The failure counts as one of
 // preparation, which waiting appenders are told, and not as poison: nothing in these
 // segments was acknowledged. mu decides between this and an appender that enters.
+// prepare.next goes back to its ordinal, from where the preparer begins again.
 func (l *Log) discard(s *writableSegment, cause error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,7 +166,8 @@ func (e *notDurableError) Unwrap() error { return e.cause }
 // awaitSpace tells syncs why the segment has no name, and waits until another
 // attempt makes sense: at once where the log ends, since space may have been freed
 // between this attempt and Close. It reports false where the log is poisoned, and
-// there is to be none.
+// there is to be none. Between an attempt and the next, stuck says to cuts and appenders
+// that the namer waits.
 func (l *Log) awaitSpace(s *writableSegment, cause error) bool {
 	l.mu.Lock()
 	l.prepare.stuck, l.prepare.full = s, cause
@@ -182,7 +192,8 @@ func (l *Log) awaitSpace(s *writableSegment, cause error) bool {
 
 // awaitName waits until the segment has its name, durably, or says why it has
 // none. Where the directory has no space for it, an attempt that began after the
-// call decides: space may have been freed since the one before.
+// call decides: space may have been freed since the one before. A sync calls it for each
+// segment that it covers, with syncMu held: one at a time waits here.
 func (s *writableSegment) awaitName() error {
 	asked := false
 	for {

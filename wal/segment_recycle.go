@@ -14,13 +14,23 @@ import (
 // spare is a segment before the log's first record that is to be used again.
 // Until the preparer takes it, its file stays as it is, under its own name: a
 // leftover, which recovery knows by the durable front and removes.
+//
+// A segment that is used again costs no allocation. Its states, and what a crash in each
+// leaves:
+//
+//  1. Taken from the list by TruncateFront or Reset, and kept (keepSpare): a leftover under
+//     its own name, which Open removes.
+//  2. Renamed to the temporary name of the new ordinal, and the directory synced (recycle).
+//     Before the sync it may have either name, with its old bytes: a leftover, or a file whose
+//     header names another ordinal, which Open removes too.
+//  3. Wiped, and given its new header (fillSegment): from here on it is like a new file.
 type spare struct {
 	ordinal uint64
 }
 
 // keepSpare keeps a truncated segment to be used again, and reports whether it
 // is: one at a time, so that a log takes one file more than its records and
-// SegmentsAhead need, and no more.
+// SegmentsAhead need, and no more. dispose calls keepSpare, when the front is durable.
 func (l *Log) keepSpare(ordinal uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -40,7 +50,9 @@ func (l *Log) takeSpare() *spare {
 	return sp
 }
 
-// dropSpare removes the segment that was kept, if there is one.
+// dropSpare removes the segment that was kept, if there is one. Close calls it, so that a
+// closed log takes no space for nothing, and Reset, for the segment right before its new
+// one.
 func (l *Log) dropSpare() error {
 	if sp := l.takeSpare(); sp != nil {
 		return l.removeFile(logdir.FinalName(sp.ordinal))
@@ -48,9 +60,10 @@ func (l *Log) dropSpare() error {
 	return nil
 }
 
-// recycle gives the segment that was kept the temporary name of a new one, and
-// makes it zero (File.Wipe). Where none was kept, it returns nil; where the one that was cannot be
-// used, it removes the file and returns nil too. The caller then makes a new file.
+// recycle gives the segment that was kept the temporary name of a new one, and makes it zero
+// (File.Wipe). Where none was kept, it returns nil, and the caller makes a new file. So it
+// does where the one that was kept cannot be used: that is removed or, where it cannot even
+// be opened, left to the next Open.
 //
 // The new name is durable before a byte is changed. Otherwise a crash could
 // leave a segment under its old name with bytes that are not its own; under the
@@ -92,7 +105,9 @@ func (l *Log) recycle(ctx context.Context, ordinal uint64, fill int) (*durabilit
 // recyclable returns why a file cannot be used again as it is, or nil. It has to be what
 // a new file would be: of the size that is asked for now, with all of its blocks, and
 // with folios of that size in the page cache. A file with a second name is also part of
-// a copy of the log that was made by hard links, whose bytes must not change.
+// a copy of the log that was made by hard links, whose bytes must not change. That it is
+// this log's is checked as well: the file is found by its name, and what another process
+// has put there is not to be wiped.
 func (l *Log) recyclable(f *durability.File, ordinal uint64, fill int) error {
 	st, err := f.Stat()
 	if err != nil {

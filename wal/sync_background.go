@@ -10,6 +10,10 @@ import (
 // to a log without unsynced records starts the clock, so that an idle log
 // costs nothing. Its syncs are rounds of the group commit, which a Commit that is
 // called at the same time shares.
+//
+// afterAppend asks for a sync where none was asked for since the last one began (wantSync).
+// Where a sync fails for want of space it is asked for again here: no further append may come
+// to do that.
 func (l *Log) runInterval(ctx context.Context) {
 	defer l.work.Done()
 	timer := time.NewTimer(l.opts.Sync.every)
@@ -46,7 +50,8 @@ const maxUnsynced = 64
 // syncBehind starts a sync in the background where half of maxUnsynced is reached,
 // for a log whose user calls neither Sync nor Commit: at the bound no segment is
 // prepared any more, and appenders would wait. The caller holds mu, and has entered
-// a segment.
+// a segment. With SyncEach or SyncEvery there is mostly nothing left for it to do; its
+// syncs are rounds of the group commit as theirs are.
 func (l *Log) syncBehind() {
 	if l.behind || len(l.dirty) <= maxUnsynced/2 {
 		return
@@ -56,7 +61,9 @@ func (l *Log) syncBehind() {
 	go l.runBehind(l.stopped)
 }
 
-// runBehind is syncBehind's work. It goes on until it has caught up.
+// runBehind is syncBehind's work. It goes on until it has caught up. behind is cleared
+// under mu, in the same moment in which the number is looked at: a rotation that comes
+// later starts another.
 func (l *Log) runBehind(ctx context.Context) {
 	defer l.work.Done()
 	for {

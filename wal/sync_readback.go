@@ -12,6 +12,9 @@ import (
 // what another process truncated away, or punched out, comes back as zeros at the
 // next store into its page, and on a filesystem in memory at the next load, which
 // may be a follower's.
+//
+// syncLocked calls it behind checkSynced. It reads the mapping, as readers do; what the device
+// holds, it does not know.
 func (s *snapshot) readBack() error {
 	for _, r := range s.ranges {
 		if r.from >= r.to {

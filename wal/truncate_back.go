@@ -86,6 +86,18 @@ func (l *Log) mayCut(lsn LSN) error {
 
 // backCut is a cut at the back in progress. The log is quiesced and syncMu is held, so
 // one goroutine uses it, and the tail does not move.
+//
+// It goes through these steps; the order of the writes is told at cutBehind:
+//
+//  1. planCut finds the place, and opens and checks the segment that it lies in. Nothing is
+//     changed yet, and an error leaves the log as it was.
+//  2. tell makes the place the tail, in memory and for readers. From here on a failure
+//     poisons the log: what memory and disk say differs until the cut is recorded.
+//  3. cutBehind records the cut, removes later segments, and zeroes what is behind it.
+//  4. alignTail and checkSynced end it. resume then lets appenders go on at the place.
+//
+// A crash in 1 or 2 leaves the old log, since all of it was synced before; in 3 the old one,
+// or the new one once the slot is durable.
 type backCut struct {
 	l     *Log
 	lsn   LSN         // the new last one
@@ -100,7 +112,8 @@ type backCut struct {
 
 // planCut finds the place of a cut and opens the segment that it lies in. It
 // changes nothing, so that whatever fails here leaves the log usable: from run on, a
-// failure poisons it.
+// failure poisons it. In a segment that is closed already, slots are read from its head;
+// those of the tail are known (Log.slots).
 func (l *Log) planCut(lsn LSN) (*backCut, error) {
 	epoch, err := l.nextCut()
 	if err != nil {
@@ -135,7 +148,9 @@ func (l *Log) planCut(lsn LSN) (*backCut, error) {
 // findPlace finds the place behind the record that becomes the last one, and
 // returns the segment that it lies in: where a segment begins behind it, that
 // one. It reads the record too: a log must not end in a record that is damaged, since
-// the next Open would find that acknowledged data is lost.
+// the next Open would find that acknowledged data is lost. It walks like a Reader whose
+// next record is the first one to be cut, so that enterSegment finds the segment in which
+// the log then ends.
 func (c *backCut) findPlace() (ordinal uint64, err error) {
 	l := c.l
 	r := Reader{next: c.lsn + 1, epoch: uint64(l.store.epoch.Load()), cur: cursor{Cursor: segment.Cursor{Window: segment.PopulateBytes}}}
@@ -165,7 +180,9 @@ func (c *backCut) findPlace() (ordinal uint64, err error) {
 
 // reopenSegment maps a segment that is full for writing again. It gives the
 // file blocks where a sparse copy left holes. The file is found by its name, so header
-// and stamp are checked to be those of the segment before it is written to.
+// and stamp are checked to be those of the segment before it is written to. It uses
+// Open's diskFile only to open the file and to fill its holes: what it holds was made
+// durable by this log, or by the Open before.
 func (l *Log) reopenSegment(ordinal uint64) (*writableSegment, error) {
 	d := &diskFile{Entry: logdir.Entry{Name: logdir.FinalName(ordinal), Ordinal: ordinal}, dir: l.dir}
 	err := d.open(new(logdir.OpenFiles))
@@ -219,6 +236,11 @@ func (c *backCut) run() error {
 // control blocks of the old and the new tail. When it returns, nothing in this process
 // holds a record that is behind the cut, and a reader that is still copying one will
 // discard it.
+//
+// The locks are taken as always, mu before store.mu. Both are free again before the blocks in
+// the mappings are stored to. The indexes are cut here too, under the locks, so that no later
+// Get begins at a place that is gone. A base index that readers may be using is replaced and
+// not changed.
 func (c *backCut) tell() error {
 	l, t := c.l, &c.l.store
 	l.mu.Lock()
@@ -262,7 +284,9 @@ func (l *Log) lower(last LSN) {
 
 // removeBehind removes the segments behind the cut, the newest first, durably.
 // Prepared ones stay where the cut lies in the segment before them: they are
-// zero, and follow it.
+// zero, and follow it. The prepared ones go by the same loop as the full ones:
+// prepare.next is behind both. By now they have their final names or were discarded,
+// since quiesce waited for the namer.
 func (c *backCut) removeBehind() error {
 	l := c.l
 	if c.seg == c.old {
@@ -304,7 +328,9 @@ func (c *backCut) zeroBehind() error {
 	return z.sync()
 }
 
-// goOn makes the place of the cut the tail, where the log appends once it is resumed.
+// goOn makes the place of the cut the tail, where the log appends once it is resumed. The
+// range to be synced begins at the place: all before it is durable, and what the cut
+// itself stores behind it, it syncs.
 func (c *backCut) goOn() {
 	l := c.l
 	l.mu.Lock()

@@ -60,7 +60,9 @@ func (l *Log) TruncateFront(lsn LSN) error {
 // raiseFront tells readers, in this process and in others, of the new front
 // before any file is removed: what they find missing from then on was truncated.
 // The front is durable before they are told, so that no reader is refused a record
-// that a crash could bring back.
+// that a crash could bring back. The block is that of the tail of this moment: an
+// appender may have rotated since the slots were written, and then its segment's stamp
+// may name the old front. The next Open repairs that (nameFront).
 func (l *Log) raiseFront(lsn LSN) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,7 +108,9 @@ func (t *segments) cut(epoch uint32, last LSN) {
 // first, or keeps one to be used again. The removals need not be durable: what
 // a crash brings back is known as a leftover by the front, and that is durable.
 // A file that cannot be removed stays until the next Open, for the same reason.
-// A reset disposes of all segments so.
+// A reset disposes of all segments so. A segment that a ZeroCopy Reader holds is removed,
+// and not kept: its bytes stay with the mapping until the Reader moves on, while those of
+// a recycled file would change.
 func (l *Log) dispose(gone []*stored) {
 	for _, st := range gone {
 		if !st.pinned() && l.keepSpare(st.ordinal) {
@@ -122,6 +126,10 @@ func (l *Log) dispose(gone []*stored) {
 // segment is being prepared, and each that was has its name or was discarded. The
 // caller holds syncMu, so no sync runs either. It returns an error, and the log goes
 // on, where a segment that holds records cannot get its name.
+//
+// An append that is being stored is finished first, since it holds mu; others wait in reserve.
+// A segment that is being filled is given up (cancelled). The namer may wait for space for a
+// name without end (stuck), and so is not waited for: that is the error.
 func (l *Log) quiesce() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -18,7 +18,8 @@ func (l *Log) forgetFailure() {
 	l.limit = l.at.Off
 }
 
-// recordEarly is what WatermarkEarly does.
+// recordEarly is what WatermarkEarly does. The record names what no sync has covered yet:
+// a crash before that sync looks like damage.
 func (l *Log) recordEarly() error {
 	l.mu.Lock()
 	tail, at := l.tail, l.at
