@@ -280,7 +280,7 @@ func (l *Log) afterAppend(lsn LSN, cuts uint64) error {
 	switch {
 	case l.opts.Sync.each:
 		return l.commit(context.Background(), lsn, cuts)
-	case l.opts.Sync.every != 0 && !l.unsynced.Load():
+	case l.opts.Sync.every != 0 && !l.wanted.Load():
 		l.wantSync()
 	}
 	return nil

@@ -1,14 +1,18 @@
 package wal_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal"
+	"github.com/seawall-wal/seawall/wal/frame"
 )
 
 // TestCommit waits for records in every state.
@@ -171,6 +175,59 @@ func TestSyncEvery(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSyncEveryAfterASyncThatCameFirst has a record be covered by the sync of somebody
+// else before its append asks for one: the records that come later are still synced.
+func TestSyncEveryAfterASyncThatCameFirst(t *testing.T) {
+	storing, syncing := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	o := small()
+	o.Sync = wal.SyncEvery(time.Millisecond)
+	o.Tracer = tracerFunc(func(e durability.Event) {
+		if e.Op == durability.OpStore && e.Offset >= frame.DataOffset {
+			once.Do(func() {
+				close(storing)
+				<-syncing
+			})
+		}
+	})
+	l, _ := newTestLog(t, o)
+	done := make(chan error, 2)
+	go func() {
+		_, err := l.Append(record(1, 100))
+		done <- err
+	}()
+	<-storing // with the lock that a sync needs to see what there is
+	go func() { done <- l.Checkpoint() }()
+	blocked := awaitBlockedSync()
+	close(syncing)
+	if !blocked {
+		t.Error("no sync waits for the appender")
+	}
+	for range 2 {
+		must(t, <-done)
+	}
+	time.Sleep(20 * time.Millisecond) // the interval is over; if not, the next record is covered by it
+	appendRecords(t, l, 1, 100)
+	for end := time.Now().Add(patience); l.DurableLSN() < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("durable %d", l.DurableLSN())
+		}
+	}
+}
+
+// awaitBlockedSync waits until a sync has begun, and waits for the appender.
+func awaitBlockedSync() bool {
+	buf := make([]byte, 1<<20)
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for g := range bytes.SplitSeq(buf[:runtime.Stack(buf, true)], []byte("\n\n")) {
+			if bytes.Contains(g, []byte("[sync.Mutex.Lock")) && bytes.Contains(g, []byte("(*Log).syncLocked(")) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // TestCloseDuringAppends closes a log while it is appended to, committed and

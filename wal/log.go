@@ -76,7 +76,7 @@ type Log struct {
 	durable  atomic.Uint64 // the last LSN that power loss cannot take
 	told     atomic.Uint64 // the last LSN that OnDurable was told of; unused without OnDurable
 	front    atomic.Uint64
-	unsynced atomic.Bool // SyncEvery only: wantSync was called since the last sync began
+	wanted   atomic.Bool // SyncEvery only: the interval syncer was asked, and has not looked since
 	poison   atomic.Pointer[poisonError]
 
 	commits group

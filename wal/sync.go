@@ -88,7 +88,6 @@ func (l *Log) syncLocked() (snapshot, error) {
 	if p := l.poison.Load(); p != nil {
 		return snapshot{}, p
 	}
-	l.unsynced.Store(false)
 	snap, err := l.snapshot()
 	if err != nil {
 		return snap, err

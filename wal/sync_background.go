@@ -11,7 +11,11 @@ import (
 // costs nothing. Its syncs are rounds of the group commit, which a Commit that is
 // called at the same time shares.
 //
-// afterAppend asks for a sync where none was asked for since the last one began (wantSync).
+// afterAppend asks for a sync (wantSync) unless it was asked for and not begun. That flag
+// is cleared here alone, and before the last LSN is looked at: an append that found it
+// set is covered, and one that comes later asks again. A sync of somebody else must not
+// clear it, nor is it left set where that sync has covered everything by now: an append
+// that asks right after its record was covered would be the last one to ask.
 // Where a sync fails for want of space it is asked for again here: no further append may come
 // to do that.
 func (l *Log) runInterval(ctx context.Context) {
@@ -30,6 +34,7 @@ func (l *Log) runInterval(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
+		l.wanted.Store(false)
 		cuts := l.cutCount.Load()
 		err := l.commit(ctx, l.LastLSN(), cuts)
 		switch {
@@ -85,11 +90,11 @@ func (l *Log) runBehind(ctx context.Context) {
 	}
 }
 
-// wantSync tells the interval syncer that there is something to sync. unsynced keeps
-// later appends from asking again until a sync has begun; kick holds one request, so
+// wantSync tells the interval syncer that there is something to sync. wanted keeps
+// later appends from asking again until it looks; kick holds one request, so
 // that this never waits.
 func (l *Log) wantSync() {
-	l.unsynced.Store(true)
+	l.wanted.Store(true)
 	select {
 	case l.kick <- struct{}{}:
 	default:
