@@ -27,9 +27,6 @@ func TestMain(m *testing.M) {
 	if s := os.Getenv(besideReader); s != "" {
 		os.Exit(runBesideReader(s))
 	}
-	if s := os.Getenv(harmedChild); s != "" {
-		os.Exit(runHarmedChild(s))
-	}
 	if s := os.Getenv(limitedChild); s != "" {
 		os.Exit(runLimited(s))
 	}

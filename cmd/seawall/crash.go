@@ -31,6 +31,7 @@ func crashCommand(p *process) *cli.Command {
 		Subcommands: []*cli.Command{
 			crashKillCommand(p),
 			crashModelCommand(p),
+			crashTruncateCommand(p),
 			crashReplayCommand(p),
 			crashSelftestCommand(p),
 			crashDoctorCommand(p),

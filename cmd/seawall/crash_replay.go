@@ -32,7 +32,8 @@ func crashReplayCommand(p *process) *cli.Command {
 			"the finding shows again, with 0 if nothing is broken any more, and with 3\n" +
 			"if what the token tells cannot be done again here.\n\n" +
 			"What a model's token tells is the same each time. A blind kill depends on\n" +
-			"its instant: that is tried some twenty times.\n\n" +
+			"its instant, and a changed file on what else goes on: these are tried\n" +
+			"some twenty times.\n\n" +
 			"--keep leaves the state of the files that is broken, as the crash left\n" +
 			"it and before any recovery, in a new directory.",
 		Action: p.reporting(p.crashReplay),
@@ -42,8 +43,9 @@ func crashReplayCommand(p *process) *cli.Command {
 // replays are how the tokens of each campaign are replayed. Where nothing is
 // found, the result says so.
 var replays = map[string]func(ctx context.Context, p *process, o *replayOptions) (*campaign.Result, error){
-	"kill":  replayKill,
-	"model": replayModel,
+	"kill":     replayKill,
+	"model":    replayModel,
+	"truncate": replayTruncate,
 }
 
 // replayOptions are what `crash replay` was told.

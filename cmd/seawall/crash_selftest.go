@@ -28,19 +28,19 @@ func crashSelftestCommand(p *process) *cli.Command {
 			dirFlag(),
 			jsonFlag(),
 		},
-		Description: "It has the campaign of `crash model` search logs that are wrong in one\n" +
-			"known way each: a sync is left out, a check is taken away, a cut is made\n" +
-			"in another order. Each must be found, for the promise that it breaks, and\n" +
-			"nothing may be found in its twin, the same log with the fault mended. The\n" +
-			"campaign is not told which log it has.\n\n" +
+		Description: "It has `crash model`, and `crash truncate` where files are changed, search\n" +
+			"logs that are wrong in one known way each: a sync is left out, a check is\n" +
+			"taken away, a cut is made in another order. Each must be found, for the\n" +
+			"promise that it breaks, and nothing may be found in its twin, the same\n" +
+			"log with the fault mended. No campaign is told which log it has.\n\n" +
 			"The table names the promise (C1 to C10), how many states were searched\n" +
 			"until the fault was found, and in how many its twin was clean. Below it\n" +
 			"stands the smallest counterexample of each. Some break a promise while\n" +
 			"they run, before any crash: these took 0 states.\n\n" +
 			"It exits with 0 if all of it is so, and with 1 if the lab failed. With\n" +
 			"--json each has the token by which `crash replay` shows it again.\n\n" +
-			"With the same seed it does the same each time, on any number of cores.\n" +
-			"Where TMPDIR is not set, it works in memory.",
+			"With the same seed the model does the same each time, on any number of\n" +
+			"cores, and works in memory where TMPDIR is not set.",
 		Action: p.reporting(p.crashSelftest),
 	}
 }

@@ -77,7 +77,7 @@ func killedIn(t *testing.T, dir string) (pids []string) {
 	}
 	for _, e := range entries {
 		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
-		if err == nil && bytes.Contains(env, []byte("SEAWALL_KILL_CHILD=")) && bytes.Contains(env, []byte(dir+"/")) {
+		if err == nil && (bytes.Contains(env, []byte("SEAWALL_KILL_CHILD=")) || bytes.Contains(env, []byte("SEAWALL_TRUNCATE_CHILD="))) && bytes.Contains(env, []byte(dir+"/")) {
 			pids = append(pids, e.Name())
 		}
 	}
@@ -88,9 +88,10 @@ func killedIn(t *testing.T, dir string) (pids []string) {
 // and leaves no process and no file. When the command itself is killed its
 // children die too.
 func TestCrashInterrupted(t *testing.T) {
-	for _, name := range []string{"kill", "model"} {
+	for _, name := range []string{"kill", "model", "truncate"} {
 		atWork := map[string]func(dir string) bool{
-			"kill": func(dir string) bool { return len(killedIn(t, dir)) > 0 },
+			"kill":     func(dir string) bool { return len(killedIn(t, dir)) > 0 },
+			"truncate": func(dir string) bool { return len(killedIn(t, dir)) > 0 },
 			"model": func(dir string) bool {
 				lives, _ := filepath.Glob(filepath.Join(dir, "seawall-model-*", "life-*"))
 				return len(lives) > 0

@@ -25,6 +25,7 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/experiment"
 	"github.com/seawall-wal/seawall/crashtest/kill"
 	"github.com/seawall-wal/seawall/crashtest/seawall"
+	"github.com/seawall-wal/seawall/crashtest/truncate"
 )
 
 func main() {
@@ -41,6 +42,7 @@ func main() {
 func beChild() {
 	experiment.BeChild()
 	kill.BeChild(seawall.Subjects()...)
+	truncate.BeChild()
 }
 
 // process is one run of the command and what it is connected to.

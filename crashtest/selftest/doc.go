@@ -8,6 +8,6 @@
 // package durability is skipped, and taken for done; the tracer is told of calls in
 // another order, or of less than was done; or the log is opened by package waltest,
 // which takes one check, or one step, away. Its twin has the same in place, and does
-// not use it. The campaign that searches is the ordinary one of package model, and is
-// not told which log it has.
+// not use it. The campaign that searches is the ordinary one of package model, or of
+// package truncate where files are changed, and is not told which log it has.
 package selftest

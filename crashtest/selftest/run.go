@@ -13,6 +13,7 @@ import (
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/model"
+	"github.com/seawall-wal/seawall/crashtest/truncate"
 )
 
 // Options say how the self-test is run.
@@ -42,6 +43,10 @@ const (
 
 	// tries is how many campaigns search for a fault that shows as another one first.
 	tries = 4
+
+	// truncateTwinStates is how many lives with a changed file a twin is searched in, where
+	// a state takes as long as a hundred of the model's: each change once.
+	truncateTwinStates = 18
 )
 
 // twinSeed returns the seed of a twin: each has lives of its own.
@@ -81,7 +86,8 @@ func (o *Outcome) Passed() bool { return o.Found && o.TwinClean }
 
 // Run has the campaigns search each of the variants, and its twin. It returns an
 // outcome for each that it came to, also with an error: a campaign could not go on, or
-// the context ended. With the same options it does the same each time.
+// the context ended. With the same options it does the same each time, except for what
+// package truncate searches, whose children are this program: it calls truncate.BeChild.
 func Run(ctx context.Context, variants []Variant, o Options) ([]Outcome, error) {
 	if o.States == 0 {
 		o.States = defaultStates
@@ -127,23 +133,41 @@ func Run(ctx context.Context, variants []Variant, o Options) ([]Outcome, error) 
 	return outcomes, context.Cause(ctx)
 }
 
+// search has its campaign search a variant, or its twin.
+func (v *Variant) search(ctx context.Context, mended bool, l campaign.Limits) (*campaign.Result, error) {
+	if v.truncated != "" {
+		log := v.truncated
+		if mended {
+			log = truncate.Mended(log)
+		}
+		r, err := truncate.Run(ctx, truncate.Options{Limits: l, Log: log})
+		if r == nil {
+			return nil, err
+		}
+		return r.Result, err
+	}
+	s := v.Subject()
+	if mended {
+		s = v.Twin()
+	}
+	return model.Run(ctx, []campaign.Subject{s}, model.Options{Limits: l, Real: realEvery})
+}
+
 // test searches one variant, and its twin.
 func test(ctx context.Context, v *Variant, o *Options) (*Outcome, error) {
 	began := time.Now()
-	out := &Outcome{Name: v.Name, Clause: v.Clause, What: v.What, Campaign: "model"}
-	search := func(s campaign.Subject, seed uint64, states int64) (*campaign.Result, error) {
-		r, err := model.Run(ctx, []campaign.Subject{s}, model.Options{
-			Limits: campaign.Limits{Seed: seed, States: states, Dir: o.Dir, Cores: 1}, Real: realEvery,
-		})
+	out := &Outcome{Name: v.Name, Clause: v.Clause, What: v.What, Campaign: v.Campaign()}
+	search := func(mended bool, seed uint64, states int64) (*campaign.Result, error) {
+		r, err := v.search(ctx, mended, campaign.Limits{Seed: seed, States: states, Dir: o.Dir, Cores: 1})
 		if err != nil {
-			return nil, fmt.Errorf("selftest: %s: %w", s.Name(), err)
+			return nil, fmt.Errorf("selftest: %s: %w", v.Name, err)
 		}
 		return r, nil
 	}
 	// One fault may show in several ways. A campaign ends with the first that it
 	// comes to; if that names another promise, another campaign searches.
 	for try := uint64(0); try < tries && !out.Found; try++ {
-		r, err := search(v.Subject(), o.Seed+try<<32, o.States)
+		r, err := search(false, o.Seed+try<<32, o.States)
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +178,11 @@ func test(ctx context.Context, v *Variant, o *Options) (*Outcome, error) {
 		f := &r.Findings[0]
 		out.Finding, out.Token, out.Found = f, f.Token, v.breaks(f.Clause)
 	}
-	r, err := search(v.Twin(), twinSeed(o.Seed, v.Name), max(o.TwinStates, min(out.States, 10*o.TwinStates)))
+	states := max(o.TwinStates, min(out.States, 10*o.TwinStates))
+	if v.truncated != "" {
+		states = min(states, truncateTwinStates)
+	}
+	r, err := search(true, twinSeed(o.Seed, v.Name), states)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/seawall"
+	"github.com/seawall-wal/seawall/crashtest/truncate"
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
@@ -29,11 +30,23 @@ type Variant struct {
 
 	fault fault
 
+	// truncated, if set, names the wrong log in package truncate, whose campaign searches
+	// it. There is no Subject then.
+	truncated string
+
 	// accept, if set, takes the oracles away: a test of the self-test does it.
 	accept func(campaign.Subject) campaign.Subject
 }
 
-// Subject returns the wrong log.
+// Campaign returns the name of the campaign that searches it.
+func (v *Variant) Campaign() string {
+	if v.truncated != "" {
+		return "truncate"
+	}
+	return "model"
+}
+
+// Subject returns the wrong log, as the model has it.
 func (v *Variant) Subject() campaign.Subject {
 	var s campaign.Subject = &subject{name: v.Name, fault: &v.fault}
 	if v.accept != nil {
@@ -56,10 +69,11 @@ func (v *Variant) breaks(c campaign.Clause) bool { return c == v.Clause || slice
 func Find(name string) campaign.Subject {
 	variants := Variants()
 	for i := range variants {
-		switch v := &variants[i]; name {
-		case v.Name:
+		switch v := &variants[i]; {
+		case v.truncated != "":
+		case name == v.Name:
 			return v.Subject()
-		case v.Name + twinSuffix:
+		case name == v.Name+twinSuffix:
 			return v.Twin()
 		}
 	}
@@ -255,6 +269,14 @@ func ofTheRest() []Variant {
 			fault: fault{lossy: true, refused: true, wrong: waltest.PoisonForgotten},
 		},
 		wrong("files-unchecked", "C7", waltest.FilesUnchecked, "a sync does not look whether the files are whole"),
+		{
+			Name: truncate.FilesUnchecked, Clause: "C7", truncated: truncate.FilesUnchecked,
+			What: "a sync does not look whether the files are whole, which others change",
+		},
+		{
+			Name: truncate.Unguarded, Clause: "C7", truncated: truncate.Unguarded,
+			What: "a load or store past the end of a truncated file is the death of the process",
+		},
 		skips("no-blocks", "C8", "a segment has holes where blocks should be", func(_ *scene, c *call) bool {
 			return (c.Op == durability.OpWrite || c.Op == durability.OpAllocate) && temporary(c.Name)
 		}, "C2", "C4", "C5", "C7"),

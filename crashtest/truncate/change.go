@@ -1,0 +1,186 @@
+//go:build linux
+
+package truncate
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// change is one way to change a file, or the log's directory, under those who have it
+// open. The name is what people read, and what a token says.
+type change struct {
+	name string
+	do   func(path string, at int64) error
+
+	at    bool // it does something at the offset
+	ofDir bool // it changes the directory, not a file
+	keeps bool // it takes no byte away: all records have to be there afterwards
+}
+
+// nothing is the change of a life in which nobody may report anything.
+const nothing = "nothing"
+
+// changes are all of them, in the order in which they have their turns. at is an offset
+// in the file that the seed chooses.
+var changes = []change{
+	{name: "truncate", at: true, do: os.Truncate},
+	{name: "truncate at a page", at: true, do: func(path string, at int64) error { return os.Truncate(path, at&^4095) }},
+	{name: "truncate to 0", do: func(path string, _ int64) error { return os.Truncate(path, 0) }},
+	{name: "truncate and extend", at: true, do: truncateAndExtend},
+	{name: "truncate to 0 and extend", do: func(path string, _ int64) error { return truncateAndExtend(path, 0) }},
+	{name: "extend", keeps: true, do: extend},
+	{name: "delete", do: func(path string, _ int64) error { return os.Remove(path) }},
+	{name: nothing, keeps: true, do: func(string, int64) error { return nil }},
+	{name: "rename", do: func(path string, _ int64) error { return os.Rename(path, path+".moved") }},
+	{name: "replace by a copy", do: func(path string, _ int64) error { return replace(path, false) }},
+	{name: "replace by other bytes", do: func(path string, _ int64) error { return replace(path, true) }},
+	{name: "zero a page", at: true, do: overwrite},
+	{name: "chmod 000", keeps: true, do: func(path string, _ int64) error { return os.Chmod(path, 0) }},
+	{name: "rename directory", ofDir: true, do: func(path string, _ int64) error { return os.Rename(path, path+".moved") }},
+	{name: "delete directory", ofDir: true, do: removeDir},
+	{name: nothing, keeps: true, do: func(string, int64) error { return nil }},
+	{name: "replace directory by copy", ofDir: true, do: replaceDir},
+	{name: "chmod 555 directory", ofDir: true, keeps: true, do: func(path string, _ int64) error { return os.Chmod(path, 0o555) }},
+}
+
+// changeNamed returns the change of a name, or nil.
+func changeNamed(name string) *change {
+	for i := range changes {
+		if changes[i].name == name {
+			return &changes[i]
+		}
+	}
+	return nil
+}
+
+// truncateAndExtend leaves the file as long as it was, with a hole from at on.
+func truncateAndExtend(path string, at int64) error {
+	st, err := os.Stat(path)
+	if err == nil {
+		err = os.Truncate(path, at)
+	}
+	if err == nil {
+		err = os.Truncate(path, st.Size())
+	}
+	return err
+}
+
+// extend makes the file longer, by a hole.
+func extend(path string, at int64) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return os.Truncate(path, st.Size()+1+at)
+}
+
+// replace renames a copy of the file over it, or a file of the same size with other
+// bytes.
+func replace(path string, other bool) error {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if other {
+		for i := range content {
+			content[i] = byte(i*7 + i>>8 | 1)
+		}
+	}
+	aside := path + ".new"
+	if err = os.WriteFile(aside, content, 0o644); err == nil {
+		err = os.Rename(aside, path)
+	}
+	return err
+}
+
+// overwrite writes zeros over the page of an offset.
+func overwrite(path string, at int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(make([]byte, 4096), at&^4095)
+	return errors.Join(err, f.Close())
+}
+
+// removeDir removes the directory with all files, also with those that the writer makes
+// in the course of it.
+func removeDir(path string, _ int64) error {
+	for {
+		if err := os.RemoveAll(path); !errors.Is(err, syscall.ENOTEMPTY) {
+			return err
+		}
+	}
+}
+
+// replaceDir puts a copy of the directory in its place.
+func replaceDir(path string, _ int64) error {
+	if err := os.Rename(path, path+".moved"); err != nil {
+		return err
+	}
+	err := os.CopyFS(path, os.DirFS(path+".moved"))
+	if errors.Is(err, fs.ErrNotExist) { // the writer has renamed or removed a file since
+		return nil
+	}
+	return err
+}
+
+// The targets: which file is changed.
+const (
+	targetTail     = "tail"     // the newest segment that the log has entered
+	targetOlder    = "older"    // a segment before it
+	targetPrepared = "prepared" // a segment that holds nothing yet
+	targetLock     = "lock"     // the lock file
+	targetAny      = "any"      // any file of the directory
+)
+
+// targets are chosen from: the tail every other time.
+var targets = []string{
+	targetTail, targetOlder, targetTail, targetPrepared, targetTail, targetLock, targetTail, targetAny,
+}
+
+const lockName = "seawall.lock"
+
+// pick returns the name of a file that is such a target now, or "" where there is
+// none; n chooses among several.
+func pick(dir, target string, n int) (string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	var entered, prepared, all []string
+	for _, e := range entries {
+		name := e.Name()
+		all = append(all, name)
+		switch {
+		case name == lockName:
+		case hasStamp(filepath.Join(dir, name)):
+			entered = append(entered, name)
+		case strings.HasSuffix(name, ".wal") || strings.HasSuffix(name, ".tmp"):
+			prepared = append(prepared, name)
+		}
+	}
+	last := max(0, len(entered)-1)
+	var from []string
+	switch target {
+	case targetTail:
+		from = entered[last:]
+	case targetOlder:
+		from = entered[:last]
+	case targetPrepared:
+		from = prepared
+	case targetLock:
+		from = []string{lockName}
+	default:
+		from = all
+	}
+	if len(from) == 0 {
+		return "", nil
+	}
+	return from[n%len(from)], nil
+}

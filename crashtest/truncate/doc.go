@@ -1,0 +1,31 @@
+//go:build linux
+
+// Package truncate changes the files of a log under its writer and its readers: it
+// truncates, extends, replaces, renames, deletes or overwrites one of them, or takes
+// its permissions away, while records are appended and followed. A load or store past
+// the end of a file is SIGBUS, a file of another size under the same name is not the
+// one that is mapped, and a sync succeeds for pages that no file holds any more.
+//
+// Each life has a writer in a process of its own and a follower in another one. One
+// change is made, at a moment that the campaign's seed chooses: at a store, a sync or
+// another call of the writer or of the follower, between two calls, or at an instant.
+// Then four promises are checked:
+//
+//   - no process dies of it (C7);
+//   - nothing is acknowledged that is gone: what a call acknowledged that began after
+//     the change is there afterwards, and so is what was acknowledged before it and
+//     lay in other files (C7);
+//   - whoever returns an error names the file, and no reader is given other bytes than
+//     were appended (C7, C9);
+//   - afterwards verify tells the truth: it calls the log damaged where acknowledged
+//     records are missing and anything is left that proves it, and only there (C5).
+//
+// In one of nine lives nothing is changed, and nobody may report anything.
+//
+// # What is the same each time
+//
+// With a seed, the lives of a campaign, their changes and the moments at which these
+// are aimed are the same each time. Background work of the log, the follower and the
+// instants are the scheduler's: which of the log's files is the one changed, and what
+// it holds then, may differ. No verdict depends on it.
+package truncate
