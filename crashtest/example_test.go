@@ -99,7 +99,7 @@ func (c counter) check(dir string, acks []string) error {
 // subject makes a subject of it, whose lives count on by n.
 func (c counter) subject(n uint64) campaign.Subject {
 	return campaign.Checked(fmt.Sprintf("counter %+v", c),
-		func(l *campaign.Life, ack func(string)) error { return c.count(l, n, ack) }, c.check)
+		func(l *campaign.Life, ack func(string)) error { return c.count(l, n, ack) }, c.check, nil)
 }
 
 // Example holds a counter that forgets to sync its directory against the states

@@ -154,13 +154,17 @@ func TestMissingClass(t *testing.T) {
 }
 
 func TestChecked(t *testing.T) {
-	s := campaign.Checked("x", func(*campaign.Life, func(string)) error { return nil },
-		func(_ string, acks []string) error {
-			if slices.Contains(acks, "lost") {
-				return errors.New("it is not there")
-			}
-			return nil
-		})
+	check := func(_ string, acks []string) error {
+		if len(acks) == 0 {
+			t.Error("the check is asked without acknowledgements")
+		}
+		if slices.Contains(acks, "lost") {
+			return errors.New("it is not there")
+		}
+		return nil
+	}
+	workload := func(*campaign.Life, func(string)) error { return nil }
+	s := campaign.Checked("x", workload, check, nil)
 	f, err := s.Recover("dir")
 	if err != nil {
 		t.Fatal(err)
@@ -170,5 +174,17 @@ func TestChecked(t *testing.T) {
 	}
 	if b := campaign.Check(f, campaign.Acks{"a", "lost"}, false); b == nil || b.Kind != campaign.Lost {
 		t.Error(b)
+	}
+	if b := campaign.Check(f, nil, false); b != nil {
+		t.Error(b)
+	}
+	s = campaign.Checked("x", workload, check, func(string) error { return errors.New("nobody wrote that") })
+	if f, err = s.Recover("dir"); err != nil {
+		t.Fatal(err)
+	}
+	for _, acks := range []campaign.Known{nil, campaign.Acks{"a"}} {
+		if b := campaign.Check(f, acks, false); b == nil || b.Kind != campaign.Illegal {
+			t.Errorf("%v: %v", acks, b)
+		}
 	}
 }

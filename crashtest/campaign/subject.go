@@ -141,18 +141,21 @@ func (a Acks) String() string {
 	return fmt.Sprintf("%q was acknowledged, the last of %d", a[len(a)-1], len(a))
 }
 
-// Checked makes a Subject of a workload and a check, for write paths that have
-// no more to say. The workload calls ack as soon as it holds something durable;
-// the check returns an error unless all of it is there, in a legal state. It is asked
-// twice: with what was acknowledged, and with nothing, whether the state is legal.
-func Checked(name string, workload func(l *Life, ack func(token string)) error, check func(dir string, acks []string) error) Subject {
-	return &checked{name: name, workload: workload, check: check}
+// Checked makes a Subject of a workload and its checks, for write paths that have
+// no more to say. The workload calls ack as soon as it holds something durable. The
+// check returns an error unless all that was acknowledged is there; it is asked only
+// where something was. What was written and not acknowledged may be there, too. legal
+// returns an error where something is there that may not be, whatever was acknowledged;
+// nil asks nothing.
+func Checked(name string, workload func(l *Life, ack func(token string)) error, check func(dir string, acks []string) error, legal func(dir string) error) Subject {
+	return &checked{name: name, workload: workload, check: check, legal: legal}
 }
 
 type checked struct {
 	name     string
 	workload func(*Life, func(string)) error
 	check    func(string, []string) error
+	legal    func(string) error
 }
 
 // Name implements Subject.
@@ -169,16 +172,19 @@ func (c *checked) Workload(l *Life) error {
 
 // Recover implements Subject. The check cannot be asked before the
 // acknowledgements are known: it is the Found that looks.
-func (c *checked) Recover(dir string) (Found, error) { return &checkedFound{c.check, dir}, nil }
+func (c *checked) Recover(dir string) (Found, error) { return &checkedFound{c, dir}, nil }
 
 type checkedFound struct {
-	check func(string, []string) error
-	dir   string
+	*checked
+	dir string
 }
 
 // Present implements Found.
 func (f *checkedFound) Present(k Known, _ bool) error {
 	acks, _ := k.(Acks)
+	if len(acks) == 0 {
+		return nil
+	}
 	if err := f.check(f.dir, acks); err != nil {
 		return &Broken{Kind: Lost, What: fmt.Sprintf("of %d acknowledgements: %v", len(acks), err)}
 	}
@@ -187,7 +193,10 @@ func (f *checkedFound) Present(k Known, _ bool) error {
 
 // Legal implements Found.
 func (f *checkedFound) Legal(Known, bool) error {
-	if err := f.check(f.dir, nil); err != nil {
+	if f.legal == nil {
+		return nil
+	}
+	if err := f.legal(f.dir); err != nil {
 		return &Broken{Kind: Illegal, What: err.Error()}
 	}
 	return nil

@@ -29,7 +29,7 @@ func (r *Result) Verdict() error {
 	switch {
 	case len(r.Findings) > 0:
 		return nil
-	case r.Distinct == 0:
+	case r.Distinct == 0 || len(r.Unverified) > 0:
 		return fmt.Errorf("crash %s: %w: %s", r.Campaign, ErrUnverified, strings.Join(r.whyUnverified(), "; "))
 	case len(r.Missing) > 0:
 		return fmt.Errorf("crash %s: %w: %s", r.Campaign, ErrMissing, strings.Join(r.Missing, ", "))

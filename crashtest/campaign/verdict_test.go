@@ -24,6 +24,7 @@ func TestVerdict(t *testing.T) {
 		{"found, and a class is missing", campaign.Result{Distinct: 1, Missing: []string{"cut"}, Findings: []campaign.Finding{{}}}, nil, ""},
 		{"nothing", campaign.Result{}, campaign.ErrUnverified, "crash storm: nothing was verified: it ended before any life did"},
 		{"no states", campaign.Result{Lives: 7, States: 9}, campaign.ErrUnverified, "of 7 lives none left a state to check"},
+		{"a reason although there are states", campaign.Result{Lives: 7, Distinct: 5, Unverified: []string{"this"}}, campaign.ErrUnverified, ": this"},
 		{"its reason", campaign.Result{Lives: 7, Unverified: []string{"this", "that"}}, campaign.ErrUnverified, ": this; that"},
 		{"too short for a class", campaign.Result{Distinct: 1, Unreached: []string{"cut"}}, nil, ""},
 		{"a class is missing", campaign.Result{Distinct: 1, Missing: []string{"cut", "copy"}}, campaign.ErrMissing, "crash storm: nothing was checked of: cut, copy"},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/durability"
@@ -50,6 +51,8 @@ type lab struct {
 	scratch  string
 	keepIn   string
 	ledger   *ledger
+
+	noted atomic.Bool // a life said what is known of it
 }
 
 // Run checks lives of the subjects until its limits, and returns what it did;
@@ -121,6 +124,9 @@ func (l *lab) life(j *journal, s campaign.Subject, seed uint64, b begin) error {
 		return err
 	}
 	defer remove(r.root)
+	if len(r.marks) > 1 {
+		l.noted.Store(true)
+	}
 	if jerr := j.add(entry{kind: entryLife, depth: r.depth, n: uint64(len(r.events))}); jerr != nil {
 		return jerr
 	}
@@ -209,6 +215,9 @@ func (l *lab) result() *campaign.Result {
 	t := &l.ledger.tally
 	t.into(r)
 	r.Finish(l.run.Began())
+	if r.Lives > 0 && !l.noted.Load() && len(r.Findings) == 0 {
+		r.Unverified = []string{fmt.Sprintf("nothing was acknowledged in %d lives: there is nothing that a state could lack", r.Lives)}
+	}
 	r.Notes = append(r.Notes, l.ledger.notes...)
 	if r.Lives > 0 && t.fewest < MinOperations && t.fewest > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("the shortest life had %d events only; %d give more states", t.fewest, MinOperations))
