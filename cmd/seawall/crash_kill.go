@@ -197,6 +197,17 @@ func (t *table) survivors(s *kill.Survival) {
 	}
 	t.add("making", "bytes of the record in progress that were in the file:")
 	t.histogram(s.InProgress)
+	t.add("survived", "by the place of the kill; and how much there was of a record in progress:")
+	var rows [][]string
+	for _, p := range s.Places {
+		rows = append(rows, []string{
+			string(p.Place), count(p.Kills), count(p.Acked), count(p.Unacked), count(p.Survived), count(p.CutAway),
+			count(p.None), count(p.Part), count(p.Whole),
+		})
+	}
+	for _, line := range columns([]string{"place", "kills", "acked", "not acked", "survived", "in a cut", "none", "part", "whole"}, rows) {
+		t.lines = append(t.lines, "  "+line)
+	}
 }
 
 // classText lists classes.

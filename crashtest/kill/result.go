@@ -47,8 +47,44 @@ type Survival struct {
 	// bytes was in the file.
 	InProgress []campaign.Class `json:"making"`
 
+	// Places say the same of the verified kills in each place, in the order of places.
+	Places []PlaceSurvival `json:"places"`
+
 	// Kills are the last ones.
 	Kills []Kill `json:"kills"`
+}
+
+// PlaceSurvival says which writes survived the kills in one place.
+type PlaceSurvival struct {
+	Place    Place `json:"place"`
+	Kills    int64 `json:"kills"`
+	Acked    int64 `json:"acked"`
+	Unacked  int64 `json:"unacked"`
+	Survived int64 `json:"survived"`
+	CutAway  int64 `json:"cut_away"`
+
+	// Of the kills with a record in progress: how often no byte of it was in the file, a
+	// part, and all of it.
+	None  int64 `json:"none"`
+	Part  int64 `json:"part"`
+	Whole int64 `json:"whole"`
+}
+
+// add counts a kill.
+func (s *PlaceSurvival) add(acked, unacked, survived, cutAway int64, progress int) {
+	s.Kills++
+	s.Acked += acked
+	s.Unacked += unacked
+	s.Survived += survived
+	s.CutAway += cutAway
+	switch {
+	case progress == 0:
+		s.None++
+	case progress == progressIsWhole:
+		s.Whole++
+	case progress > 0:
+		s.Part++
+	}
 }
 
 // The classes of Survival.InProgress.
@@ -61,6 +97,9 @@ const (
 	progressWhole = "whole, before its append returned"
 )
 
+// progressIsWhole is the index of progressWhole in Survival.InProgress.
+const progressIsWhole = 5
+
 // lastKills is how many kills a result shows.
 const lastKills = 20
 
@@ -69,6 +108,7 @@ type tally struct {
 	mu       sync.Mutex
 	s        Survival
 	byPlace  map[Place]int64
+	survived map[Place]*PlaceSurvival
 	notes    []string
 	told     map[string]bool
 	onKill   func(Kill)
@@ -81,7 +121,7 @@ type tally struct {
 
 // newTally returns an empty tally.
 func newTally(o *Options) *tally {
-	t := &tally{byPlace: make(map[Place]int64), told: make(map[string]bool), onKill: o.OnKill}
+	t := &tally{byPlace: make(map[Place]int64), survived: make(map[Place]*PlaceSurvival), told: make(map[string]bool), onKill: o.OnKill}
 	for _, name := range []string{progressNone, progressSome1, progressSome2, progressSome3, progressSome4, progressWhole} {
 		t.s.InProgress = append(t.s.InProgress, campaign.Class{Name: name})
 	}
@@ -103,14 +143,20 @@ func (t *tally) kill(k Kill, before Counts) {
 	t.place(k.Place, k.Aim != "")
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.s.Acked += int64(k.Acked - min(k.Acked, before.Acked))
-	t.s.Unacked += int64(k.Appended - min(k.Appended, k.Acked))
 	kept := min(k.recovered(), k.Appended)
-	t.s.Survived += int64(kept - min(kept, k.Acked))
-	t.s.CutAway += int64(k.Appended - kept)
-	if i := k.progress(); i >= 0 {
-		t.s.InProgress[i].Count++
+	acked, unacked := int64(k.Acked-min(k.Acked, before.Acked)), int64(k.Appended-min(k.Appended, k.Acked))
+	survived, cutAway, progress := int64(kept-min(kept, k.Acked)), int64(k.Appended-kept), k.progress()
+	t.s.Acked += acked
+	t.s.Unacked += unacked
+	t.s.Survived += survived
+	t.s.CutAway += cutAway
+	if progress >= 0 {
+		t.s.InProgress[progress].Count++
 	}
+	if t.survived[k.Place] == nil {
+		t.survived[k.Place] = &PlaceSurvival{Place: k.Place}
+	}
+	t.survived[k.Place].add(acked, unacked, survived, cutAway, progress)
 	t.s.Kills = append(t.s.Kills, k)
 	if n := len(t.s.Kills) - lastKills; n > 0 {
 		t.s.Kills = t.s.Kills[n:]
@@ -146,7 +192,7 @@ func (k *Kill) recovered() uint64 {
 func (k *Kill) progress() int {
 	switch {
 	case k.Begun > k.Appended && k.recovered() > k.Appended:
-		return 5
+		return progressIsWhole
 	case k.Of == 0:
 		return -1
 	case k.Found == 0:
@@ -214,11 +260,18 @@ func (t *tally) result(r *campaign.Result, run *campaign.Run, hadTurns bool) *Re
 			r.Count(string(p), n)
 		}
 	}
+	s := t.s
+	s.Places = []PlaceSurvival{} // a list in JSON, not null
+	for _, p := range places {
+		if at := t.survived[p]; at != nil {
+			s.Places = append(s.Places, *at)
+		}
+	}
 	r.Notes = append(r.Notes, t.notes...)
 	if !hadTurns {
 		r.NotReached()
 	}
-	return &Result{Result: r, Survival: t.s}
+	return &Result{Result: r, Survival: s}
 }
 
 // containsPlace reports whether a place is in a list.
