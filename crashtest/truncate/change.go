@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/seawall-wal/seawall/wal/frame"
 )
 
 // change is one way to change a file, or the log's directory, under those who have it
@@ -183,4 +185,61 @@ func pick(dir, target string, n int) (string, error) {
 		return "", nil
 	}
 	return from[n%len(from)], nil
+}
+
+// hasStamp reports whether the log has ever entered a segment.
+func hasStamp(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close() //nolint:errcheck // nothing was written
+	b := make([]byte, 8)
+	_, err = f.ReadAt(b, frame.StampOffset)
+	return err == nil && [8]byte(b) != [8]byte{}
+}
+
+// changed is what was done to a file.
+type changed struct {
+	File   string `json:"file"` // its name; empty for the directory
+	Size   int64  `json:"size"`
+	At     int64  `json:"at"`
+	Moment string `json:"moment"` // that it really was
+	Call   string `json:"call"`   // and the call, in words
+
+	// Began and Ended are readings of clock.
+	Began int64 `json:"began"`
+	Ended int64 `json:"ended"`
+}
+
+// makeChange makes the change of a plan now. Where the file is not there any more, as the
+// writer has renamed or removed it, another one is chosen.
+func makeChange(p *Plan, dir string) (*changed, error) {
+	how := changeNamed(p.Change)
+	for try := 0; ; try++ {
+		done := &changed{Began: clock()}
+		path := dir
+		if !how.ofDir {
+			var err error
+			if done.File, err = pick(dir, p.Target, p.File+try); err != nil {
+				return done, err
+			}
+			if done.File == "" { // there is no such file
+				if done.File, err = pick(dir, targetAny, p.File+try); err != nil {
+					return done, err
+				}
+			}
+			path = filepath.Join(dir, done.File)
+			if st, serr := os.Stat(path); serr == nil {
+				done.Size = st.Size()
+				done.At = done.Size * int64(p.At) >> 16
+			}
+		}
+		err := how.do(path, done.At)
+		if errors.Is(err, fs.ErrNotExist) && !how.ofDir && try < 100 {
+			continue
+		}
+		done.Ended = clock()
+		return done, err
+	}
 }

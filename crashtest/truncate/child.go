@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -135,4 +136,29 @@ func dieOfSIGBUS() error {
 		return fmt.Errorf("truncate: rt_sigaction: %w", errno)
 	}
 	return nil
+}
+
+// clock returns nanoseconds of a clock that all processes of a machine share.
+func clock() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic(err)
+	}
+	return ts.Nano()
+}
+
+// teller writes what a child has to say to its standard output, a line for each thing:
+// a word, and a value as JSON.
+func teller() func(word string, v any) {
+	var mu sync.Mutex
+	return func(word string, v any) {
+		text, err := json.Marshal(v)
+		if err != nil {
+			panic(err) // nothing that is told has such values
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		// Where nobody listens any more, the lab has ended, and this child with it.
+		_, _ = fmt.Fprintf(os.Stdout, "%s\t%s\n", word, text)
+	}
 }

@@ -68,8 +68,12 @@ type lab struct {
 // When the context ends, that is no error. Its children are this program, started anew:
 // see BeChild.
 func Run(ctx context.Context, o Options) (*Result, error) {
+	BeChild() // in a program that has not called it, which would start itself for ever
 	if _, err := subjectNamed(o.Log); err != nil {
 		return nil, err
+	}
+	if len(o.Mutate) > 0 {
+		return nil, errors.New("truncate: no mutation of syncs shows in what files are changed to: package model finds those")
 	}
 	l := newLab(ctx, o)
 	err := l.inScratch(l.work)
@@ -263,6 +267,7 @@ const replayTries = 20
 // Replay lives the life of a token again, below o.Dir, until what is broken shows, some
 // twenty times. A result without a finding says that nothing showed.
 func Replay(ctx context.Context, token string, o Options) (*Result, error) {
+	BeChild()
 	var p Plan
 	if err := campaign.ParseToken(token, campaignName, &p); err != nil {
 		return nil, err

@@ -231,6 +231,9 @@ func TestTokens(t *testing.T) {
 	if _, err := truncate.Run(t.Context(), truncate.Options{Log: "nobody's"}); err == nil {
 		t.Error("a log that there is not is accepted")
 	}
+	if _, err := truncate.Run(t.Context(), truncate.Options{Limits: campaign.Limits{Mutate: campaign.Mutations{"no-msync"}}}); err == nil {
+		t.Error("a mutation is accepted")
+	}
 }
 
 // TestClosedDirectory runs where the user nobody cannot get to, and says so.

@@ -266,14 +266,20 @@ func (v *verdict) judge() {
 }
 
 // provable reports whether anything is left by which verify can know of an acknowledged
-// record. Where the newest segment is what was changed, that is the lock file, which
-// tells of the last checkpoint.
+// record. Where what was changed is the segment in which the log ends, that is the lock
+// file, which tells of the last checkpoint.
 func (v *verdict) provable(lsn wal.LSN) bool {
 	if v.how.ofDir {
 		return false
 	}
-	if n := len(v.now); n > 0 && v.names[v.now[n-1].Name] {
-		return lsn <= v.proved
+	var last wal.LSN
+	for known := range v.acked {
+		last = max(last, known)
+	}
+	for name := range v.names {
+		if v.in[name][last] || len(v.now) > 0 && v.now[len(v.now)-1].Name == name {
+			return lsn <= v.proved
+		}
 	}
 	return !v.names[lockName]
 }

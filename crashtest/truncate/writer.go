@@ -61,6 +61,7 @@ type writer struct {
 	open func(dir string, o wal.Options) (*wal.Log, error)
 
 	log     *wal.Log
+	began   int64   // when the last step did: a reading of clock
 	durable wal.LSN // that was told
 	told    int     // segments
 	newest  string  // the last of them
@@ -158,6 +159,14 @@ func (w *writer) begin() (err error) {
 
 // end closes the log. Its readers end before it does.
 func (w *writer) end() error {
+	// A call that failed may have acknowledged something before it did.
+	if durable := w.log.DurableLSN(); durable > w.durable {
+		w.tell("step", step{
+			Doing: doingSync, Began: w.began, Ended: clock(), AppendedFrom: w.log.LastLSN(), AppendedTo: w.log.LastLSN(),
+			DurableFrom: w.durable, DurableTo: durable, Gen: w.gen, Delayed: true,
+		})
+		w.durable = durable
+	}
 	w.ch.now(doingClose)
 	began, last := clock(), w.log.LastLSN()
 	w.stop()
@@ -187,8 +196,9 @@ func (w *writer) steps(n int, cuts bool) error {
 func (w *writer) step(cuts bool) error {
 	doing, call, proved := w.choose(cuts)
 	w.ch.now(doing)
+	w.began = clock()
 	s := step{
-		Doing: doing, Began: clock(), AppendedFrom: w.log.LastLSN(), DurableFrom: w.durable, Gen: w.gen, Proved: proved,
+		Doing: doing, Began: w.began, AppendedFrom: w.log.LastLSN(), DurableFrom: w.durable, Gen: w.gen, Proved: proved,
 		Delayed: w.opts.Sync != wal.SyncManual && w.opts.Sync != wal.SyncEach,
 	}
 	if err := call(); err != nil {

@@ -172,7 +172,7 @@ func (c *cursor) search(end int64, chained bool) error {
 // followRun follows the chain by its headers and collects watermarks and intact
 // records, until no header is valid. A damaged payload does not end the run, since the
 // chain covers headers only; but a batch counts only where all of its records are
-// intact.
+// intact, or are what a cut left of it.
 func (c *cursor) followRun() error {
 	a := c.analysis
 	// A run may begin within a batch. Its records count from the first one on that begins
@@ -184,6 +184,11 @@ func (c *cursor) followRun() error {
 		if err != nil {
 			if !isInvalid(err) {
 				return err
+			}
+			if i := slices.Index(a.log, c.seg); whole && a.endedByCut(c, &f, err, i) {
+				if ierr := c.intact(begin, c.Off, c.LSN); ierr != nil {
+					return ierr
+				}
 			}
 			c.seg.validEnd = max(c.seg.validEnd, c.Off)
 			a.scan.breaks = append(a.scan.breaks, chainBreak{c.seg, c.Off, c.LSN, err})

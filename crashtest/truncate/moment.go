@@ -3,53 +3,78 @@
 package truncate
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"sync"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
-	"github.com/seawall-wal/seawall/wal/frame"
 )
 
-// changed is what was done to a file.
-type changed struct {
-	File   string `json:"file"` // its name; empty for the directory
-	Size   int64  `json:"size"`
-	At     int64  `json:"at"`
-	Moment string `json:"moment"` // that it really was
-	Call   string `json:"call"`   // and the call, in words
+// moment is a kind of moments at which a file is changed.
+type moment struct {
+	name string
+	who  string // writer, follower or lab
 
-	// Began and Ended are readings of clock.
-	Began int64 `json:"began"`
-	Ended int64 `json:"ended"`
+	// doing is what the writer is at, or "" for anything.
+	doing string
+	// of reports whether a call is such a moment. A store is a call with an Op alone.
+	of func(c *durabilitytest.Call) bool
+	// many is how many of them there are in a life, about.
+	many int
 }
 
-// clock returns nanoseconds of a clock that all processes of a machine share.
-func clock() int64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		panic(err)
-	}
-	return ts.Nano()
-}
+// Who makes the change.
+const (
+	byWriter   = "writer"
+	byFollower = "follower"
+	byLab      = "lab"
+)
 
-// hasStamp reports whether the log has ever entered a segment.
-func hasStamp(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
+// What the writer is at.
+const (
+	doingAppend = "append"
+	doingSync   = "sync"
+	doingCut    = "cut"
+	doingRead   = "read"
+	doingClose  = "close"
+	doingOpen   = "open"
+)
+
+// moments are all of them, in the order in which they have their turns. A life that
+// does not come to its own changes the file between two calls, in the end.
+var moments = []moment{
+	{name: "before a store", who: byWriter, many: 70, of: at(durability.OpStore, durability.Before)},
+	{name: "before a sync", who: byWriter, many: 20, of: at(durability.OpMsync, durability.Before)},
+	{name: "after a sync", who: byWriter, many: 20, of: at(durability.OpMsync, durability.After)},
+	{name: "as files are made or removed", who: byWriter, many: 30, of: func(c *durabilitytest.Call) bool {
+		switch c.Op {
+		case durability.OpCreate, durability.OpWrite, durability.OpAllocate, durability.OpRename, durability.OpRemove, durability.OpSyncDir:
+			return true
+		}
 		return false
+	}},
+	{name: "during a cut", who: byWriter, doing: doingCut, many: 40, of: anyCall},
+	{name: "during close", who: byWriter, doing: doingClose, many: 25, of: anyCall},
+	{name: "during recovery", who: byWriter, doing: doingOpen, many: 60, of: anyCall},
+	{name: "as a follower reads", who: byFollower, many: 30, of: anyCall},
+	{name: "between two calls", who: byWriter, many: 60},
+	{name: "at an instant", who: byLab},
+}
+
+func at(op durability.Op, phase durability.Phase) func(*durabilitytest.Call) bool {
+	return func(c *durabilitytest.Call) bool { return c.Op == op && c.Phase == phase }
+}
+
+func anyCall(*durabilitytest.Call) bool { return true }
+
+// momentNamed returns the moment of a name, or nil.
+func momentNamed(name string) *moment {
+	for i := range moments {
+		if moments[i].name == name {
+			return &moments[i]
+		}
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
-	b := make([]byte, 8)
-	_, err = f.ReadAt(b, frame.StampOffset)
-	return err == nil && [8]byte(b) != [8]byte{}
+	return nil
 }
 
 // changer makes the change of a plan when its moment has come. It is asked by all
@@ -135,52 +160,4 @@ func (c *changer) change(moment, call string) {
 	}
 	done.Moment, done.Call = moment, call
 	c.tell("changed", done)
-}
-
-// makeChange makes the change of a plan now. Where the file is not there any more, as the
-// writer has renamed or removed it, another one is chosen.
-func makeChange(p *Plan, dir string) (*changed, error) {
-	how := changeNamed(p.Change)
-	for try := 0; ; try++ {
-		done := &changed{Began: clock()}
-		path := dir
-		if !how.ofDir {
-			var err error
-			if done.File, err = pick(dir, p.Target, p.File+try); err != nil {
-				return done, err
-			}
-			if done.File == "" { // there is no such file
-				if done.File, err = pick(dir, targetAny, p.File+try); err != nil {
-					return done, err
-				}
-			}
-			path = filepath.Join(dir, done.File)
-			if st, serr := os.Stat(path); serr == nil {
-				done.Size = st.Size()
-				done.At = done.Size * int64(p.At) >> 16
-			}
-		}
-		err := how.do(path, done.At)
-		if errors.Is(err, fs.ErrNotExist) && !how.ofDir && try < 100 {
-			continue
-		}
-		done.Ended = clock()
-		return done, err
-	}
-}
-
-// teller writes what a child has to say to its standard output, a line for each thing:
-// a word, and a value as JSON.
-func teller() func(word string, v any) {
-	var mu sync.Mutex
-	return func(word string, v any) {
-		text, err := json.Marshal(v)
-		if err != nil {
-			panic(err) // nothing that is told has such values
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		// Where nobody listens any more, the lab has ended, and this child with it.
-		_, _ = fmt.Fprintf(os.Stdout, "%s\t%s\n", word, text)
-	}
 }
