@@ -190,3 +190,56 @@ func TestEverySubsetOfUnlinks(t *testing.T) {
 		})
 	}
 }
+
+// TestCrashRecreatingRepairAtEveryEvent crashes a forced repair of a log whose heads are
+// all lost, which makes an empty one, between any two of its steps: it is damaged still, or
+// the empty log, which gives out no LSN again. The log was never closed, and its lock file
+// tells of no checkpoint.
+func TestCrashRecreatingRepairAtEveryEvent(t *testing.T) {
+	t.Parallel()
+	rng := newRand(newSeed(t))
+	f := newLife(t, withMin(wal.Options{SegmentsAhead: 1}), rng)
+	f.open()
+	f.fill(6, 9000)
+	f.sync()
+	at := f.rec.Len()
+	f.stop()
+	state := f.rec.CrashAs(durabilitytest.Keep, f.root, at, nil)
+	for _, data := range state {
+		// The header of one that is prepared stays: it tells the size of a segment.
+		if len(data) >= wal.MinSegmentBytes && frame.StampSalt(data[frame.StampOffset:]) != 0 {
+			clear(data[:frame.DataOffset])
+		}
+	}
+	root, err := os.MkdirTemp(fastDir(t), "repair-")
+	must(t, err)
+	defer os.RemoveAll(root)
+	f = newLifeAfter(t, withMin(wal.Options{}), rng, state, f.known(at), root)
+	rep, err := wal.Repair(f.dir(), wal.RepairOptions{Force: true, Tracer: f.rec})
+	if err != nil || rep.FirstLSN != 7 || rep.LastLSN != 6 {
+		t.Fatalf("repair: %+v, %v", rep, err)
+	}
+	f.rec.Stop()
+	damaged, states := 0, 0
+	for at := range f.moments() {
+		for _, mode := range []durabilitytest.CrashMode{durabilitytest.Drop, durabilitytest.Keep, durabilitytest.Mix, durabilitytest.Mix} {
+			states++
+			dir := filepath.Join(root, "state")
+			must(t, f.rec.CrashAs(mode, f.root, at, rng).WriteTo(dir))
+			rep, err := wal.Verify(filepath.Join(dir, logName))
+			switch {
+			case err != nil:
+				t.Fatalf("verify: %v\n%s", err, f.describe(at))
+			case rep.Verdict == wal.Damaged:
+				damaged++
+			case rep.FirstLSN != 7 || rep.LastLSN != 6:
+				t.Fatalf("%v: the log goes on with record %d, behind %d\n%s", rep.Verdict, rep.LastLSN+1, rep.FirstLSN, f.describe(at))
+			}
+			must(t, os.RemoveAll(dir))
+		}
+	}
+	t.Logf("%d states, %d damaged still", states, damaged)
+	if damaged == 0 || damaged == states {
+		t.Error("no crash point on one side")
+	}
+}

@@ -274,7 +274,9 @@ func refusal(dir string, err error) error {
 // between leaves a segment without a stamp, which is an empty log to the next Open.
 //
 // recreate calls it too, with the identity of the log that it empties, the LSN to go on at, and
-// the flag of a reset. The segment is made and named here and not by the preparer and the
+// the flag of a reset. Only the stamp tells that LSN: it is stored before the segment is synced
+// and gets its name, or a crash would leave an empty log that gives out old LSNs again. A new
+// log leaves the stamp to its first sync. The segment is made and named here and not by the preparer and the
 // namer, which do not run yet.
 func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	l := op.l
@@ -292,6 +294,11 @@ func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	if err != nil {
 		return err
 	}
+	if first > 1 {
+		if err := l.stamp(s, 0, flags); err != nil {
+			return errors.Join(err, s.close())
+		}
+	}
 	l.nameSegment(s)
 	if s.nameErr != nil {
 		return errors.Join(s.nameErr, s.close())
@@ -299,26 +306,28 @@ func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	if err := l.owner.writeLock(op.known, id); err != nil {
 		return errors.Join(err, s.close())
 	}
+	if first == 1 {
+		if err := l.stamp(s, 0, flags); err != nil {
+			return errors.Join(err, s.close())
+		}
+	}
 	l.recovery = Report{
 		Dir: l.dirPath, UUID: UUID(id), FirstLSN: first, LastLSN: first - 1, DurableLSN: first - 1,
 		Damage: []Damage{}, Segments: []SegmentInfo{},
 	}
-	return l.begin(s, flags)
+	l.begin(s)
+	return nil
 }
 
-// begin enters the first segment of a log. Nothing is synced. Open leaves the stamp to
-// the first sync, which covers it (enter): a segment without a stamp is an empty log too.
-// A repair ends with a checkpoint.
-func (l *Log) begin(s *writableSegment, flags uint32) error {
+// begin enters the first segment of a log, which has its stamp. Nothing is synced. Open
+// leaves the stamp to the first sync, which covers it (enter): a segment without a stamp is
+// an empty log too. A repair ends with a checkpoint.
+func (l *Log) begin(s *writableSegment) {
 	l.store.dir, l.store.uuid = l.dir, l.uuid
 	l.prepare.next = s.ordinal + 1
 	s.taken = true
-	if err := l.stamp(s, 0, flags); err != nil {
-		return errors.Join(err, s.close())
-	}
 	l.enter(s)
 	l.appended.Store(uint64(l.at.LSN))
-	return nil
 }
 
 // removeAll removes every segment's file, the newest first, durably. In that order a
