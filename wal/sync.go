@@ -15,8 +15,8 @@ import (
 // Sync makes everything that was appended before the call durable: an msync
 // checkpoint. It shares the sync of others where it can.
 //
-// Where nothing was appended since the last sync, it checks that the newest segment
-// and the lock file are still whole and in their places.
+// Where nothing was appended since the last sync, it checks that the newest segment, the
+// lock file and the directory are still whole and in their places.
 //
 // It returns ErrPoisoned after any failed sync, this one included, ErrClosed,
 // and ErrNoSpace where Commit does.

@@ -211,8 +211,13 @@ func (v *verdict) failure(p *process, writers bool, f *failed) {
 	}
 }
 
-// named reports whether a text names what was changed.
+// named reports whether a text names what was changed, or a segment as missing: where the
+// log's end was changed, what it alone told (the front, that other segments were cut
+// away) shows in the names of others.
 func (v *verdict) named(text string) bool {
+	if strings.Contains(text, "missing") {
+		return true
+	}
 	if v.how.ofDir {
 		return strings.Contains(text, v.l.dir)
 	}
@@ -295,7 +300,7 @@ func (v *verdict) judgeErrors() {
 	// Damage of one file shows in others, too: the tail's slot may have named the front.
 	is := len(s.Damage) == 0 || v.how.ofDir
 	for _, d := range s.Damage {
-		is = is || v.named(d.File+": "+d.Reason) || strings.Contains(d.Reason, "missing")
+		is = is || v.named(d.File+": "+d.Reason)
 	}
 	switch {
 	case len(s.Damage) > 0 && v.how.keeps:
