@@ -90,3 +90,43 @@ func TestBatchIsNotKept(t *testing.T) {
 		t.Errorf("%v allocations for 1500 records, %v for 2", many, few)
 	}
 }
+
+// shortHead is a file that has become longer since its head was read.
+type shortHead struct {
+	recovery.Bytes
+	n int
+}
+
+// Head implements recovery.Bytes.
+func (s shortHead) Head() ([]byte, error) {
+	head, err := s.Bytes.Head()
+	return head[:min(s.n, len(head))], err
+}
+
+// TestFileThatGrewBehindItsHead recovers a log of which each file in turn was truncated
+// when its head was read, and is as long as before by now: whatever the length, it is
+// an outcome and no panic, and the records of no other segment are lost.
+func TestFileThatGrewBehindItsHead(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		for i := range 3 {
+			for n := 0; n <= frame.DataOffset; n += 256 {
+				files, _ := long(3).files()
+				files[i].Bytes = shortHead{files[i].Bytes, n}
+				seen := map[frame.LSN]bool{}
+				note := func(r recovery.Record) error { seen[r.LSN] = true; return nil }
+				res, err := recovery.Recover(files, recovery.Options{All: all, Visit: note, Behind: note})
+				if err != nil {
+					t.Fatalf("file %d, %d bytes: %v", i, n, err)
+				}
+				if n == frame.DataOffset && (res.Verdict != recovery.Clean || res.Tail.LSN != 6) {
+					t.Fatalf("file %d whole: %v, %+v", i, res.Verdict, res.Tail)
+				}
+				for lsn := frame.LSN(1); lsn <= 6 && all; lsn++ {
+					if int(lsn-1)/2 != i && !seen[lsn] {
+						t.Fatalf("file %d, %d bytes: record %d of another is lost: %v", i, n, lsn, res.Verdict)
+					}
+				}
+			}
+		}
+	}
+}

@@ -81,8 +81,8 @@ func (c *cursor) findSeed() error {
 		return err
 	}
 	head, err := s.readHead()
-	if err != nil {
-		return err
+	if err != nil || len(head) < frame.DataOffset {
+		return err // the file has become longer since its head was read: decodeBlocks
 	}
 	s.guessed, s.least = true, c.LSN
 	seed, least, ok, err := c.seedOfSlots(head, end)
