@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
@@ -211,19 +212,23 @@ func (v *verdict) failure(p *process, writers bool, f *failed) {
 	}
 }
 
-// named reports whether a text names what was changed, or a segment as missing: where the
-// log's end was changed, what it alone told (the front, that other segments were cut
-// away) shows in the names of others.
+// named reports whether a text names what was changed, or where that shows. A segment whose
+// stamp is gone looks like one that was never entered: the log seems to end in the segment
+// before it, and that one is named; or other segments count as missing, as what the log's
+// end alone told (where it begins, what was cut away) is gone.
 func (v *verdict) named(text string) bool {
-	if strings.Contains(text, "missing") {
+	switch {
+	case strings.Contains(text, "missing"):
 		return true
-	}
-	if v.how.ofDir {
+	case v.how.ofDir:
 		return strings.Contains(text, v.l.dir)
 	}
 	for name := range v.names {
 		name, _, _ = strings.Cut(name, ".") // temporary ones and final ones begin alike
 		if strings.Contains(text, name) {
+			return true
+		}
+		if n, err := strconv.ParseUint(name, 16, 64); err == nil && strings.Contains(text, fmt.Sprintf("%016x", n-1)) {
 			return true
 		}
 	}
