@@ -218,7 +218,7 @@ func (v *verdict) failure(p *process, writers bool, f *failed) {
 // end alone told (where it begins, what was cut away) is gone.
 func (v *verdict) named(text string) bool {
 	switch {
-	case strings.Contains(text, "missing"):
+	case strings.Contains(text, "missing") || strings.Contains(text, "of an older moment"):
 		return true
 	case v.how.ofDir:
 		return strings.Contains(text, v.l.dir)
