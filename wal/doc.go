@@ -178,3 +178,27 @@
 // once. Appends take turns for the time of a copy; a sync does not hold them
 // up, but a page that is being written back may.
 package wal
+
+// Where things are, for who changes this package. Package frame has the rules of the format,
+// internal/recovery the function from bytes to records and verdict, internal/logdir the files
+// of a directory, internal/segment a segment's index, cursor and control block.
+//
+//	log, options, errors, stats, lsn     the type Log, its goroutines and locks
+//	lock                                 one writer: the lock file and what is in it
+//	append, commit, sync_*               a record is stored; callers wait for a sync; a sync is
+//	                                     made (sync), in the background, and read back
+//	checkpoint, truncate_*, reset, cut   what is written into a slot; cuts at both ends, and of
+//	                                     all; the steps that cuts at the back have in common
+//	segment_*                            a segment is prepared, gets its name (publish), is used
+//	                                     again (recycle), comes into memory ahead of appends
+//	                                     (prefault), stays mapped for reading (cache)
+//	reader                               type Reader, in every process
+//	reader_*                             its part in the writer's process, and Log.Get
+//	logreader_*                          its part in other processes, and type LogReader
+//	open_*                               Open and Repair: read around the page cache (source),
+//	                                     analyze, make cache and device the same and go on
+//	                                     (resume), save and remove what a crash left (salvage,
+//	                                     trim), fill gaps, pass over what cannot be read
+//	verify_*, report                     Verify and Dump
+//	inspect_*                            Inspect: segments, frames, pages
+//	wrong                                where the crash lab has a log be wrong

@@ -29,3 +29,15 @@
 // instants are the scheduler's: which of the log's files is the one changed, and what
 // it holds then, may differ. No verdict depends on it.
 package truncate
+
+// Where things are:
+//
+//	plan      what is chosen for a life, by the seed: what a token holds
+//	change    the ways to change a file, and which file
+//	moment    when: the calls of a process at which the change is made
+//	child     the processes of a life, and how they tell what they do
+//	writer    what appends; follower, what reads; check, who comes afterwards
+//	record    what is in a record
+//	life      the lab's side of one life
+//	verdict   what is checked, from what the processes told
+//	run       the campaign, its findings and result
