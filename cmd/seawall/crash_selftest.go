@@ -28,11 +28,11 @@ func crashSelftestCommand(p *process) *cli.Command {
 			dirFlag(),
 			jsonFlag(),
 		},
-		Description: "It has `crash model`, and `crash truncate` where files are changed, search\n" +
-			"logs that are wrong in one known way each: a sync is left out, a check is\n" +
-			"taken away, a cut is made in another order. Each must be found, for the\n" +
-			"promise that it breaks, and nothing may be found in its twin, the same\n" +
-			"log with the fault mended. No campaign is told which log it has.\n\n" +
+		Description: "It has `crash model`, or `crash truncate` where files are changed,\n" +
+			"search logs that are wrong in one known way each: a sync is left out, a\n" +
+			"check is taken away, a cut is made in another order. Each must be found,\n" +
+			"for the promise that it breaks, and nothing may be found in its twin, the\n" +
+			"same log with the fault mended. No campaign is told which log it has.\n\n" +
 			"The table names the promise (C1 to C10), how many states were searched\n" +
 			"until the fault was found, and in how many its twin was clean. Below it\n" +
 			"stands the smallest counterexample of each. Some break a promise while\n" +
