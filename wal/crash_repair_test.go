@@ -202,6 +202,7 @@ func TestCrashRecreatingRepairAtEveryEvent(t *testing.T) {
 	f.open()
 	f.fill(6, 9000)
 	f.sync()
+	awaitReady(t, f.log, f.dir(), 1)
 	at := f.rec.Len()
 	f.stop()
 	state := f.rec.CrashAs(durabilitytest.Keep, f.root, at, nil)
@@ -232,6 +233,10 @@ func TestCrashRecreatingRepairAtEveryEvent(t *testing.T) {
 				t.Fatalf("verify: %v\n%s", err, f.describe(at))
 			case rep.Verdict == wal.Damaged:
 				damaged++
+				again, err := wal.Repair(filepath.Join(dir, logName), wal.RepairOptions{Force: true})
+				if err != nil || again.FirstLSN != 7 || again.LastLSN != 6 {
+					t.Fatalf("repaired again: %+v, %v\n%s", again, err, f.describe(at))
+				}
 			case rep.FirstLSN != 7 || rep.LastLSN != 6:
 				t.Fatalf("%v: the log goes on with record %d, behind %d\n%s", rep.Verdict, rep.LastLSN+1, rep.FirstLSN, f.describe(at))
 			}

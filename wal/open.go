@@ -294,8 +294,9 @@ func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	if err != nil {
 		return err
 	}
-	if first > 1 {
-		if err := l.stamp(s, 0, flags); err != nil {
+	recreated := flags&frame.StampReset != 0
+	if recreated {
+		if err = l.stamp(s, 0, flags); err != nil {
 			return errors.Join(err, s.close())
 		}
 	}
@@ -303,11 +304,12 @@ func (op *opening) create(id frame.UUID, first LSN, flags uint32) error {
 	if s.nameErr != nil {
 		return errors.Join(s.nameErr, s.close())
 	}
-	if err := l.owner.writeLock(op.known, id); err != nil {
-		return errors.Join(err, s.close())
-	}
-	if first == 1 {
-		if err := l.stamp(s, 0, flags); err != nil {
+	if !recreated { // else it names the log already
+		err = l.owner.writeLock(op.known, id)
+		if err == nil {
+			err = l.stamp(s, 0, flags)
+		}
+		if err != nil {
 			return errors.Join(err, s.close())
 		}
 	}

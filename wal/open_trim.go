@@ -199,7 +199,7 @@ func (op *opening) recreate() error {
 	if err := op.save(); err != nil {
 		return fmt.Errorf("wal: save the segments before they are removed: %w", err)
 	}
-	last := lastKnown(res)
+	last := max(lastKnown(res), op.known.Newest.Watermark)
 	op.rep.giveUp(res)
 	before := max(res.Epoch, op.known.Newest.Epoch)
 	op.l.epoch = max(before, before+1) // behind the last one there is no other
@@ -212,10 +212,22 @@ func (op *opening) recreate() error {
 	if id == (frame.UUID{}) {
 		id = op.known.UUID
 	}
+	if id == (frame.UUID{}) {
+		op.l.random(id[:])
+	}
+	// From the removal of the segments on, only the lock file tells the last LSN, until the
+	// new segment's stamp does: a crash in between comes here again by the next repair.
+	if err := op.l.owner.writeLock(op.known, id); err != nil {
+		return err
+	}
+	told := frame.Checkpoint{Epoch: op.l.epoch, Ordinal: 1, Watermark: last, Front: last + 1}
+	if _, err := op.l.owner.noteCheckpoint(told); err != nil {
+		return err
+	}
 	if err := op.create(id, last+1, frame.StampReset); err != nil {
 		return err
 	}
 	op.rep.Trimmed = true
-	op.rep.DurableLSN = last
+	op.rep.FirstLSN, op.rep.LastLSN, op.rep.DurableLSN = last+1, last, last
 	return nil
 }

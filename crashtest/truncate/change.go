@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/seawall-wal/seawall/wal/frame"
 )
 
@@ -62,14 +64,18 @@ func changeNamed(name string) *change {
 
 // truncateAndExtend leaves the file as long as it was, with a hole from at on.
 func truncateAndExtend(path string, at int64) error {
-	st, err := os.Stat(path)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0) // its name may change in between
+	if err != nil {
+		return err
+	}
+	st, err := f.Stat()
 	if err == nil {
-		err = os.Truncate(path, at)
+		err = f.Truncate(at)
 	}
 	if err == nil {
-		err = os.Truncate(path, st.Size())
+		err = f.Truncate(st.Size())
 	}
-	return err
+	return errors.Join(err, f.Close())
 }
 
 // extend makes the file longer, by a hole.
@@ -122,14 +128,13 @@ func removeDir(path string, _ int64) error {
 
 // replaceDir puts a copy of the directory in its place.
 func replaceDir(path string, _ int64) error {
-	if err := os.Rename(path, path+".moved"); err != nil {
+	aside := path + ".copy"
+	err := os.CopyFS(aside, os.DirFS(path))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file that the writer has renamed or removed
 		return err
 	}
-	err := os.CopyFS(path, os.DirFS(path+".moved"))
-	if errors.Is(err, fs.ErrNotExist) { // the writer has renamed or removed a file since
-		return nil
-	}
-	return err
+	// Both at once: the writer would make a new log where there is none.
+	return unix.Renameat2(unix.AT_FDCWD, aside, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
 }
 
 // The targets: which file is changed.

@@ -27,7 +27,11 @@ type childArgs struct {
 	Plan *Plan  `json:"plan"`
 }
 
-const roleCheck = "check" // the others are byWriter and byFollower
+// The roles besides byWriter and byFollower.
+const (
+	roleCheck = "check"
+	roleNone  = "none" // to end at once
+)
 
 // exitLab is the exit code of a child that could not do what it was to do, which is no
 // fault of the log.
@@ -65,6 +69,8 @@ func beChild(text string) error {
 		return beFollower(&args, os.Stdin)
 	case roleCheck:
 		return beCheck(&args)
+	case roleNone:
+		return nil
 	}
 	return fmt.Errorf("truncate: there is no role %q", args.Role)
 }

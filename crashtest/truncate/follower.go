@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 
@@ -28,6 +29,8 @@ type follower struct {
 	tell func(word string, v any)
 	who  string
 	lent bool
+
+	get func(wal.LSN) ([]byte, error) // asked for some of the records, if set
 }
 
 // follow follows the log through readers. Where a record was cut away it begins at the
@@ -35,8 +38,14 @@ type follower struct {
 func (f *follower) follow(from func(wal.LSN) *wal.Reader) {
 	for {
 		r := from(0)
-		for r.Follow(f.ctx) {
+		for last := wal.LSN(0); r.Follow(f.ctx); last = r.LSN() {
+			if last != 0 && r.LSN() != last+1 {
+				f.tell("other bytes", other{Who: f.who + fmt.Sprintf(", behind record %d,", last), LSN: r.LSN(), When: clock()})
+			}
 			f.see(r)
+			if f.get != nil && r.LSN()%8 == 0 {
+				f.look(r.LSN())
+			}
 		}
 		err := r.Err()
 		_ = r.Close() // it has been asked for its error
@@ -47,6 +56,17 @@ func (f *follower) follow(from func(wal.LSN) *wal.Reader) {
 			f.tell("reader failed", failed{Doing: f.who, When: clock(), Text: oneLine(err)})
 			return
 		}
+	}
+}
+
+// look gets a record by its LSN. It may be cut away at the same time.
+func (f *follower) look(lsn wal.LSN) {
+	p, err := f.get(lsn)
+	switch _, ok := genOf(lsn, p); {
+	case err == nil && !ok:
+		f.tell("other bytes", other{Who: "Get in " + f.who, LSN: lsn, When: clock()})
+	case err != nil && !errors.Is(err, wal.ErrNotFound) && !errors.Is(err, wal.ErrTruncated) && !errors.Is(err, wal.ErrClosed):
+		f.tell("reader failed", failed{Doing: "Get in " + f.who, When: clock(), Text: oneLine(err)})
 	}
 }
 
@@ -77,12 +97,12 @@ func beFollower(args *childArgs, in io.Reader) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var readers sync.WaitGroup
-	for _, lent := range []bool{false, true} {
+	for _, durable := range []bool{false, true} {
 		readers.Go(func() {
-			f := &follower{ctx: ctx, tell: tell, who: "a follower", lent: lent}
+			f := &follower{ctx: ctx, tell: tell, who: "a follower", get: o.Get}
 			f.follow(func(from wal.LSN) *wal.Reader {
-				if lent {
-					return o.Reader(from).ZeroCopy()
+				if durable {
+					return o.Reader(from).Durable()
 				}
 				return o.Reader(from)
 			})

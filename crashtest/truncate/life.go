@@ -20,8 +20,8 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/internal/child"
 )
 
-// patience is how long a process of a life may take for what takes milliseconds. It ends
-// what hangs.
+// patience is how long a process of a life may say nothing, for what takes milliseconds. It
+// ends what hangs.
 const patience = 2 * time.Minute
 
 // nobody is the user that lives go on as in which permissions count, where the lab is
@@ -51,21 +51,23 @@ type life struct {
 	plan *Plan
 	root string // its scratch directory
 	dir  string // the log's, in it
+	drop bool   // its processes are nobody's
 
 	writer, follower *process
 	change           *changed // of a change at an instant
 }
 
-// live lives the life of a plan in a new directory below dir, and checks what it left. It
-// returns what is broken, if anything is, and an error where the lab could not do it.
-func live(ctx context.Context, p *Plan, dir string) (l *life, r *row, broken *campaign.Broken, err error) {
+// live lives the life of a plan in a new directory below dir, and checks what it left. With
+// drop, lives in which permissions count are those of nobody. It returns what is broken, if
+// anything is, and an error where the lab could not do it.
+func live(ctx context.Context, p *Plan, dir string, drop bool) (l *life, r *row, broken *campaign.Broken, err error) {
 	root, err := os.MkdirTemp(dir, "life-")
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	l = &life{plan: p, root: root, dir: filepath.Join(root, "log")}
+	l = &life{plan: p, root: root, dir: filepath.Join(root, "log"), drop: drop && strings.HasPrefix(p.Change, "chmod")}
 	defer func() { err = errors.Join(err, l.remove()) }()
-	if l.asNobody() {
+	if l.drop {
 		if err = os.Chown(root, nobody, nobody); err != nil {
 			return l, nil, nil, err
 		}
@@ -79,15 +81,31 @@ func live(ctx context.Context, p *Plan, dir string) (l *life, r *row, broken *ca
 		return l, nil, broken, err
 	}
 	v, err := l.verdict(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return l, nil, nil, err
+	case v.row.change == "": // a process died, and there is nothing to check
+		return l, nil, v.broken, nil
 	}
 	return l, &v.row, v.broken, nil
 }
 
-// asNobody reports whether the processes are not to be root's.
-func (l *life) asNobody() bool {
-	return os.Geteuid() == 0 && strings.HasPrefix(l.plan.Change, "chmod") && openToAll(filepath.Dir(l.root))
+// mayDrop reports whether processes of the lab may be those of the user nobody, who has to
+// get to the directory, and to be started there.
+func mayDrop(ctx context.Context, dir string) bool {
+	if os.Geteuid() != 0 || !openToAll(dir) {
+		return false
+	}
+	l := &life{plan: &Plan{}, dir: dir, drop: true}
+	own, err := os.MkdirTemp(dir, "nobody-")
+	if err == nil {
+		err = errors.Join(os.Chown(own, nobody, nobody), os.Remove(own))
+	}
+	if err != nil {
+		return false
+	}
+	p, err := l.start(ctx, roleNone)
+	return err == nil && p.end(ctx) == nil
 }
 
 // openToAll reports whether every user can get to a directory.
@@ -179,7 +197,7 @@ func (l *life) start(ctx context.Context, role string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.asNobody() && role != roleCheck {
+	if l.drop && role != roleCheck {
 		cmd.Path = "/proc/self/exe" // it may lie where nobody may not go
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
@@ -225,9 +243,12 @@ func (p *process) until(ctx context.Context, word string) error {
 			if line.word == word {
 				return nil
 			}
+			late.Reset(patience)
 		case <-late.C:
 			_ = p.cmd.Process.Signal(syscall.SIGQUIT) // it says where it hangs
+			kill := time.AfterFunc(10*time.Second, func() { _ = p.cmd.Process.Kill() })
 			_ = p.wait()
+			kill.Stop()
 			return errHangs
 		case <-ctx.Done():
 			return ctx.Err()
@@ -321,14 +342,8 @@ type checked struct {
 // check has a process look at what is left, as root where the lab is: permissions that
 // were taken away are given back before.
 func (l *life) check(ctx context.Context) (*checked, error) {
-	if changeNamed(l.plan.Change).keeps {
-		path, mode := filepath.Join(l.dir, l.change.File), os.FileMode(0o644)
-		if l.change.File == "" {
-			mode = 0o755
-		}
-		if err := os.Chmod(path, mode); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
+	if err := l.permit(); err != nil {
+		return nil, err
 	}
 	p, err := l.start(ctx, roleCheck)
 	if err != nil {
@@ -345,4 +360,22 @@ func (l *life) check(ctx context.Context) (*checked, error) {
 		c.broken, err = l.died(ctx, p, err)
 	}
 	return c, err
+}
+
+// permit gives back the permissions that were taken away, whatever the name of a file is
+// by now.
+func (l *life) permit() error {
+	if !strings.HasPrefix(l.plan.Change, "chmod") {
+		return nil
+	}
+	if err := os.Chmod(l.dir, 0o755); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(l.dir)
+	for _, e := range entries {
+		if err == nil {
+			err = os.Chmod(filepath.Join(l.dir, e.Name()), 0o644)
+		}
+	}
+	return err
 }

@@ -110,7 +110,7 @@ func (c *changer) now(doing string) {
 }
 
 // hook is the hook of durabilitytest.InjectDir. It also tells of files that get other
-// names, once the change is made.
+// names.
 func (c *changer) hook(call *durabilitytest.Call) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -55,7 +55,7 @@ type lab struct {
 	o    Options
 	run  *campaign.Run
 	dir  string // of scratch files
-	open bool   // to all users
+	drop bool   // to the user nobody, where permissions are changed
 	next atomic.Uint64
 
 	mu       sync.Mutex // guards what follows
@@ -110,7 +110,7 @@ func (l *lab) inScratch(fn func() error) (err error) {
 	if err = os.Chmod(l.dir, 0o711); err != nil { // the user nobody has to get to its lives
 		return fmt.Errorf("truncate: %w", err)
 	}
-	l.open = openToAll(l.dir)
+	l.drop = mayDrop(l.run.Context(), l.dir)
 	return fn()
 }
 
@@ -149,7 +149,7 @@ func (l *lab) worker(ctx context.Context) error {
 
 // life lives one life, counts it, and reports what is found.
 func (l *lab) life(ctx context.Context, p *Plan) error {
-	lived, r, broken, err := live(ctx, p, l.dir)
+	lived, r, broken, err := live(ctx, p, l.dir, l.drop)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (l *lab) count(r *row) {
 			*n++
 		}
 	}
-	o := l.outcome(r.change)
+	o := l.outcome(r.change) // there is one for each change
 	add(&o.Lives, true)
 	add(&o.WriterFailed, r.writer)
 	add(&o.ReaderFailed, r.reader)
@@ -250,8 +250,8 @@ func (l *lab) result() *Result {
 		r.Count(l.outcomes[i].Change, l.outcomes[i].Lives)
 	}
 	r.Situations = l.moments
-	if os.Geteuid() == 0 && !l.open {
-		r.Notes = append(r.Notes, fmt.Sprintf("chmod: all processes are root's, whom no permission stops: %s is closed to other users", l.o.Dir))
+	if os.Geteuid() == 0 && !l.drop && l.run.Distinct() > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("chmod: all processes are root's, whom no permission stops: the user nobody cannot be started in %s", l.o.Dir))
 	}
 	r.Finish(l.run.Began())
 	if l.next.Load() < uint64(len(changes)) {

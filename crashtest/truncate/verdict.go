@@ -42,6 +42,10 @@ type verdict struct {
 	appended map[wal.LSN]step  // the call that appended a record
 	acked    map[wal.LSN]acked // the records that are to be there
 	front    wal.LSN           // what is before it was cut away
+	last     wal.LSN           // that was ever appended
+	cut      cutting           // the cut that is begun
+	cuts     []acked           // ended cuts at the back: the generation that was cut
+	behind   []wal.LSN         // and the record that was left as the last one
 	proved   wal.LSN           // up to which the lock file tells what is durable
 }
 
@@ -106,7 +110,7 @@ func (v *verdict) hear(p *process, line said) error {
 				delete(v.acked, lsn)
 			}
 		}
-		v.front = max(v.front, c.Front)
+		v.front, v.cut = max(v.front, c.Front), c
 		if c.Back > 0 {
 			v.proved = min(v.proved, c.Back)
 		}
@@ -141,6 +145,10 @@ func (v *verdict) hear(p *process, line said) error {
 
 // step takes in a call of the writer.
 func (v *verdict) step(s *step) {
+	if s.Doing == doingCut && v.cut.Back > 0 {
+		v.cuts, v.behind, v.cut = append(v.cuts, acked{gen: s.Gen}), append(v.behind, v.cut.Back), cutting{}
+	}
+	v.last = max(v.last, s.AppendedTo)
 	for lsn := s.AppendedFrom + 1; lsn <= s.AppendedTo; lsn++ {
 		if old, is := v.acked[lsn]; is && v.owed(lsn, old) {
 			v.found(campaign.Lost, "C7", "record %d was acknowledged, and its LSN was given to another record", lsn)
@@ -218,10 +226,12 @@ func (v *verdict) failure(p *process, writers bool, f *failed) {
 // end alone told (where it begins, what was cut away) is gone.
 func (v *verdict) named(text string) bool {
 	switch {
-	case strings.Contains(text, "missing") || strings.Contains(text, "of an older moment"):
-		return true
 	case v.how.ofDir:
 		return strings.Contains(text, v.l.dir)
+	case v.names[lockName]:
+		return strings.Contains(text, lockName)
+	case strings.Contains(text, "missing") || strings.Contains(text, "of an older moment"):
+		return true
 	}
 	for name := range v.names {
 		name, _, _ = strings.Cut(name, ".") // temporary ones and final ones begin alike
@@ -272,7 +282,26 @@ func (v *verdict) judge() {
 			v.found(campaign.Misjudged, "C5", "record %d was acknowledged and is gone, and verify says %s", lsn, v.row.verdict)
 		}
 	}
+	v.judgeRecords()
 	v.judgeErrors()
+}
+
+// judgeRecords checks that what readers are given is one run of records, none of which was
+// cut away, or never appended: three may be in the call that failed.
+func (v *verdict) judgeRecords() {
+	for i, r := range v.left.Records {
+		if before := v.left.Records; i > 0 && r.LSN != before[i-1].LSN+1 {
+			v.found(campaign.Illegal, "C3", "record %d follows record %d", r.LSN, before[i-1].LSN)
+		}
+		if r.LSN > v.last+3 {
+			v.found(campaign.Illegal, "C3", "record %d is there, and was never appended: %d was the last", r.LSN, v.last)
+		}
+		for k, cut := range v.cuts {
+			if !v.how.ofDir && r.LSN > v.behind[k] && r.Gen <= cut.gen {
+				v.found(campaign.Illegal, "C3", "record %d is there again, which was cut away behind %d", r.LSN, v.behind[k])
+			}
+		}
+	}
 }
 
 // provable reports whether anything is left by which verify can know of an acknowledged
@@ -314,6 +343,12 @@ func (v *verdict) judgeErrors() {
 		v.found(campaign.Misjudged, "C5", "verify says damaged, and not of the file that was changed: %s: %s", s.Damage[0].File, s.Damage[0].Reason)
 	}
 	switch {
+	case v.l.plan.Change == nothing && s.Verdict != "clean":
+		v.found(campaign.Misjudged, "C5", "nothing was changed, and verify says %s", v.row.verdict)
+	case s.Missing && !v.how.ofDir:
+		v.found(campaign.Misjudged, "C5", "a file was changed, and verify finds no log")
+	case s.Corrupt && s.Verdict != damaged:
+		v.found(campaign.Misjudged, "C5", "verify says %s, and open that it is damaged: %s", v.row.verdict, s.Open)
 	case s.Open != "" && (v.how.keeps || !s.Corrupt && !v.named(s.Open) && !s.Missing):
 		v.found(campaign.Misjudged, "C5", "afterwards it cannot be opened: %s", s.Open)
 	case s.GoesOn != "":
