@@ -20,21 +20,24 @@ func crashTruncateCommand(p *process) *cli.Command {
 		Usage: "change files of a live log from outside",
 		Flags: slices.DeleteFunc(limitFlags(), func(f cli.Flag) bool { return slices.Contains(f.Names(), "mutate") }),
 		Description: "A process appends to a log, another one follows it, and one of the log's\n" +
-			"files is truncated, extended, replaced, renamed, deleted, overwritten or\n" +
-			"closed to its user: once in a life, at a store, a sync or another call,\n" +
-			"between two calls, or at an instant. In some lives nothing is changed.\n\n" +
+			"files is truncated, extended, replaced, renamed, deleted or overwritten,\n" +
+			"or loses its permissions: once in a life, at a store, a sync or another\n" +
+			"call, between two calls, or at an instant. In some lives nothing is\n" +
+			"changed.\n\n" +
 			"No process may die of it. An error has to name the file, and there is\n" +
-			"none where nothing was changed. What is acknowledged after the change\n" +
-			"has to be there, and what other files held. No reader may be given other\n" +
-			"bytes than were appended. Afterwards verify has to call the log damaged\n" +
-			"where acknowledged records are gone and anything is left that proves it,\n" +
-			"and a log that can be opened has to go on.\n\n" +
+			"none where nothing was changed. What is acknowledged as durable after\n" +
+			"the change has to be there, and what other files held. No reader may be\n" +
+			"given other bytes than were appended, or records out of order.\n" +
+			"Afterwards verify has to call the log damaged where acknowledged records\n" +
+			"are gone and anything is left that proves it, and a log that can be\n" +
+			"opened has to go on.\n\n" +
 			"A life is a state. With a seed the lives, the changes and the moments at\n" +
 			"which they are aimed are the same each time. What followers and the\n" +
 			"background of the log do by then is not; a token is tried twenty times.\n\n" +
-			"The table says of each change how many writers and readers had an error\n" +
-			"of it, and what verify said afterwards. As root, lives in which a file is\n" +
-			"closed run as the user nobody.",
+			"The table says of each change in how many lives a writer, or a reader,\n" +
+			"returned an error, and what verify said afterwards: no log is what it\n" +
+			"says of a directory that is gone. As root, lives in which permissions are\n" +
+			"taken away run as the user nobody.",
 		Action: p.reporting(p.crashTruncate),
 	}
 }
