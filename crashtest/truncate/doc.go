@@ -12,13 +12,15 @@
 // Then four promises are checked:
 //
 //   - no process dies of it (C7);
-//   - nothing is acknowledged that is gone: what a call acknowledged that began after
-//     the change is there afterwards, and so is what was acknowledged before it and
-//     lay in other files (C7);
+//   - nothing is acknowledged as durable that is gone: what a call acknowledged that
+//     began after the change is there afterwards, and so is what was acknowledged
+//     before it and lay in other files (C7);
 //   - whoever returns an error names the file, and no reader is given other bytes than
-//     were appended (C7, C9);
+//     were appended, or records out of order (C7, C9);
 //   - afterwards verify tells the truth: it calls the log damaged where acknowledged
-//     records are missing and anything is left that proves it, and only there (C5).
+//     records are missing and anything is left that proves it, and never where nothing
+//     was taken away; what it finds is one run of records, without any that were cut away
+//     (C3, C5).
 //
 // In one of nine lives nothing is changed, and nobody may report anything.
 //
