@@ -251,7 +251,7 @@ func (l *lab) result() *Result {
 	}
 	r.Situations = l.moments
 	if os.Geteuid() == 0 && !l.drop && l.run.Distinct() > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("chmod: all processes are root's, whom no permission stops: the user nobody cannot be started in %s", l.o.Dir))
+		r.Notes = append(r.Notes, "chmod: all processes are root's, whom no permission stops: the user nobody cannot be started in this directory")
 	}
 	r.Finish(l.run.Began())
 	if l.next.Load() < uint64(len(changes)) {
