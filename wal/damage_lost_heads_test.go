@@ -180,6 +180,35 @@ func TestFewFramesWithoutHead(t *testing.T) {
 	}
 }
 
+// TestSinglePairAmongOthers has a segment without a head and with two frames, so that only
+// their payloads' checksums vouch for the seed. The second's payload holds pairs of frames
+// of other logs, more than the search keeps count of: no seed of theirs counts.
+func TestSinglePairAmongOthers(t *testing.T) {
+	var others []byte
+	for range 12 {
+		others = append(others, synced(t, 2, 2).get(firstName)[frame.DataOffset:frame.DataOffset+2*128]...)
+	}
+	l, dir := newTestLog(t, small())
+	appendRecords(t, l, 1, 100)
+	if _, err := l.Append(others); err != nil {
+		t.Fatal(err)
+	}
+	s := takeLive(t, l, dir)
+	headGone(true, firstName)(s)
+	want := [][]byte{record(1, 100), others}
+	var got [][]byte
+	o := wal.DumpOptions{Behind: func(_ wal.LSN, p []byte) error {
+		got = append(got, bytes.Clone(p))
+		return nil
+	}}
+	if _, err := wal.Dump(s.dir, o, func(wal.LSN, []byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.EqualFunc(want, got, bytes.Equal) {
+		t.Errorf("%d records were found, not the two of the log", len(got))
+	}
+}
+
 // forcedAbove repairs with force, and wants the log to go on behind a record that
 // was found, and the unknown told.
 func (s *specimen) forcedAbove(t *testing.T, found bool, last wal.LSN) {

@@ -226,6 +226,7 @@ func (t *trail) follow(last LSN) (err error) {
 // are not read: they need not be in memory.
 func (t *trail) walk(last LSN) error {
 	data := t.mem.Bytes()
+	var f frame.Frame
 	for {
 		if t.LSN >= t.durable && t.from == 0 {
 			t.from = t.Off
@@ -237,9 +238,8 @@ func (t *trail) walk(last LSN) error {
 		if in, err := t.isIn(t.Off, end); err != nil || !in {
 			return err
 		}
-		f, err := t.Next(data[t.Off:])
-		if err != nil {
-			return nil //nolint:nilerr // the frames end here
+		if t.Next(data[t.Off:], &f) != nil {
+			return nil // the frames end here
 		}
 		// This is the record behind the last one: all marks before it are passed by now.
 		if f.Kind == frame.KindRecord && t.LSN == last {

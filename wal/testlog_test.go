@@ -257,7 +257,7 @@ func framesOf(t testing.TB, data []byte) []placed {
 	)
 	for off := int64(frame.DataOffset); off+frame.HeaderBytes <= int64(len(data)); {
 		f, err := frame.Decode(data[off:], lsn)
-		if err != nil || !buf.Linked(data[off:], &f, hs.header.Seed(), link, off) {
+		if err != nil || !buf.Linked(&f, hs.header.Seed(), link, off) {
 			break
 		}
 		p, ok := f.Payload(data[off:])

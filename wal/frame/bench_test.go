@@ -40,7 +40,7 @@ func TestFramesDoNotAllocate(t *testing.T) {
 			}
 		}},
 		{"Buffer.Linked", func() {
-			if !buf.Linked(p, &f, at.seed, at.link, at.off) {
+			if !buf.Linked(&f, at.seed, at.link, at.off) {
 				t.Fatal("not linked")
 			}
 		}},
@@ -90,7 +90,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				f, err := frame.Decode(p, at.lsn)
-				if err != nil || !buf.Linked(p, &f, at.seed, at.link, at.off) {
+				if err != nil || !buf.Linked(&f, at.seed, at.link, at.off) {
 					b.Fatal("not valid")
 				}
 				if _, ok := f.Payload(p); !ok {

@@ -38,29 +38,28 @@ type Chain struct {
 	buf  Buffer // so that nothing is allocated for a frame
 }
 
-// Next decodes the header of the frame at the place and checks it by rules 1 to 5,
+// Next decodes the header of the frame at the place into f and checks it by rules 1 to 5,
 // all but the payload. b are the segment's bytes from the place on, of which only the
-// header is read. It returns ErrZero where the header is zeros, and ErrInvalid.
-func (c *Chain) Next(b []byte) (Frame, error) {
-	f, err := Decode(b, c.LSN)
-	if err == nil && (!c.Continues(&f) || !c.buf.Linked(b, &f, c.Seed, c.Link, c.Off)) {
+// header is read. It returns ErrZero where the header is zeros, and ErrInvalid; f is then
+// no frame.
+func (c *Chain) Next(b []byte, f *Frame) error {
+	err := f.decode(b, c.LSN)
+	if err == nil && (!c.Continues(f) || !c.buf.Linked(f, c.Seed, c.Link, c.Off)) {
 		err = ErrInvalid
 	}
-	return f, err
+	return err
 }
 
-// Follows checks the frame whose header is at the start of b, at an offset, against
-// another one before it, by rules 3 to 5. The other one's link is taken as it is, and so
-// Follows needs no place: behind a break it finds two frames that go together.
-func (c *Chain) Follows(b []byte, f, before *Frame, off int64) bool {
+// Follows checks a decoded frame against another one before it, by rules 3 to 5, given
+// its offset. The other one's link is taken as it is, and so Follows needs no place: behind
+// a break it finds two frames that go together.
+func (c *Chain) Follows(f, before *Frame, off int64) bool {
 	p := Place{LSN: before.LSN, Epoch: before.Epoch}
-	return p.Continues(f) && c.buf.Linked(b, f, c.Seed, before.Link, off)
+	return p.Continues(f) && c.buf.Linked(f, c.Seed, before.Link, off)
 }
 
 // SeedOf is Buffer.SeedOf.
-func (c *Chain) SeedOf(b []byte, f *Frame, prev Link, off int64) Seed {
-	return c.buf.SeedOf(b, f, prev, off)
-}
+func (c *Chain) SeedOf(f *Frame, prev Link, off int64) Seed { return c.buf.SeedOf(f, prev, off) }
 
 // Pass moves behind the frame at the place.
 func (c *Chain) Pass(f *Frame) { c.Place = c.Behind(f) }

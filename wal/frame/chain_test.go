@@ -50,7 +50,8 @@ func TestChain(t *testing.T) {
 			c.at(&chain.Place)
 		}
 		before := chain.Place
-		got, err := chain.Next(b)
+		var got frame.Frame
+		err := chain.Next(b, &got)
 		if !errors.Is(err, c.want) || chain.Place != before {
 			t.Errorf("%s: %v, want %v; at %+v", c.name, err, c.want, chain.Place)
 			continue
@@ -65,7 +66,7 @@ func TestChain(t *testing.T) {
 		}
 	}
 	chain := frame.Chain{Place: at, Seed: seed}
-	if _, err := chain.Next(make([]byte, 64)); !errors.Is(err, frame.ErrZero) {
+	if err := chain.Next(make([]byte, 64), new(frame.Frame)); !errors.Is(err, frame.ErrZero) {
 		t.Errorf("zeros: %v", err)
 	}
 }
@@ -78,7 +79,7 @@ func TestFollows(t *testing.T) {
 	f := frame.Frame{LSN: 9, Epoch: 2, Kind: frame.KindRecord, First: true, Last: true}
 	h, _ := buf.Encode(&f, 5, 77, 800)
 	got, err := frame.Decode(append([]byte{}, h...), 8)
-	if err != nil || !chain.Follows(h, &got, &before, 800) {
+	if err != nil || !chain.Follows(&got, &before, 800) {
 		t.Fatalf("a frame does not follow the one before it: %v", err)
 	}
 	for name, change := range map[string]func(before, f *frame.Frame, off *int64){
@@ -88,7 +89,7 @@ func TestFollows(t *testing.T) {
 		"offset": func(_, _ *frame.Frame, off *int64) { *off += 8 },
 	} {
 		b, f, off := before, got, int64(800)
-		if change(&b, &f, &off); chain.Follows(h, &f, &b, off) {
+		if change(&b, &f, &off); chain.Follows(&f, &b, off) {
 			t.Errorf("a frame follows one with another %s", name)
 		}
 	}

@@ -39,7 +39,7 @@ func Example() {
 			fmt.Println(off, err)
 			return
 		}
-		if f.LSN != lsn || f.Epoch < 1 || !buf.Linked(rest, &f, seed, link, off) {
+		if f.LSN != lsn || f.Epoch < 1 || !buf.Linked(&f, seed, link, off) {
 			fmt.Println(off, "not the next frame")
 			return
 		}

@@ -161,23 +161,28 @@ func (b *Buffer) Encode(f *Frame, seed Seed, prev Link, off int64) ([]byte, Link
 	if f.Distance > MaxDistance {
 		panic("frame: distance out of range")
 	}
-	h := b[bufferPrefix:]
-	binary.LittleEndian.PutUint32(h[0:], f.Length)
-	binary.LittleEndian.PutUint32(h[4:], f.PayloadCRC)
-	binary.LittleEndian.PutUint32(h[8:], uint32(f.LSN))
-	binary.LittleEndian.PutUint32(h[12:], f.Epoch)
-	binary.LittleEndian.PutUint32(h[16:], f.Distance<<8|uint32(f.flags()))
-	link := b.link(seed, prev, off, f.LSN)
-	binary.LittleEndian.PutUint32(h[20:], uint32(link))
-	return h, link
+	link := b.link(f, seed, prev, off)
+	binary.LittleEndian.PutUint32(b[linkOffset:], uint32(link))
+	return b[bufferPrefix:], link
 }
 
-// link computes the link over the header that the buffer holds.
-func (b *Buffer) link(seed Seed, prev Link, off int64, lsn LSN) Link {
-	binary.LittleEndian.PutUint32(b[0:], uint32(prev))
-	binary.LittleEndian.PutUint32(b[4:], uint32(off))
-	binary.LittleEndian.PutUint32(b[8:], uint32(lsn>>32))
+// link computes the link of a frame.
+func (b *Buffer) link(f *Frame, seed Seed, prev Link, off int64) Link {
+	b.fill(f, prev, off)
 	return Link(crc32.Update(uint32(seed), castagnoli, b[:linkOffset]))
+}
+
+// fill puts into the buffer what a frame's link covers. The stores are of 8 bytes and
+// aligned, like the loads of hash/crc32: a load of bytes that two stores wrote waits until
+// both have left the processor's store buffer, as long as the checksum itself takes.
+func (b *Buffer) fill(f *Frame, prev Link, off int64) {
+	put := func(at int, low, high uint32) {
+		binary.LittleEndian.PutUint64(b[at:], uint64(high)<<32|uint64(low))
+	}
+	put(0, uint32(prev), uint32(off))
+	put(8, uint32(f.LSN>>32), f.Length)
+	put(16, f.PayloadCRC, uint32(f.LSN))
+	put(24, f.Epoch, f.Distance<<8|uint32(f.flags()))
 }
 
 // flags returns the flags byte.
@@ -198,44 +203,50 @@ func (f *Frame) flags() byte {
 // one not below least whose low half is the header's; where there is none, since
 // LSNs end, the frame is invalid. Decode returns ErrZero for a header of zeros and
 // ErrInvalid otherwise.
-func Decode(p []byte, least LSN) (Frame, error) {
+func Decode(p []byte, least LSN) (f Frame, err error) {
+	if err = f.decode(p, least); err != nil {
+		f = Frame{}
+	}
+	return f, err
+}
+
+// decode is Decode into a frame that the caller has: a frame takes more registers than
+// there are for results, and the copies of one took as long as its decoding. After an error
+// the frame is anything.
+func (f *Frame) decode(p []byte, least LSN) error {
 	if len(p) < HeaderBytes {
-		return Frame{}, ErrInvalid
+		return ErrInvalid
 	}
 	word := binary.LittleEndian.Uint32(p[16:])
 	flags := byte(word)
-	f := Frame{
-		Length:     binary.LittleEndian.Uint32(p[0:]),
-		PayloadCRC: binary.LittleEndian.Uint32(p[4:]),
-		Epoch:      binary.LittleEndian.Uint32(p[12:]),
-		Distance:   word >> 8,
-		Kind:       Kind(flags & flagKinds),
-		First:      flags&flagFirst != 0,
-		Last:       flags&flagLast != 0,
-		Link:       Link(binary.LittleEndian.Uint32(p[20:])),
-	}
+	f.Length = binary.LittleEndian.Uint32(p[0:])
+	f.PayloadCRC = binary.LittleEndian.Uint32(p[4:])
 	f.LSN = least + LSN(binary.LittleEndian.Uint32(p[8:])-uint32(least))
+	f.Epoch = binary.LittleEndian.Uint32(p[12:])
+	f.Distance = word >> 8
+	f.Kind = Kind(flags & flagKinds)
+	f.First = flags&flagFirst != 0
+	f.Last = flags&flagLast != 0
+	f.Link = Link(binary.LittleEndian.Uint32(p[20:]))
 	switch {
 	case f.Kind == KindRecord:
 	case f.Kind == KindMark && !f.First && !f.Last && f.Length >= MarkBytes:
 	case isZero(p[:HeaderBytes]):
-		return Frame{}, ErrZero
+		return ErrZero
 	default:
-		return Frame{}, ErrInvalid
+		return ErrInvalid
 	}
 	if flags&^flagKnown != 0 || f.LSN < least || int64(f.Length) > int64(len(p))-HeaderBytes {
-		return Frame{}, ErrInvalid
+		return ErrInvalid
 	}
-	return f, nil
+	return nil
 }
 
-// Linked reports whether the header at the start of p, decoded as f, is
-// chained to prev at offset off: rule 3. The link covers the LSN's high half too, which is
-// not in the header: where Decode guessed it wrong, from a least that is far off, the header
-// is not linked.
-func (b *Buffer) Linked(p []byte, f *Frame, seed Seed, prev Link, off int64) bool {
-	copy(b[bufferPrefix:], p[:HeaderBytes])
-	return b.link(seed, prev, off, f.LSN) == f.Link
+// Linked reports whether a frame that Decode returned is chained to prev at offset off:
+// rule 3. The link covers the LSN's high half too, which is not in the header: where Decode
+// guessed it wrong, from a least that is far off, the frame is not linked.
+func (b *Buffer) Linked(f *Frame, seed Seed, prev Link, off int64) bool {
+	return b.link(f, seed, prev, off) == f.Link
 }
 
 // Payload returns the frame's payload, given the bytes from the frame's start

@@ -101,7 +101,7 @@ func testLinked(t *testing.T) {
 			return false
 		}
 		var buf frame.Buffer
-		return buf.Linked(p, &f, at.seed, at.link, at.off)
+		return buf.Linked(&f, at.seed, at.link, at.off)
 	}
 	if !linked(p, at) {
 		t.Fatal("not linked where it was put")
@@ -375,7 +375,7 @@ func TestEncodeIgnoresTheBuffersPast(t *testing.T) {
 	if !bytes.Equal(want, got) || wantLink != gotLink {
 		t.Errorf("clean buffer: %x, used one: %x", want, got)
 	}
-	if f.Link = wantLink; !used.Linked(want, &f, 3, 4, frame.DataOffset) {
+	if f.Link = wantLink; !used.Linked(&f, 3, 4, frame.DataOffset) {
 		t.Error("not linked, checked with a used buffer")
 	}
 	if link := binary.LittleEndian.Uint32(got[20:]); frame.Link(link) != gotLink {

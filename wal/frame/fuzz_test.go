@@ -177,7 +177,7 @@ func checkDecoded(t *testing.T, p []byte, fr *frame.Frame, least uint64, off uin
 	}
 	seed, prev := frame.Seed(off^0x5a5a5a5a), frame.Link(least)
 	var buf frame.Buffer
-	linked := buf.Linked(p, fr, seed, prev, int64(off))
+	linked := buf.Linked(fr, seed, prev, int64(off))
 	h, link := buf.Encode(fr, seed, prev, int64(off))
 	if !bytes.Equal(h[:20], p[:20]) {
 		t.Errorf("%x decodes to %+v, which encodes to %x", p[:20], fr, h[:20])
@@ -189,7 +189,7 @@ func checkDecoded(t *testing.T, p []byte, fr *frame.Frame, least uint64, off uin
 	again, err := frame.Decode(h, frame.LSN(least))
 	want := *fr
 	want.Link = link
-	if err != nil || again != want || !buf.Linked(h, &again, seed, prev, int64(off)) {
+	if err != nil || again != want || !buf.Linked(&again, seed, prev, int64(off)) {
 		t.Errorf("%+v encodes to %x, which decodes to %+v, %v", want, h, again, err)
 	}
 }

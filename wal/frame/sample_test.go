@@ -103,7 +103,7 @@ func (at *place) next(seg []byte) (frame.Frame, []byte, int) {
 		want++
 	}
 	var buf frame.Buffer
-	if !buf.Linked(p, &f, at.seed, at.link, at.off) {
+	if !buf.Linked(&f, at.seed, at.link, at.off) {
 		return f, nil, 3
 	}
 	if f.LSN != want {

@@ -8,14 +8,11 @@ import "encoding/binary"
 // the sum behind some bytes to the sum before them. And a link is the seed's CRC continued
 // over what the link covers, so that the sum before these bytes is the seed.
 
-// SeedOf returns the seed with which the header at the start of p, decoded as f,
-// is chained to prev at offset off. There is one for any header: it says something
-// only where other frames of the segment have the same.
-func (b *Buffer) SeedOf(p []byte, f *Frame, prev Link, off int64) Seed {
-	copy(b[bufferPrefix:], p[:HeaderBytes])
-	binary.LittleEndian.PutUint32(b[0:], uint32(prev))
-	binary.LittleEndian.PutUint32(b[4:], uint32(off))
-	binary.LittleEndian.PutUint32(b[8:], uint32(f.LSN>>32))
+// SeedOf returns the seed with which a frame that Decode returned is chained to prev at
+// offset off. There is one for any header: it says something only where other frames of the
+// segment have the same.
+func (b *Buffer) SeedOf(f *Frame, prev Link, off int64) Seed {
+	b.fill(f, prev, off)
 	return Seed(unwind(uint32(f.Link), b[:linkOffset]))
 }
 

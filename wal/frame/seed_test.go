@@ -26,7 +26,7 @@ func TestSeedOf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s := b.SeedOf(p, &got, prev, off); s != seed {
+		if s := b.SeedOf(&got, prev, off); s != seed {
 			t.Fatalf("the seed is %x, found %x", seed, s)
 		}
 		slot := frame.Slot{Counter: 1, Epoch: f.Epoch, Watermark: f.LSN, Front: 1}

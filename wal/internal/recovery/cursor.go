@@ -99,12 +99,13 @@ func (c *cursor) next() (frame.Frame, error) {
 // frameAt decodes the frame at the cursor, given the bytes from there on. The link of an
 // adopted frame cannot be checked, since its predecessor is lost; that its LSN and epoch
 // may follow the cursor's place is.
-func (c *cursor) frameAt(rest []byte) (frame.Frame, error) {
+func (c *cursor) frameAt(rest []byte) (f frame.Frame, err error) {
 	wrong := c.analysis.o.Wrong
 	if !c.adopted && !wrong.Has(seam.LinkUnchecked|seam.StaleAccepted) {
-		return c.Next(rest)
+		err = c.Next(rest, &f)
+		return f, err
 	}
-	f, err := frame.Decode(rest, c.LSN)
+	f, err = frame.Decode(rest, c.LSN)
 	if wrong.Has(seam.StaleAccepted) && err == nil && f.Kind == frame.KindRecord {
 		f.LSN, f.Epoch = c.LSN+1, max(f.Epoch, c.Epoch)
 	}

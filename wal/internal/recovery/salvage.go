@@ -135,8 +135,8 @@ type tally struct {
 	count int
 }
 
-// seedOfFrames returns the seed that most pairs of frames have. A single pair
-// counts if both payloads are intact. Bytes that pass for two headers by chance have a
+// seedOfFrames returns the seed that most pairs of frames have. Where no two pairs
+// have the same, the first pair counts if both payloads are intact. Bytes that pass for two headers by chance have a
 // seed of their own, and hardly ever the same one twice.
 func (c *cursor) seedOfFrames(end int64) (frame.Seed, bool, error) {
 	// A seed that more than a ninth of all pairs have is certainly among these at
@@ -158,11 +158,10 @@ func (c *cursor) seedOfFrames(end int64) (frame.Seed, bool, error) {
 		return true
 	})
 	best := slices.MaxFunc(top[:], func(a, b tally) int { return a.count - b.count })
-	if err != nil || best.count != 1 {
-		return best.seed, best.count > 1, err
+	if err != nil || best.count > 1 {
+		return best.seed, err == nil, err
 	}
-	ok, err := c.bothIntact(end)
-	return best.seed, ok, err
+	return c.seedOfFirst(end)
 }
 
 // eachPair calls fn with the seed of each two headers that could follow each
@@ -170,12 +169,8 @@ func (c *cursor) seedOfFrames(end int64) (frame.Seed, bool, error) {
 // second, so that n frames of a chain give n-1 pairs, and bytes within a payload that
 // look like a header are skipped.
 func (c *cursor) eachPair(end int64, least frame.LSN, fn func(frame.Seed) bool) error {
-	seed := func(p *pair, b []byte) bool {
-		p.seed = c.SeedOf(b, &p.b, p.a.Link, p.a.next)
-		return true
-	}
 	for off := int64(frame.DataOffset); ; {
-		p, err := c.findPair(off, end, least, seed)
+		p, err := c.findPair(off, end, least, c.seeds)
 		if err != nil || p == nil || !fn(p.seed) {
 			return err
 		}
@@ -183,17 +178,24 @@ func (c *cursor) eachPair(end int64, least frame.LSN, fn func(frame.Seed) bool) 
 	}
 }
 
-// bothIntact reports whether the payloads of the first two frames that could follow
-// each other match their checksums.
-func (c *cursor) bothIntact(end int64) (bool, error) {
-	p, err := c.findPair(frame.DataOffset, end, c.LSN, func(*pair, []byte) bool { return true })
+// seeds computes the seed of a pair. It refuses none: there is a seed for each.
+func (c *cursor) seeds(p *pair) bool {
+	p.seed = c.SeedOf(&p.b, p.a.Link, p.a.next)
+	return true
+}
+
+// seedOfFirst returns the seed of the first two frames that could follow each other, and
+// whether their payloads match their checksums.
+func (c *cursor) seedOfFirst(end int64) (frame.Seed, bool, error) {
+	p, err := c.findPair(frame.DataOffset, end, c.LSN, c.seeds)
 	if err != nil || p == nil || p.a.Length+p.b.Length < loneBytes {
-		return false, err
+		return 0, false, err
 	}
-	if ok, err := c.intactAt(&p.a.Frame, p.a.off); err != nil || !ok {
-		return false, err
+	ok, err := c.intactAt(&p.a.Frame, p.a.off)
+	if err == nil && ok {
+		ok, err = c.intactAt(&p.b, p.a.next)
 	}
-	return c.intactAt(&p.b, p.a.next)
+	return p.seed, ok, err
 }
 
 // intactAt reports whether the payload of the frame at an offset matches its checksum.

@@ -31,9 +31,7 @@ type pair struct {
 	seed frame.Seed
 }
 
-// findPair returns the first pair from an offset on that passes a test, or nil. The
-// test gets the bytes from the second header on, of which only the header can be
-// read.
+// findPair returns the first pair from an offset on that passes a test, or nil.
 //
 // Only headers are read, in one pass. A header says how long its frame is, but bytes
 // that are no header may name any length: a search that jumped to each named place
@@ -47,7 +45,7 @@ type pair struct {
 //
 // The pair that begins first is returned, so that no frame before it is passed over. So where
 // a pair was found near by, what was collected before is read before it counts.
-func (c *cursor) findPair(off, end int64, least frame.LSN, test func(p *pair, b []byte) bool) (*pair, error) {
+func (c *cursor) findPair(off, end int64, least frame.LSN, test func(*pair) bool) (*pair, error) {
 	var far []header
 	var p pair
 	span := int64(farBytes)
@@ -117,17 +115,17 @@ func (c *cursor) headerAt(off, end int64, least frame.LSN, h *header) (int, erro
 // follows reports whether the second header of a pair, which can be read, could
 // follow the first, and passes the test. LSN and epoch are compared first: that refuses
 // nearly all bytes that pass for two headers, while most tests compute a CRC.
-func (c *cursor) follows(p *pair, test func(*pair, []byte) bool) bool {
+func (c *cursor) follows(p *pair, test func(*pair) bool) bool {
 	var err error
 	p.b, err = frame.Decode(c.data[p.a.next:], p.a.LSN)
 	before := frame.Place{LSN: p.a.LSN, Epoch: p.a.Epoch}
-	return err == nil && before.Continues(&p.b) && test(p, c.data[p.a.next:])
+	return err == nil && before.Continues(&p.b) && test(p)
 }
 
 // settle returns the first pair of those that begin with the headers and pass the
 // test, if there is one. It sorts the headers by where their successors lie, so that
 // these are read in one pass through the file; the pair that begins first still wins.
-func (c *cursor) settle(far []header, test func(*pair, []byte) bool) (*pair, error) {
+func (c *cursor) settle(far []header, test func(*pair) bool) (*pair, error) {
 	slices.SortFunc(far, func(a, b header) int { return cmp.Compare(a.next, b.next) })
 	g := farWindow{window: &c.window}
 	var first, p pair

@@ -272,10 +272,9 @@ func (c *cursor) resync(end int64) (bool, error) {
 	return true, nil
 }
 
-// proves reports whether the second frame of a pair, whose header is at the start of
-// b, is linked to the first.
-func (c *cursor) proves(p *pair, b []byte) bool {
-	return c.Follows(b, &p.b, &p.a.Frame, p.a.next)
+// proves reports whether the second frame of a pair is linked to the first.
+func (c *cursor) proves(p *pair) bool {
+	return c.Follows(&p.b, &p.a.Frame, p.a.next)
 }
 
 // zeroRun returns how many bytes from off on are zero, in whole steps of 4 KiB. Most of

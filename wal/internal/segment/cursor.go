@@ -90,9 +90,7 @@ func (c *Cursor) header() error {
 	if err := c.bringIn(c.Off + frame.HeaderBytes); err != nil {
 		return err
 	}
-	p := c.mem.Bytes()[c.Off:c.size]
-	var err error
-	if c.frame, err = c.Next(p); err != nil {
+	if c.Next(c.mem.Bytes()[c.Off:c.size], &c.frame) != nil {
 		return ErrNoFrame
 	}
 	return nil
