@@ -23,7 +23,8 @@ import (
 // syncMu guards note and hasSlots; the rest does not change after Open.
 //
 // Open locks (openLock, begin, checkUnowned) and names the log (writeLock); each sync checks
-// (check); Checkpoint and Close write what they made durable into the file (noteCheckpoint).
+// (check); Checkpoint and Close write what they made durable into the file (noteCheckpoint),
+// and a repair that leaves no segment of the log writes where it goes on.
 type owner struct {
 	dir      *durability.Dir
 	lock     *durability.File
@@ -170,7 +171,8 @@ func (o *owner) writeLock(have logdir.Identity, id frame.UUID) error {
 }
 
 // noteCheckpoint writes a checkpoint into the lock file, durably, unless the newest
-// one there says the same. All that it names is durable before. Where the filesystem
+// one there says the same. The caller has made durable what it names, or is about to remove
+// it (Opening.recreate). Where the filesystem
 // has no space for it, noted is false: the older checkpoint stays, and is still true. The
 // slots are used in turn, as in a segment: a torn write leaves the older record whole.
 func (o *owner) noteCheckpoint(c frame.Checkpoint) (noted bool, err error) {
