@@ -56,6 +56,16 @@ type Detector interface {
 	Detect(dir string) error
 }
 
+// Unordered is a Subject whose lives may not be exact ones (Life.Exact): which of its
+// goroutines has a lock first decides what they do. A campaign that has to be the same for
+// its seed leaves such subjects out, unless it has no other.
+type Unordered interface {
+	Subject
+
+	// Unordered reports whether it is such a subject.
+	Unordered() bool
+}
+
 // Life is one run of a workload.
 type Life struct {
 	// Dir is the directory that the life is lived in. What a crash leaves is what

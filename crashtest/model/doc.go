@@ -47,7 +47,8 @@
 // any number of cores, whatever else runs on it: down to the last state. Its lives are
 // exact ones (campaign.Life.Exact): one goroutine of a life makes turns at a time,
 // and the seed decides whose turn it is. With a budget alone every fourth life is
-// left to clocks and to chance.
+// left to clocks and to chance, also of a subject that has no exact ones
+// (campaign.Unordered).
 //
 // # Tokens
 //

@@ -110,7 +110,7 @@ func TestExactCampaign(t *testing.T) {
 // Which seed is one follows from what the log does: the first that has them all.
 func TestExactDeaths(t *testing.T) {
 	const states, seeds = 3000, 20
-	busy := seawall.Subjects()[1:]
+	busy := seawall.Subjects()[1:2]
 	for seed := range uint64(seeds) {
 		r, err := model.Run(t.Context(), busy, model.Options{Limits: campaign.Limits{Seed: seed, States: states}})
 		if err != nil {

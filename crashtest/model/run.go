@@ -47,6 +47,7 @@ const MinOperations = 500
 type lab struct {
 	run      *campaign.Run
 	subjects []campaign.Subject
+	ordered  []campaign.Subject // those of them whose lives can be lived by order
 	opts     Options
 	scratch  string
 	keepIn   string
@@ -82,6 +83,11 @@ func Run(ctx context.Context, subjects []campaign.Subject, o Options) (*campaign
 	l := &lab{
 		run: campaign.Begin(ctx, o.Limits), subjects: subjects, opts: o, scratch: scratch, keepIn: filepath.Dir(scratch), ledger: newLedger(),
 	}
+	for _, s := range subjects {
+		if u, ok := s.(campaign.Unordered); !ok || !u.Unordered() {
+			l.ordered = append(l.ordered, s)
+		}
+	}
 	var work sync.WaitGroup
 	for range l.run.Cores() {
 		work.Go(l.work)
@@ -98,9 +104,8 @@ func Run(ctx context.Context, subjects []campaign.Subject, o Options) (*campaign
 // work lives lives until the campaign is over.
 func (l *lab) work() {
 	for j := l.begin(); j != nil; j = l.begin() {
-		n := uint64(len(l.subjects))
-		s := l.subjects[int(j.life%n)]
-		err := l.life(j, s, lifeSeed(l.opts.Seed, j.life), begin{mutate: l.opts.Mutate, exact: l.opts.States > 0 || j.life/n%freeLives != freeLives-1})
+		s, exact := l.turn(j.life)
+		err := l.life(j, s, lifeSeed(l.opts.Seed, j.life), begin{mutate: l.opts.Mutate, exact: exact})
 		if err != nil && !errors.Is(err, errOver) {
 			_ = j.add(entry{kind: entryFailed, err: err}) // it is told below
 		}
@@ -108,6 +113,20 @@ func (l *lab) work() {
 			return
 		}
 	}
+}
+
+// turn returns the subject of the n-th life, and whether that is lived by order.
+func (l *lab) turn(n uint64) (s campaign.Subject, exact bool) {
+	of := func(list []campaign.Subject, n uint64) campaign.Subject { return list[n%uint64(len(list))] }
+	switch {
+	case len(l.ordered) == 0:
+		return of(l.subjects, n), false
+	case l.opts.States > 0:
+		return of(l.ordered, n), true
+	case n%freeLives == freeLives-1:
+		return of(l.subjects, n/freeLives), false
+	}
+	return of(l.ordered, n-n/freeLives), true
 }
 
 // freeLives is of how many lives one is not lived by order, where no number of

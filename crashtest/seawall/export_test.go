@@ -20,13 +20,14 @@ type Lived struct {
 }
 
 // Live lives a life that begins in an empty directory, as the model does.
-func Live(dir string, seed uint64, busy bool, tracer durability.Tracer) (*Lived, error) {
+func Live(dir string, seed uint64, s Log, tracer durability.Tracer) (*Lived, error) {
 	var logs []*wal.Log
-	s := &Log{Busy: busy, OpenLog: func(dir string, o wal.Options) (*wal.Log, error) {
-		l, err := wal.Open(dir, o)
+	open := (&Log{OpenLog: s.OpenLog}).open
+	s.OpenLog = func(dir string, o wal.Options) (*wal.Log, error) {
+		l, err := open(dir, o)
 		logs = append(logs, l)
 		return l, err
-	}}
+	}
 	var mu sync.Mutex // the log's goroutines acknowledge, too
 	var known campaign.Known
 	situated := map[string]int{}
@@ -36,7 +37,7 @@ func Live(dir string, seed uint64, busy bool, tracer durability.Tracer) (*Lived,
 			mu.Lock()
 			defer mu.Unlock()
 			known = k
-			situated[campaign.SituationOf(s, k)]++
+			situated[campaign.SituationOf(&s, k)]++
 		},
 		Now: func() campaign.Known {
 			mu.Lock()
@@ -44,7 +45,11 @@ func Live(dir string, seed uint64, busy bool, tracer durability.Tracer) (*Lived,
 			return known
 		},
 	})
-	err := w.live()
+	live := w.live
+	if s.Paired {
+		live = w.livePairs
+	}
+	err := live()
 	lived := &Lived{Options: w.opts, Calm: w.calm, Did: w.did, Situated: situated}
 	for _, l := range logs {
 		if l != nil {
@@ -73,6 +78,9 @@ func BusySteps() (names []string) {
 	}
 	return names
 }
+
+// Pairs returns the names of the pairs of calls that lives of pairs make.
+var Pairs = pairs
 
 // NewKnown returns knowledge of a log with records up to last, of that run.
 func NewKnown(first, last wal.LSN, tag uint64) Mark {

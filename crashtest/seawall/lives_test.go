@@ -8,10 +8,12 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/model"
 	"github.com/seawall-wal/seawall/crashtest/seawall"
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal"
+	"github.com/seawall-wal/seawall/wal/waltest"
 )
 
 // counting counts events.
@@ -43,7 +45,7 @@ func TestLives(t *testing.T) {
 	for seed := range uint64(50) {
 		events := &counting{}
 		dir := fmt.Sprintf("%s/%d", base, seed)
-		l, err := seawall.Live(dir, seed, false, events)
+		l, err := seawall.Live(dir, seed, seawall.Log{}, events)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -89,7 +91,7 @@ func TestBusyLives(t *testing.T) {
 	base, seen := fastDir(t), map[string]int{}
 	for seed := range uint64(10) {
 		events := &counting{}
-		l, err := seawall.Live(fmt.Sprintf("%s/%d", base, seed), seed, true, events)
+		l, err := seawall.Live(fmt.Sprintf("%s/%d", base, seed), seed, seawall.Log{Busy: true}, events)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -108,4 +110,66 @@ func TestBusyLives(t *testing.T) {
 		}
 		t.Logf("%6d %s", seen[name], name)
 	}
+}
+
+// TestPairedLives: each life of pairs has each call come during each other one, and what they
+// return is explained by some order of them.
+func TestPairedLives(t *testing.T) {
+	t.Parallel()
+	base, did := fastDir(t), map[string]int{}
+	for seed := range uint64(3) {
+		events := &counting{}
+		l, err := seawall.Live(fmt.Sprintf("%s/%d", base, seed), seed, seawall.Log{Paired: true}, events)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		t.Logf("seed %d: %d events, %d rotations, %d recycled", seed, events.n.Load(), l.Rotations, l.Recycled)
+		for _, name := range seawall.Pairs() {
+			if n := l.Did[name]; n != 1 && (n != 0 || l.Options.Sync != wal.SyncEach) {
+				t.Errorf("seed %d: %s: %d times, want once", seed, name, n)
+			}
+			did[name] += l.Did[name]
+		}
+	}
+	for _, name := range seawall.Pairs() {
+		if did[name] == 0 {
+			t.Errorf("no life has: %s", name)
+		}
+	}
+}
+
+// TestPairedLivesFind: a life of pairs tells of a log that does not do what its calls say.
+func TestPairedLivesFind(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]seawall.Log{
+		"a reader that goes on with what was cut away": {OpenLog: func(dir string, o wal.Options) (*wal.Log, error) {
+			return waltest.OpenWrong(dir, o, waltest.CutUnseen)
+		}},
+		"an append that appends twice": {Before: func(l *wal.Log) seawall.Appender { return twice{l} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s.Paired = true
+			var err error
+			base := fastDir(t)
+			for seed := uint64(4); err == nil && seed < 40; seed++ { // both are found with the first
+				_, err = seawall.Live(fmt.Sprintf("%s/%d", base, seed), seed, s, &counting{})
+			}
+			if err == nil || campaign.AsBroken(err, "").Clause == "" {
+				t.Fatalf("not found: %v", err)
+			}
+			t.Log(err)
+		})
+	}
+}
+
+// twice appends all batches twice.
+type twice struct{ *wal.Log }
+
+func (a twice) AppendBatch(ps [][]byte) (wal.LSN, error) {
+	lsn, err := a.Log.AppendBatch(ps)
+	if err == nil {
+		_, err = a.Log.AppendBatch(ps)
+	}
+	return lsn, err
 }

@@ -27,11 +27,18 @@ type Mark struct {
 	batches []batch  // of which the log holds all records or none
 	writers []writer // at work on the last run; none where it is one alone
 
-	// alt is what the log may be instead, while a cut is in progress; nil otherwise.
+	// alt is what the log may be instead, while a cut is in progress, or two calls are, which
+	// makes several; nil otherwise.
 	// It has altGrows set where records that are appended during the cut follow it,
 	// too.
 	alt      *Mark
 	altGrows bool
+
+	calls  [2]outcome // what has become of two calls in progress, in this world
+	closed bool       // by one of them
+	reused bool       // LSNs that one of them has cut away may name other records
+	unseen bool       // only power loss can show this world
+	during string     // the calls, for people
 
 	situation int // that a campaign counts; 0 is none
 }
@@ -144,7 +151,9 @@ func (m *Mark) String() string {
 	if m.front > 1 {
 		text += fmt.Sprintf(", the first is %d", m.front)
 	}
-	if m.alt != nil {
+	if m.during != "" {
+		text += "; in progress: " + m.during
+	} else if m.alt != nil {
 		text += fmt.Sprintf("; a cut to records %d to %d is under way", m.alt.front, m.alt.begun)
 	}
 	return text

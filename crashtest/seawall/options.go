@@ -28,7 +28,7 @@ func options(rng *rand.Rand) wal.Options {
 // setOptions chooses the options of the life.
 func (w *work) setOptions() {
 	w.opts = options(w.rng)
-	if w.life.Exact && w.opts.Sync != wal.SyncEach && w.opts.Sync != wal.SyncManual {
+	if (w.life.Exact || w.subject.Paired) && w.opts.Sync != wal.SyncEach && w.opts.Sync != wal.SyncManual {
 		w.opts.Sync = wal.SyncEvery(time.Hour) // no clock moves
 	}
 	if w.calm = w.rng.IntN(4) > 0; w.calm || w.life.Exact {
@@ -39,12 +39,12 @@ func (w *work) setOptions() {
 	w.opts.Tracer = w.life.Tracer
 	if w.busy {
 		busyOptions(&w.opts, w.rng.IntN(4))
+	}
+	if w.busy || w.subject.Paired {
 		w.watch = &watch{to: w.life.Tracer}
 		w.opts.Tracer = w.watch
 	}
-	w.opts.OnDurable = func(lsn wal.LSN) {
-		w.set(func(m *Mark) { m.durable = max(m.durable, lsn) })
-	}
+	w.opts.OnDurable = w.acknowledge
 	if w.subject.Refuse != nil {
 		w.opts.Sync = wal.SyncManual
 	}

@@ -86,12 +86,7 @@ func (h *Held) Same(o *Held) bool {
 
 // Present implements campaign.Found.
 func (h *Held) Present(k campaign.Known, killed bool) error {
-	m := markOf(k)
-	err := h.present(m, killed)
-	if err == nil || m.alt == nil {
-		return err
-	}
-	return neither(err, h.present(m.alt, killed))
+	return anyOf(markOf(k), killed, func(m *Mark) error { return h.present(m, killed) })
 }
 
 // Legal implements campaign.Found. While a cut is under way, the log is wholly
@@ -101,19 +96,32 @@ func (h *Held) Legal(k campaign.Known, killed bool) error {
 	if m.alt == nil {
 		return h.legal(m)
 	}
-	was := errors.Join(h.present(m, killed), h.legal(m))
-	if was == nil {
-		return nil
+	return anyOf(m, killed, func(m *Mark) error { return h.is(m, killed) })
+}
+
+// is returns an error unless the log is one that m may be.
+func (h *Held) is(m *Mark, killed bool) error {
+	return errors.Join(h.present(m, killed), h.legal(m))
+}
+
+// anyOf returns nil if one of all that the log may be passes a test.
+func anyOf(m *Mark, killed bool, test func(*Mark) error) error {
+	first := test(m)
+	err := first
+	for alt := m.alt; alt != nil && err != nil; alt = alt.alt {
+		if killed && alt.unseen {
+			continue
+		}
+		if err = test(alt); err != nil && alt.alt == nil {
+			err = neither(first, err)
+		}
 	}
-	return neither(was, errors.Join(h.present(m.alt, killed), h.legal(m.alt)))
+	return err
 }
 
 // neither tells of a log that is broken by what it was before a cut that is under
-// way, and by what it is to be after it, if it is.
+// way, and by what it is to be after it.
 func neither(was, is error) error {
-	if is == nil {
-		return nil
-	}
 	b := *campaign.AsBroken(was, campaign.Illegal)
 	b.What = fmt.Sprintf("a cut is under way, and this is neither the old log (%s) nor the new one (%s)",
 		b.What, campaign.AsBroken(is, campaign.Illegal).What)

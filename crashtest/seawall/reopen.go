@@ -50,12 +50,14 @@ func (w *work) reopen() error {
 		return errors.Join(err, l.Close())
 	}
 	w.set(func(m *Mark) {
-		if m.alt != nil && held.legal(m) != nil {
-			*m = *m.alt
-		} else if m.alt != nil && held.present(m, w.life.Killed) != nil {
-			*m = *m.alt
+		for _, one := range m.worlds() {
+			if held.is(one, w.life.Killed) == nil {
+				*m = *one
+				break
+			}
 		}
-		m.alt, m.altGrows, m.writers, m.situation = nil, false, nil, 0
+		m.over()
+		m.writers, m.situation, m.unseen = nil, 0, false
 		m.end(l.LastLSN())
 	})
 	return nil

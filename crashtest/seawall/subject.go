@@ -19,12 +19,15 @@ import (
 
 // Log is the log as a campaign.Subject.
 type Log struct {
-	// Label is its name; empty is "log", or "busy-log".
+	// Label is its name; empty is "log", "busy-log" or "paired-log".
 	Label string
 
 	// Busy has appends come between the syncs of other calls, and run ahead of the
 	// names that segments get.
 	Busy bool
+
+	// Paired has each call of the log come during each other one.
+	Paired bool
 
 	// OpenLog opens it; nil is wal.Open. A log that is wrong in a known way comes
 	// in here.
@@ -61,6 +64,8 @@ func (s *Log) Name() string {
 		return s.Label
 	case s.Busy:
 		return "busy-log"
+	case s.Paired:
+		return "paired-log"
 	}
 	return "log"
 }
@@ -73,6 +78,9 @@ func (s *Log) Situations() []string {
 	return nil
 }
 
+// Unordered implements campaign.Unordered.
+func (s *Log) Unordered() bool { return s.Paired }
+
 // open opens a log.
 func (s *Log) open(dir string, o wal.Options) (*wal.Log, error) {
 	if s.OpenLog == nil {
@@ -84,8 +92,11 @@ func (s *Log) open(dir string, o wal.Options) (*wal.Log, error) {
 // Workload implements campaign.Subject.
 func (s *Log) Workload(l *campaign.Life) error {
 	w := s.work(l)
-	if w.stage != nil && w.busy {
+	switch {
+	case w.stage != nil && (w.busy || s.Paired):
 		return errors.New("seawall: what a busy life does depends on its Tracer alone: it is none for campaigns of package kill")
+	case s.Paired:
+		return w.livePairs()
 	}
 	return w.live()
 }
@@ -255,4 +266,6 @@ func ReadOpen(l *wal.Log) (*Held, error) {
 }
 
 // Subjects returns the subjects that are built in.
-func Subjects() []campaign.Subject { return []campaign.Subject{&Log{}, &Log{Busy: true}} }
+func Subjects() []campaign.Subject {
+	return []campaign.Subject{&Log{}, &Log{Busy: true}, &Log{Paired: true}}
+}

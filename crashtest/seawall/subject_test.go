@@ -193,6 +193,17 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// TestPairedLog checks what a crash leaves of a log of which two calls are in progress. What
+// the lives do is left to chance, so that the campaign's coverage is not looked at.
+func TestPairedLog(t *testing.T) {
+	t.Parallel()
+	o := model.Options{Limits: campaign.Limits{Seed: 7, States: 4000, Dir: fastDir(t)}, Keep: true}
+	r, err := model.Run(t.Context(), []campaign.Subject{&seawall.Log{Paired: true}}, o)
+	if err != nil || len(r.Findings) > 0 || r.Distinct < 4000 {
+		t.Errorf("%d states, findings %+v, notes %q: %v", r.Distinct, r.Findings, r.Notes, err)
+	}
+}
+
 // TestInterrupted ends a campaign by its context: it says what it did, and leaves
 // nothing.
 func TestInterrupted(t *testing.T) {

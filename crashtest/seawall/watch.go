@@ -21,6 +21,7 @@ type watch struct {
 	mu      sync.Mutex
 	caller  string // the goroutine whose syncs are counted; empty for none
 	left    int    // of their beginnings and ends, until the appends
+	any     bool   // its other operations are counted, too
 	appends func() // called by caller, which holds no lock that an append needs
 
 	late    durability.Op // no segment in preparation comes further than before this
@@ -49,21 +50,22 @@ func (t *watch) Trace(e durability.Event) {
 // see returns what is to be done about an event, and what to wait for. The caller
 // holds mu.
 func (t *watch) see(e *durability.Event) (call func(), gate chan struct{}) {
+	sync := false
 	switch e.Op {
 	case durability.OpStore:
 		if e.Offset >= frame.DataOffset {
 			t.tail, t.end = ordinal(e.Name), e.Offset+max(e.Length, int64(len(e.Data)+len(e.Data2)))
 		}
-		return nil, nil
 	case durability.OpCreate, durability.OpRename, durability.OpRemove:
 		if e.Phase == durability.After && e.Err == nil && t.count(e) {
 			call = t.named
 		}
 	case durability.OpMsync, durability.OpSync, durability.OpSyncDir:
-		if t.caller != "" && t.caller == goroutine() {
-			if t.left--; t.left == 0 {
-				call = t.appends
-			}
+		sync = true
+	}
+	if t.caller != "" && (sync || t.any) && t.caller == goroutine() {
+		if t.left--; t.left == 0 {
+			call = t.appends
 		}
 	}
 	if e.Op == t.late && e.Phase == durability.Before && temporary(e.Name) && !temporary(e.NewName) {
@@ -96,10 +98,16 @@ func (t *watch) LabRandom(b []byte) bool {
 
 // arm has the calling goroutine call appends at the nth beginning or end of a sync
 // from now on.
-func (t *watch) arm(nth int, appends func()) {
+func (t *watch) arm(nth int, appends func()) { t.armFor(nth, false, appends) }
+
+// armAny is arm for all operations. What it calls may come while the caller holds locks that
+// appends need.
+func (t *watch) armAny(nth int, call func()) { t.armFor(nth, true, call) }
+
+func (t *watch) armFor(nth int, all bool, call func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.caller, t.left, t.appends = goroutine(), nth, appends
+	t.caller, t.left, t.any, t.appends = goroutine(), nth, all, call
 }
 
 // disarm ends what arm began.
