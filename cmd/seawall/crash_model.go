@@ -44,7 +44,9 @@ func crashModelCommand(p *process) *cli.Command {
 			"cores. With a time alone, some lives are left to the clock and to chance.\n" +
 			"A third of these have each call of the log come during each other one, at\n" +
 			"an operation of it that the seed chooses: what the two return has to be\n" +
-			"explained by one order of them, and what a crash leaves by one, too.\n\n" +
+			"explained by one order of them, and what a crash leaves by one, too. In\n" +
+			"the same lives each call comes where there are no descriptors, no memory\n" +
+			"for a mapping or no space, and may fail, but lose nothing.\n\n" +
 			"A class of states, or a situation, that had its turn and of which none\n" +
 			"could be made, makes it exit with 3. A campaign that was too short for\n" +
 			"some says so.",

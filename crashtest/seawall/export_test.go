@@ -82,6 +82,14 @@ func BusySteps() (names []string) {
 // Pairs returns the names of the pairs of calls that lives of pairs make.
 var Pairs = pairs
 
+// Bits returns what lives count when a call has failed by a shortage, each of them.
+func Bits() (names []string) {
+	for i := range shortages {
+		names = append(names, shortages[i].bit())
+	}
+	return names
+}
+
 // NewKnown returns knowledge of a log with records up to last, of that run.
 func NewKnown(first, last wal.LSN, tag uint64) Mark {
 	return Mark{front: first, begun: last, appended: last, durable: last, runs: []run{{from: 1, tag: tag, size: sizeByTag}}}

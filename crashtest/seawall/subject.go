@@ -26,7 +26,8 @@ type Log struct {
 	// names that segments get.
 	Busy bool
 
-	// Paired has each call of the log come during each other one.
+	// Paired has each call of the log come during each other one, and where there are no
+	// descriptors, no memory or no space.
 	Paired bool
 
 	// OpenLog opens it; nil is wal.Open. A log that is wrong in a known way comes
