@@ -29,6 +29,7 @@ type director struct {
 	turned  *sync.Cond
 	root    string         // the goroutine of the workload
 	actors  map[string]int // by goroutine
+	calls   map[uint64]int // who makes an operation that is not over, by Event.ID
 	sites   []string       // what each actor is called: where it was started
 	turns   []uint16       // who made each turn
 	stopped bool           // what comes now is not recorded
@@ -58,7 +59,7 @@ const (
 // newDirector returns a director whose first actor is the calling goroutine. In an
 // exact life the seed has all turns made in one order; there is no script then.
 func newDirector(s *script, exact bool, seed uint64) *director {
-	d := &director{rec: durabilitytest.NewRecorder(), actors: map[string]int{}, script: s}
+	d := &director{rec: durabilitytest.NewRecorder(), actors: map[string]int{}, calls: map[uint64]int{}, script: s}
 	d.turned = sync.NewCond(&d.mu)
 	d.root = goroutine()
 	d.actors[d.root] = 0
@@ -94,7 +95,26 @@ func site() string {
 
 // Trace implements durability.Tracer.
 func (d *director) Trace(e durability.Event) {
-	d.turn(func() { d.rec.Trace(e) })
+	record := func() { d.rec.Trace(e) }
+	if e.Phase == durability.After {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		actor, known := d.calls[e.ID]
+		delete(d.calls, e.ID)
+		if !known {
+			actor = d.actor(goroutine())
+		}
+		d.turnOf(actor, record)
+		return
+	}
+	id := goroutine()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	actor := d.actor(id)
+	if e.ID != 0 {
+		d.calls[e.ID] = actor
+	}
+	d.turnOf(actor, record)
 }
 
 // turn makes a turn of the calling goroutine.
@@ -102,13 +122,24 @@ func (d *director) turn(record func()) {
 	id := goroutine()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stopped {
-		return
-	}
+	d.turnOf(d.actor(id), record)
+}
+
+// actor returns the number of the goroutine with that number. The caller holds mu, and is
+// that goroutine.
+func (d *director) actor(id string) int {
 	actor, known := d.actors[id]
-	if !known {
+	if !known && !d.stopped {
 		actor = d.enter(site())
 		d.actors[id] = actor
+	}
+	return actor
+}
+
+// turnOf makes a turn of the calling goroutine. The caller holds mu.
+func (d *director) turnOf(actor int, record func()) {
+	if d.stopped {
+		return
 	}
 	if d.order != nil {
 		d.order.await(actor)

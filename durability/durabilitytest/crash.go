@@ -60,10 +60,11 @@ func (r *Recorder) Device(dir string) Files {
 // Killed returns what the death of the process after the first at events leaves
 // in the directory dir and below it: all that was stored and done. Of the last
 // event, if it is a store or the Before event of a write, only the first torn
-// bytes arrived. It panics where at is not in [0, Len()].
+// bytes arrived. It panics where at is not in [0, Len()]. A file's bytes are shared with
+// the results of other calls, and must not be written to.
 func (r *Recorder) Killed(dir string, at, torn int) Files {
 	defer r.view(at)()
-	k := death{at: at}
+	k := death{at: at, indexed: len(r.index.steps)}
 	if at > 0 {
 		e, s := &r.events[at-1], r.index.steps[at-1]
 		if s.file != nil && e.Phase == durability.Before && (e.Op == durability.OpStore || e.Op == durability.OpWrite) {
@@ -83,10 +84,11 @@ func (r *Recorder) Killed(dir string, at, torn int) Files {
 // death is the death of a process after the first at events, the last of which
 // got as far as span in the file torn.
 type death struct {
-	at    int
-	torn  *inode
-	span  span
-	grows bool
+	at      int
+	indexed int // events that the histories of files know of
+	torn    *inode
+	span    span
+	grows   bool
 }
 
 // directory adds what is in d to files, each name behind the prefix.
@@ -101,26 +103,58 @@ func (k *death) directory(files Files, prefix string, d *directory) {
 	}
 }
 
-// content returns the file's bytes.
+// content returns the file's bytes. From one moment to another most files stay as they are,
+// and then the same bytes are returned.
 func (k *death) content(n *inode) []byte {
-	at, size := k.at, n.sizeAt(k.at)
 	if n == k.torn {
-		at-- // without the store, all of which the index has at this position
-		if k.grows {
-			size = max(size, k.span.end())
+		return k.tornContent(n)
+	}
+	if c := n.kept.Load(); c != nil && c.from < k.at && k.at <= c.until {
+		return c.data
+	}
+	c := &keptContent{from: -1, until: k.indexed, data: make([]byte, n.sizeAt(k.at))}
+	for i := range n.sizes {
+		c.narrow(n.sizes[i].pos, k.at)
+	}
+	for number := range n.sectors {
+		for i := range n.sectors[number].versions {
+			c.narrow(n.sectors[number].versions[i].pos, k.at)
 		}
 	}
+	n.fillAt(c.data, k.at)
+	n.kept.Store(c)
+	return c.data
+}
+
+// narrow takes into account that the content changed by the event at pos.
+func (c *keptContent) narrow(pos, at int) {
+	if pos < at {
+		c.from = max(c.from, pos)
+	} else {
+		c.until = min(c.until, pos)
+	}
+}
+
+// tornContent is content of the file whose last store or write is torn.
+func (k *death) tornContent(n *inode) []byte {
+	size := n.sizeAt(k.at)
+	if k.grows {
+		size = max(size, k.span.end())
+	}
 	content := make([]byte, size)
+	n.fillAt(content, k.at-1) // without the store, all of which the index has at this position
+	k.span.clip(size).into(content)
+	return content
+}
+
+// fillAt copies what the file holds after the first at events, as far as it goes.
+func (n *inode) fillAt(content []byte, at int) {
 	copy(content, n.base)
-	for number := range n.sectors[:min(int64(len(n.sectors)), sectorCeil(size))] {
+	for number := range n.sectors[:min(int64(len(n.sectors)), sectorCeil(int64(len(content))))] {
 		if v := n.sectors[number].newestAt(at); v > 0 {
 			copy(content[number*sectorBytes:], n.sectors[number].versions[v-1].data)
 		}
 	}
-	if n == k.torn {
-		k.span.clip(size).into(content)
-	}
-	return content
 }
 
 // crash is one power loss after the first at events.

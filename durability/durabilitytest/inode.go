@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"sort"
+	"sync/atomic"
 )
 
 const (
@@ -37,6 +38,15 @@ type inode struct {
 	// lost holds the pages that a failed sync covered and that nothing was
 	// written to since. Filled only after LoseOnFailedSync.
 	lost map[int64]struct{}
+
+	kept atomic.Pointer[keptContent] // what was last made of it
+}
+
+// keptContent is what a file holds after the first at events, for each at above from and up
+// to until.
+type keptContent struct {
+	from, until int
+	data        []byte
 }
 
 // sector is the history of 512 bytes. Version 0 is the base; version v > 0 is
