@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -197,4 +198,15 @@ func crashCode(r *campaign.Result) error {
 		return &codeError{code: exitTorn}
 	}
 	return r.Verdict() // exit code 3, by exitCode
+}
+
+// collectLess has the garbage collector wait until the heap has grown fivefold, unless GOGC
+// says something else: what a campaign in memory keeps is small, what it throws away is not,
+// and collecting that took a fifth of its time. restore ends it.
+func collectLess() (restore func()) {
+	if os.Getenv("GOGC") != "" {
+		return func() {}
+	}
+	old := debug.SetGCPercent(400)
+	return func() { debug.SetGCPercent(old) }
 }

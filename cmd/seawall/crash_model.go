@@ -85,6 +85,7 @@ func (p *process) crashModel(c *cli.Context) (reporter, error) {
 	}
 	ctx, stop := untilSignal()
 	defer stop()
+	defer collectLess()()
 	r, err := model.Run(ctx, p.subjects(), model.Options{Limits: limits, Keep: c.Bool("keep")})
 	done()
 	if r == nil {

@@ -82,6 +82,7 @@ func (p *process) crashSelftest(c *cli.Context) (reporter, error) {
 	ctx, stop := untilSignal()
 	defer stop()
 	began := time.Now()
+	defer collectLess()()
 	outcomes, err := selftest.Run(ctx, variants, o)
 	if err != nil && len(outcomes) == 0 && ctx.Err() == nil {
 		return nil, err

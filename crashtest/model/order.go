@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/crashtest/internal/goroutine"
 )
 
 // order makes a life the same each time it is lived with a seed, whatever else
@@ -106,7 +108,7 @@ func (o *order) rest(until rest) {
 
 // guard gives the floor to one actor after the other.
 func (o *order) guard() {
-	own := goroutine()
+	own := goroutine.Number()
 	o.d.mu.Lock()
 	defer o.d.mu.Unlock()
 	for since, wait := time.Now(), time.Duration(0); !o.d.stopped && !o.lost; {

@@ -3,7 +3,6 @@
 package model
 
 import (
-	"bytes"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -12,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seawall-wal/seawall/crashtest/internal/goroutine"
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/durability/durabilitytest"
 )
@@ -61,23 +61,13 @@ const (
 func newDirector(s *script, exact bool, seed uint64) *director {
 	d := &director{rec: durabilitytest.NewRecorder(), actors: map[string]int{}, calls: map[uint64]int{}, script: s}
 	d.turned = sync.NewCond(&d.mu)
-	d.root = goroutine()
+	d.root = goroutine.Number()
 	d.actors[d.root] = 0
 	d.sites = []string{"workload"}
 	if exact {
 		d.order = newOrder(d, seed)
 	}
 	return d
-}
-
-// goroutine returns the number of the calling goroutine. Only the text of its
-// stack tells it.
-func goroutine() string {
-	var buf [64]byte
-	line := buf[:runtime.Stack(buf[:], false)]
-	line = bytes.TrimPrefix(line, []byte("goroutine "))
-	number, _, _ := bytes.Cut(line, []byte(" "))
-	return string(number)
 }
 
 // site returns where the calling goroutine was started, as FILE:LINE.
@@ -102,12 +92,12 @@ func (d *director) Trace(e durability.Event) {
 		actor, known := d.calls[e.ID]
 		delete(d.calls, e.ID)
 		if !known {
-			actor = d.actor(goroutine())
+			actor = d.actor(goroutine.Number())
 		}
 		d.turnOf(actor, record)
 		return
 	}
-	id := goroutine()
+	id := goroutine.Number()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	actor := d.actor(id)
@@ -119,7 +109,7 @@ func (d *director) Trace(e durability.Event) {
 
 // turn makes a turn of the calling goroutine.
 func (d *director) turn(record func()) {
-	id := goroutine()
+	id := goroutine.Number()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.turnOf(d.actor(id), record)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seawall-wal/seawall/crashtest/internal/goroutine"
 )
 
 // stacks are buffers for the stacks of all goroutines.
@@ -69,7 +71,7 @@ func waits(state string) bool {
 // othersWait reports whether every goroutine of the life but the calling one
 // waits.
 func (d *director) othersWait() bool {
-	own, all := goroutine(), true
+	own, all := goroutine.Number(), true
 	eachOf(d.root, map[string]bool{}, func(id, state, _ string) { all = all && (id == own || waits(state)) })
 	return all
 }

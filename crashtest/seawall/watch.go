@@ -3,12 +3,11 @@
 package seawall
 
 import (
-	"bytes"
 	"path"
-	"runtime"
 	"strings"
 	"sync"
 
+	"github.com/seawall-wal/seawall/crashtest/internal/goroutine"
 	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 )
@@ -63,7 +62,7 @@ func (t *watch) see(e *durability.Event) (call func(), gate chan struct{}) {
 	case durability.OpMsync, durability.OpSync, durability.OpSyncDir:
 		sync = true
 	}
-	if t.caller != "" && (sync || t.any) && t.caller == goroutine() {
+	if t.caller != "" && (sync || t.any) && t.caller == goroutine.Number() {
 		if t.left--; t.left == 0 {
 			call = t.appends
 		}
@@ -107,7 +106,7 @@ func (t *watch) armAny(nth int, call func()) { t.armFor(nth, true, call) }
 func (t *watch) armFor(nth int, all bool, call func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.caller, t.left, t.any, t.appends = goroutine(), nth, all, call
+	t.caller, t.left, t.any, t.appends = goroutine.Number(), nth, all, call
 }
 
 // disarm ends what arm began.
@@ -160,12 +159,3 @@ func temporary(name string) bool { return strings.HasSuffix(name, ".tmp") }
 
 // ordinal returns a segment's name without its ending.
 func ordinal(name string) string { return strings.TrimSuffix(name, path.Ext(name)) }
-
-// goroutine returns the number of the calling goroutine. Only the text of its
-// stack tells it.
-func goroutine() string {
-	var buf [64]byte
-	line := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
-	number, _, _ := bytes.Cut(line, []byte(" "))
-	return string(number)
-}
