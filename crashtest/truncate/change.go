@@ -24,6 +24,7 @@ type change struct {
 	at    bool // it does something at the offset
 	ofDir bool // it changes the directory, not a file
 	keeps bool // it takes no byte away: all records have to be there afterwards
+	gone  bool // what was changed is shorter, or another one, or not in its place
 }
 
 // nothing is the change of a life in which nobody may report anything.
@@ -32,23 +33,23 @@ const nothing = "nothing"
 // changes are all of them, in the order in which they have their turns. at is an offset
 // in the file that the seed chooses.
 var changes = []change{
-	{name: "truncate", at: true, do: os.Truncate},
-	{name: "truncate at a page", at: true, do: func(path string, at int64) error { return os.Truncate(path, at&^4095) }},
-	{name: "truncate to 0", do: func(path string, _ int64) error { return os.Truncate(path, 0) }},
+	{name: "truncate", at: true, gone: true, do: os.Truncate},
+	{name: "truncate at a page", at: true, gone: true, do: func(path string, at int64) error { return os.Truncate(path, at&^4095) }},
+	{name: "truncate to 0", gone: true, do: func(path string, _ int64) error { return os.Truncate(path, 0) }},
 	{name: "truncate and extend", at: true, do: truncateAndExtend},
 	{name: "truncate to 0 and extend", do: func(path string, _ int64) error { return truncateAndExtend(path, 0) }},
 	{name: "extend", keeps: true, do: extend},
-	{name: "delete", do: func(path string, _ int64) error { return os.Remove(path) }},
+	{name: "delete", gone: true, do: func(path string, _ int64) error { return os.Remove(path) }},
 	{name: nothing, keeps: true, do: func(string, int64) error { return nil }},
-	{name: "rename", do: func(path string, _ int64) error { return os.Rename(path, path+".moved") }},
-	{name: "replace by a copy", do: func(path string, _ int64) error { return replace(path, false) }},
-	{name: "replace by other bytes", do: func(path string, _ int64) error { return replace(path, true) }},
+	{name: "rename", gone: true, do: func(path string, _ int64) error { return os.Rename(path, path+".moved") }},
+	{name: "replace by a copy", gone: true, do: func(path string, _ int64) error { return replace(path, false) }},
+	{name: "replace by other bytes", gone: true, do: func(path string, _ int64) error { return replace(path, true) }},
 	{name: "zero a page", at: true, do: overwrite},
 	{name: "chmod 000", keeps: true, do: func(path string, _ int64) error { return os.Chmod(path, 0) }},
-	{name: "rename directory", ofDir: true, do: func(path string, _ int64) error { return os.Rename(path, path+".moved") }},
-	{name: "delete directory", ofDir: true, do: removeDir},
+	{name: "rename directory", ofDir: true, gone: true, do: func(path string, _ int64) error { return os.Rename(path, path+".moved") }},
+	{name: "delete directory", ofDir: true, gone: true, do: removeDir},
 	{name: nothing, keeps: true, do: func(string, int64) error { return nil }},
-	{name: "replace directory by copy", ofDir: true, do: replaceDir},
+	{name: "replace directory by copy", ofDir: true, gone: true, do: replaceDir},
 	{name: "chmod 555 directory", ofDir: true, keeps: true, do: func(path string, _ int64) error { return os.Chmod(path, 0o555) }},
 }
 

@@ -35,9 +35,10 @@ type verdict struct {
 	broken *campaign.Broken
 	row    row
 
-	names map[string]bool             // that the changed file had, from the change on
-	in    map[string]map[wal.LSN]bool // the records that each file has held
-	now   segments                    // of the log
+	names   map[string]bool             // that the changed file had, from the change on
+	in      map[string]map[wal.LSN]bool // the records that each file has held
+	now     segments                    // of the log
+	renewed bool                        // a cut, or an opening, has come after the change
 
 	appended map[wal.LSN]step  // the call that appended a record
 	acked    map[wal.LSN]acked // the records that are to be there
@@ -128,6 +129,12 @@ func (v *verdict) hear(p *process, line said) error {
 			return err
 		}
 		v.failure(p, line.word == "failed", &f)
+	case "forgiven":
+		var call string
+		if err := into(&call); err != nil {
+			return err
+		}
+		v.found(campaign.Illegal, "C6", "the log was poisoned, and %s succeeded", call)
 	case "other bytes":
 		var o other
 		if err := into(&o); err != nil {
@@ -179,6 +186,23 @@ func (v *verdict) step(s *step) {
 	}
 	if s.Proved {
 		v.proved = s.DurableTo
+	}
+	if s.Ended > v.l.change.Began {
+		v.after(s)
+	}
+}
+
+// after checks a call that succeeded after the change. A sync looks at the file in which the
+// log ends, at the lock file and at the directory, also where nothing was appended. A cut may
+// have made a new segment of the file before, and an opening another log of the directory.
+func (v *verdict) after(s *step) {
+	switch {
+	case s.Doing == doingCut || s.Doing == doingClose:
+		v.renewed = true
+	case s.Doing != doingSync || s.Began < v.l.change.Ended || s.Delayed || s.AppendedFrom != s.AppendedTo:
+	case v.renewed || !v.how.gone || strings.HasSuffix(v.l.change.File, ".tmp"): // which may have been filled since
+	case v.how.ofDir, v.names[lockName], len(v.now) > 0 && v.names[v.now[len(v.now)-1].Name]:
+		v.found(campaign.Lost, "C7", "a sync succeeded although the log ends in what was changed, or is locked by it")
 	}
 }
 

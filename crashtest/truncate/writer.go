@@ -109,7 +109,7 @@ func (w *writer) life(in *bufio.Reader) error {
 		return err
 	}
 	if err := w.steps(stepsBefore, false); err != nil {
-		return errors.Join(err, w.end())
+		return w.failed(err)
 	}
 	w.tell("ready", nil)
 	if _, err := in.ReadString('\n'); err != nil { // the lab gives it up
@@ -117,7 +117,7 @@ func (w *writer) life(in *bufio.Reader) error {
 	}
 	w.ch.begin()
 	if err := w.steps(stepsBeside, true); err != nil {
-		return errors.Join(err, w.end())
+		return w.failed(err)
 	}
 	if err := w.end(); err != nil {
 		return err
@@ -126,10 +126,43 @@ func (w *writer) life(in *bufio.Reader) error {
 		return err
 	}
 	if err := w.steps(stepsAgain, true); err != nil {
-		return errors.Join(err, w.end())
+		return w.failed(err)
 	}
 	w.ch.finally()
 	return w.end()
+}
+
+// failed closes the log after a call that failed. Where that has poisoned it, it tells of each
+// further call that succeeds: none may.
+func (w *writer) failed(err error) error {
+	if !errors.Is(err, wal.ErrPoisoned) {
+		return errors.Join(err, w.end())
+	}
+	last := w.log.LastLSN()
+	_, aerr := w.log.Append(recordOf(last+1, w.gen))
+	calls := []struct {
+		name string
+		err  error
+	}{
+		{"an append", aerr}, {"a sync", w.log.Sync()}, {"a checkpoint", w.log.Checkpoint()},
+		{"a cut at the front", w.log.TruncateFront(w.log.FirstLSN() + 1)}, {"a cut at the back", w.log.TruncateBack(last)},
+		{"a commit", w.commitNew()}, {"a close", w.end()},
+	}
+	for _, c := range calls {
+		if c.err == nil {
+			w.tell("forgiven", c.name)
+		}
+		err = errors.Join(err, c.err)
+	}
+	return err
+}
+
+// commitNew commits the newest record that is not durable yet, if there is one.
+func (w *writer) commitNew() error {
+	if last := w.log.LastLSN(); last > w.log.DurableLSN() {
+		return w.log.Commit(context.Background(), last)
+	}
+	return wal.ErrPoisoned // there is nothing to ask it for
 }
 
 // begin opens the log, and sets a reader to work in this process.
