@@ -9,12 +9,14 @@
 // Each life has a writer in a process of its own and a follower in another one. One
 // change is made, at a moment that the campaign's seed chooses: at a store, a sync or
 // another call of the writer or of the follower, between two calls, or at an instant.
-// Then four promises are checked:
+// Then five promises are checked:
 //
 //   - no process dies of it (C7);
 //   - nothing is acknowledged as durable that is gone: what a call acknowledged that
 //     began after the change is there afterwards, and so is what was acknowledged
-//     before it and lay in other files (C7);
+//     before it and lay in other files (C7). A sync fails where the file in which the log
+//     ends, the lock file or the directory is gone, also when there is nothing to sync;
+//   - a log that a failed sync has poisoned lets no later call succeed (C6);
 //   - whoever returns an error names the file, and no reader is given other bytes than
 //     were appended, or records out of order (C7, C9);
 //   - afterwards verify tells the truth: it calls the log damaged where acknowledged
