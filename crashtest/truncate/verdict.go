@@ -38,7 +38,7 @@ type verdict struct {
 	names   map[string]bool             // that the changed file had, from the change on
 	in      map[string]map[wal.LSN]bool // the records that each file has held
 	now     segments                    // of the log
-	renewed bool                        // a cut, or an opening, has come after the change
+	renewed bool                        // a cut has come after the change, or the log was closed
 
 	appended map[wal.LSN]step  // the call that appended a record
 	acked    map[wal.LSN]acked // the records that are to be there
@@ -187,17 +187,16 @@ func (v *verdict) step(s *step) {
 	if s.Proved {
 		v.proved = s.DurableTo
 	}
-	if s.Ended > v.l.change.Began {
-		v.after(s)
-	}
+	v.after(s)
 }
 
-// after checks a call that succeeded after the change. A sync looks at the file in which the
-// log ends, at the lock file and at the directory, also where nothing was appended. A cut may
-// have made a new segment of the file before, and an opening another log of the directory.
+// after checks a call that succeeded, if it began after the change. A sync looks at the file in
+// which the log ends, at the lock file and at the directory, also where nothing was appended. A
+// cut may have made a new segment of the file before, and an opening, of which the change may
+// have come in the middle, has found the files as they were by then.
 func (v *verdict) after(s *step) {
 	switch {
-	case s.Doing == doingCut || s.Doing == doingClose:
+	case s.Doing == doingClose, s.Doing == doingCut && s.Ended > v.l.change.Began:
 		v.renewed = true
 	case s.Doing != doingSync || s.Began < v.l.change.Ended || s.Delayed || s.AppendedFrom != s.AppendedTo:
 	case v.renewed || !v.how.gone || strings.HasSuffix(v.l.change.File, ".tmp"): // which may have been filled since

@@ -144,9 +144,13 @@ func (w *writer) failed(err error) error {
 		name string
 		err  error
 	}{
-		{"an append", aerr}, {"a sync", w.log.Sync()}, {"a checkpoint", w.log.Checkpoint()},
-		{"a cut at the front", w.log.TruncateFront(w.log.FirstLSN() + 1)}, {"a cut at the back", w.log.TruncateBack(last)},
-		{"a commit", w.commitNew()}, {"a close", w.end()},
+		{"an append", aerr},
+		{"a sync", w.log.Sync()},
+		{"a checkpoint", w.log.Checkpoint()},
+		{"a cut at the front", w.log.TruncateFront(w.log.FirstLSN() + 1)},
+		{"a cut at the back", w.log.TruncateBack(last)},
+		{"a commit", w.commitNew()},
+		{"a close", w.end()},
 	}
 	for _, c := range calls {
 		if c.err == nil {
