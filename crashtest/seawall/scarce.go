@@ -109,6 +109,7 @@ func (w *work) inShortage(s *shortage, name string) error {
 	end()
 	w.did[s.bit()]++
 	m.failed(0)
+	_ = w.log.Sync() // may tell what an attempt in the shortage came to; the next one tries again
 	poisoned := errors.Is(w.log.Sync(), wal.ErrPoisoned)
 	if name != "close" && !poisoned {
 		return m.resolve()
@@ -154,9 +155,14 @@ func (w *work) openInShortage(s *shortage) error {
 	return w.reopen()
 }
 
-// prefixed returns an error of the log with what was done before its words.
+// prefixed returns an error with what was done before its words. What is no finding, as that
+// the machine lacks something, stays none.
 func prefixed(what string, err error) error {
-	b := *campaign.AsBroken(err, campaign.Stuck)
+	var found *campaign.Broken
+	if !errors.As(err, &found) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	b := *found
 	b.What = fmt.Sprintf("%s: %s", what, b.What)
 	return &b
 }

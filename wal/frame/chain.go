@@ -34,8 +34,8 @@ func (p *Place) Continues(f *Frame) bool {
 // segment are made of it.
 type Chain struct {
 	Place
+	buf  Buffer // so that nothing is allocated for a frame; aligned to 8 bytes here
 	Seed Seed   // of the segment
-	buf  Buffer // so that nothing is allocated for a frame
 }
 
 // Next decodes the header of the frame at the place into f and checks it by rules 1 to 5,
