@@ -324,7 +324,7 @@ func (w *work) appendDuringBack() error {
 // than may lack one.
 func (w *work) runAhead() error {
 	before := []durability.Op{durability.OpRename, durability.OpSync}[w.rng.IntN(2)]
-	open := w.watch.shut(before)
+	_, open := w.watch.shut(before)
 	defer open()
 	ready := inEmpty * w.log.Stats().Ready // these have their names, or most of them
 	for n := range ready + inEmpty + w.rng.IntN(3*inEmpty) {

@@ -106,25 +106,34 @@ func (h *Held) is(m *Mark, killed bool) error {
 
 // anyOf returns nil if one of all that the log may be passes a test.
 func anyOf(m *Mark, killed bool, test func(*Mark) error) error {
-	first := test(m)
-	err := first
-	for alt := m.alt; alt != nil && err != nil; alt = alt.alt {
+	was := test(m)
+	if was == nil {
+		return nil
+	}
+	var is error // what the last of them lacks, in which all that is in progress has happened
+	for _, alt := range m.worlds()[1:] {
 		if killed && alt.unseen {
 			continue
 		}
-		if err = test(alt); err != nil && alt.alt == nil {
-			err = neither(first, err)
+		if is = test(alt); is == nil {
+			return nil
 		}
 	}
-	return err
+	if is == nil {
+		return was
+	}
+	return neither(m.during, was, is)
 }
 
-// neither tells of a log that is broken by what it was before a cut that is under
-// way, and by what it is to be after it.
-func neither(was, is error) error {
+// neither tells of a log that is broken by what it was before the calls in progress, which are a
+// cut unless they have names, and by what it is to be after them.
+func neither(during string, was, is error) error {
+	if during == "" {
+		during = "a cut"
+	}
 	b := *campaign.AsBroken(was, campaign.Illegal)
-	b.What = fmt.Sprintf("a cut is under way, and this is neither the old log (%s) nor the new one (%s)",
-		b.What, campaign.AsBroken(is, campaign.Illegal).What)
+	b.What = fmt.Sprintf("during %s: this is neither the old log (%s) nor the new one (%s)",
+		during, b.What, campaign.AsBroken(is, campaign.Illegal).What)
 	return &b
 }
 

@@ -116,11 +116,9 @@ const tries = 20
 
 // meeting is two calls in progress, and what is known by them.
 type meeting struct {
-	w      *work
-	calls  [2]*call // the first is nil where it is a preparation
-	begun  [2]bool
-	cuts   bool    // one of them cuts records away
-	worlds []*Mark // all that the log may have been since the first call began
+	w     *work
+	calls [2]*call // the first is nil where it is a preparation
+	begun [2]bool
 }
 
 // tryPair makes a first call, and the second at its nth operation, if it has as many.
@@ -128,7 +126,7 @@ func (w *work) tryPair(first, second string, nth int) (met bool, err error) {
 	if err = w.beforeCalls(first == "rotation" || second == "rotation" || first == "preparation"); err != nil {
 		return false, err
 	}
-	m := newMeeting(w, first, second)
+	m := &meeting{w: w}
 	m.calls = [2]*call{w.callOf(first, m), w.callOf(second, m)}
 	done := make(chan error, 1)
 	begin := func(alone bool) {
@@ -180,12 +178,6 @@ func (w *work) beforeCalls(up bool) error {
 	return w.appendOne(w.size()) // there is something to sync in any case
 }
 
-// newMeeting returns a meeting of calls with these names.
-func newMeeting(w *work, names ...string) *meeting {
-	cuts := func(name string) bool { return slices.Contains([]string{"front cut", "back cut", "reset"}, name) }
-	return &meeting{w: w, cuts: slices.ContainsFunc(names, cuts)}
-}
-
 // letWork lets the second call come to where it waits for the first, or to its end. How far it
 // comes depends on the machine; whatever that is, what the calls return has to be explained.
 func (w *work) letWork(done chan error) {
@@ -216,7 +208,6 @@ func (m *meeting) begin(i int) {
 		for _, w := range worlds {
 			w.during = strings.TrimPrefix(now.during+" and ", " and ") + m.calls[i].name
 		}
-		m.worlds = append(m.worlds, worlds...)
 		return worlds[0]
 	})
 }
@@ -269,16 +260,27 @@ func (m *meeting) resolve() error {
 }
 
 // duringPreparation stops a segment in preparation, and lets it go on when the second call has
-// come as far as it can.
+// come as far as it can. Where none came so far, that is not begun.
 func (w *work) duringPreparation(begin func()) error {
-	open := w.watch.shut([]durability.Op{durability.OpRename, durability.OpSync}[w.rng.IntN(2)])
+	there, open := w.watch.shut([]durability.Op{durability.OpRename, durability.OpSync}[w.rng.IntN(2)])
 	defer open()
-	if w.log.Stats().Ready > 0 { // entering one has the log prepare another; where none is, it is about to
-		if err := w.append(large); err != nil {
-			return err
+	for end := time.Now().Add(mostPreparation); time.Now().Before(end); {
+		select {
+		case <-there:
+			begin()
+			open()
+			return nil
+		case <-time.After(mostPreparation / 100_000):
+		}
+		if w.log.Stats().Ready > 0 { // entering one has the log prepare another; where none is, it is about to
+			if err := w.append(large); err != nil {
+				return err
+			}
 		}
 	}
-	begin()
-	open()
 	return nil
 }
+
+// mostPreparation is how long a segment's preparation may take to come to where it is stopped:
+// it waits for nothing but the disk.
+const mostPreparation = 10 * time.Second

@@ -35,7 +35,6 @@ func (m *meeting) makeReading(lends bool, nth int, begin func(alone bool)) error
 // read reads the log, and checks what it is given. It calls before ahead of each record, with
 // a reader that holds the record before it, if it lends.
 func (m *meeting) read(lends bool, before func()) error {
-	must := m.w.mark() // of the worlds the one in which nothing has happened yet, or one of those
 	r := m.w.log.Reader(0)
 	if lends {
 		r = r.ZeroCopy()
@@ -43,16 +42,18 @@ func (m *meeting) read(lends bool, before func()) error {
 	last := wal.LSN(0)
 	for {
 		before()
-		worlds, later := m.w.mark().worlds(), m.unfolded()
+		worlds := m.w.mark().worlds() // all that the log may be until Next returns: no call begins in it
 		if !r.Next() {
-			return m.readEnd(must, last, worlds, errors.Join(r.Err(), r.Close()))
+			return readEnd(last, worlds, errors.Join(r.Err(), r.Close()))
 		}
 		if last != 0 && r.LSN() != last+1 {
 			return errors.Join(illegal("a reader was given record %d behind record %d", r.LSN(), last), r.Close())
 		}
+		if last == 0 && !slices.ContainsFunc(worlds, func(m *Mark) bool { return r.LSN() == m.front }) {
+			return errors.Join(illegal("a reader of the whole log began with record %d", r.LSN()), r.Close())
+		}
 		last = r.LSN()
 		s := seen{last, Sum(r.Record())}
-		worlds = append(worlds, m.since(later)...)
 		if !slices.ContainsFunc(worlds, func(m *Mark) bool { return m.holds(s) }) {
 			return errors.Join(&campaign.Broken{
 				Kind: campaign.Illegal, Clause: "C9", What: fmt.Sprintf("a reader was given what is not record %d", last),
@@ -61,33 +62,50 @@ func (m *meeting) read(lends bool, before func()) error {
 	}
 }
 
-// readEnd checks how a reading ended that was given records up to last, of a log that was one
-// of these worlds.
-func (m *meeting) readEnd(must *Mark, last wal.LSN, worlds []*Mark, err error) error {
-	cutAway := last != 0 && !slices.ContainsFunc(worlds, func(m *Mark) bool { return last <= m.begun && last+1 >= m.front })
-	switch {
-	case err == nil && cutAway:
-		return &campaign.Broken{Kind: campaign.Illegal, Clause: "C9", What: fmt.Sprintf("a reader that was given record %d was not told of a cut", last)}
-	case m.cuts && (err == nil || errors.Is(err, wal.ErrTruncated)):
-		return nil
-	case err == nil && max(last, must.front-1) < must.appended:
-		return &campaign.Broken{Kind: campaign.Lost, Clause: "C1", What: fmt.Sprintf("a reader ended behind record %d, and %d was appended", last, must.appended)}
+// readEnd checks how a reading ended that was given records up to last, or none for 0, of a log
+// that was one of these worlds.
+func readEnd(last wal.LSN, worlds []*Mark, err error) error {
+	broken := func(kind campaign.Kind, clause campaign.Clause, format string, args ...any) error {
+		return &campaign.Broken{Kind: kind, Clause: clause, What: fmt.Sprintf(format, args...)}
 	}
-	return err
+	switch {
+	case errors.Is(err, wal.ErrTruncated):
+		if slices.ContainsFunc(worlds, func(m *Mark) bool { return m.cutBelow(last) }) {
+			return nil
+		}
+		return broken(campaign.Illegal, "C9", "a reader that was given record %d was told of a cut, and there was none there: %v", last, err)
+	case err != nil:
+		return err
+	}
+	ended, most := false, wal.LSN(0) // in one of the worlds; where the others would have had it go on to
+	for _, m := range worlds {
+		switch {
+		case !m.goesOnBehind(last):
+		case max(last, m.front-1) >= m.appended:
+			ended = true
+		default:
+			most = m.appended
+		}
+	}
+	switch {
+	case ended:
+		return nil
+	case most > 0:
+		return broken(campaign.Lost, "C1", "a reader ended behind record %d, and %d was appended", last, most)
+	}
+	return broken(campaign.Illegal, "C9", "a reader that was given record %d was not told of a cut", last)
 }
 
-// unfolded returns how many worlds there have been.
-func (m *meeting) unfolded() int {
-	m.w.mu.Lock()
-	defer m.w.mu.Unlock()
-	return len(m.worlds)
+// goesOnBehind reports whether a reader that was given records up to last, or none for 0, has all
+// that it needs in a log that is m.
+func (m *Mark) goesOnBehind(last wal.LSN) bool {
+	return last == 0 || last <= m.begun && last+1 >= m.front
 }
 
-// since returns the worlds that there have been besides so many.
-func (m *meeting) since(n int) []*Mark {
-	m.w.mu.Lock()
-	defer m.w.mu.Unlock()
-	return slices.Clone(m.worlds[n:])
+// cutBelow reports whether a log that is m lacks the record that such a reader was given last:
+// it cannot know then what comes next. One that was given none begins with whatever is the first.
+func (m *Mark) cutBelow(last wal.LSN) bool {
+	return last != 0 && (last > m.begun || last < m.front)
 }
 
 // seen is a record that a reader was given.

@@ -51,7 +51,7 @@ func (w *work) reopen() error {
 	}
 	w.set(func(m *Mark) {
 		for _, one := range m.worlds() {
-			if held.is(one, w.life.Killed) == nil {
+			if (!one.unseen || !w.life.Killed) && held.is(one, w.life.Killed) == nil {
 				*m = *one
 				break
 			}

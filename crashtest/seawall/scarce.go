@@ -89,7 +89,7 @@ func (w *work) inShortage(s *shortage, name string) error {
 	var m *meeting
 	var err error
 	for n := 1; err == nil; n++ {
-		m = newMeeting(w, name)
+		m = &meeting{w: w}
 		m.calls[0] = w.callOf(name, m)
 		m.begin(0)
 		var lsn wal.LSN
@@ -109,13 +109,39 @@ func (w *work) inShortage(s *shortage, name string) error {
 	end()
 	w.did[s.bit()]++
 	m.failed(0)
-	_ = w.log.Sync() // may tell what an attempt in the shortage came to; the next one tries again
-	poisoned := errors.Is(w.log.Sync(), wal.ErrPoisoned)
-	if name != "close" && !poisoned {
+	again, err := m.goesOn(s, name == "close")
+	if err != nil {
+		return err
+	}
+	if again {
 		return m.resolve()
 	}
 	_ = w.log.Close() // its error is the one that is known
 	return w.reopen()
+}
+
+// goesOn reports whether the log goes on after a shortage. A sync makes all that was appended
+// durable then, or the log is poisoned. The first one may still tell what an attempt in the
+// shortage came to, the next one has no reason to.
+func (m *meeting) goesOn(s *shortage, closing bool) (bool, error) {
+	for n := range 2 {
+		err := m.w.log.Sync()
+		switch {
+		case err == nil:
+			m.w.set(func(m *Mark) {
+				worlds := chain(m.worlds())
+				for one := worlds; one != nil; one = one.alt {
+					one.made(one.appended)
+				}
+				*m = *worlds
+			})
+		case errors.Is(err, wal.ErrPoisoned), closing && errors.Is(err, wal.ErrClosed):
+			return false, nil
+		case n > 0 || !s.explains(err):
+			return false, broken("sync when there is enough again", err)
+		}
+	}
+	return true, nil
 }
 
 // failed notes that a call has failed half-way: it may have happened or not. Records whose

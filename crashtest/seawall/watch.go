@@ -25,6 +25,7 @@ type watch struct {
 
 	late    durability.Op // no segment in preparation comes further than before this
 	gate    chan struct{} // is closed when it may; nil where there is none
+	atGate  func()        // is called when one has come so far
 	unnamed int           // segments that have a temporary name
 	named   func()        // called when there is none any more; nil for nobody
 
@@ -68,7 +69,9 @@ func (t *watch) see(e *durability.Event) (call func(), gate chan struct{}) {
 		}
 	}
 	if e.Op == t.late && e.Phase == durability.Before && temporary(e.Name) && !temporary(e.NewName) {
-		gate = t.gate
+		if gate = t.gate; gate != nil {
+			t.atGate()
+		}
 	}
 	return call, gate
 }
@@ -116,14 +119,14 @@ func (t *watch) disarm() {
 	t.caller, t.appends = "", nil
 }
 
-// shut lets no segment in preparation come further than before that operation, and
-// returns what ends that.
-func (t *watch) shut(before durability.Op) (open func()) {
-	gate := make(chan struct{})
+// shut lets no segment in preparation come further than before that operation. It returns what
+// is closed when one has come so far, and what ends that.
+func (t *watch) shut(before durability.Op) (there <-chan struct{}, open func()) {
+	gate, come := make(chan struct{}), make(chan struct{})
 	t.mu.Lock()
-	t.late, t.gate = before, gate
+	t.late, t.gate, t.atGate = before, gate, sync.OnceFunc(func() { close(come) })
 	t.mu.Unlock()
-	return sync.OnceFunc(func() {
+	return come, sync.OnceFunc(func() {
 		t.mu.Lock()
 		t.late, t.gate = 0, nil
 		t.mu.Unlock()

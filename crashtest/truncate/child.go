@@ -95,7 +95,8 @@ var subjects = map[string]subject{
 	"":                {},
 	Unguarded:         {unguarded: true},
 	FilesUnchecked:    {wrong: waltest.FilesUnchecked},
-	Mended(Unguarded): {}, Mended(FilesUnchecked): {},
+	PoisonForgotten:   {wrong: waltest.PoisonForgotten},
+	Mended(Unguarded): {}, Mended(FilesUnchecked): {}, Mended(PoisonForgotten): {},
 }
 
 // The names of logs that are wrong in a known way: see Options.Log.
@@ -104,6 +105,8 @@ const (
 	Unguarded = "unguarded"
 	// FilesUnchecked is a log that does not look after a sync whether its files are whole.
 	FilesUnchecked = "size-unchecked"
+	// PoisonForgotten is a log that goes on after a failure.
+	PoisonForgotten = "poison-forgotten"
 )
 
 // Mended returns the name of the twin of a wrong log.

@@ -132,11 +132,12 @@ func (w *writer) life(in *bufio.Reader) error {
 	return w.end()
 }
 
-// failed closes the log after a call that failed. Where that has poisoned it, it tells of each
-// further call that succeeds: none may.
+// failed closes the log after a call that failed, and returns why that did. Where it has
+// poisoned the log, it tells of each further call that succeeds: none may.
 func (w *writer) failed(err error) error {
 	if !errors.Is(err, wal.ErrPoisoned) {
-		return errors.Join(err, w.end())
+		_ = w.end() // what it says is known
+		return err
 	}
 	last := w.log.LastLSN()
 	_, aerr := w.log.Append(recordOf(last+1, w.gen))
@@ -156,7 +157,6 @@ func (w *writer) failed(err error) error {
 		if c.err == nil {
 			w.tell("forgiven", c.name)
 		}
-		err = errors.Join(err, c.err)
 	}
 	return err
 }
