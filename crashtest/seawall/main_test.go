@@ -1,6 +1,9 @@
+//go:build linux
+
 package seawall_test
 
 import (
+	"fmt"
 	"os"
 	"runtime/debug"
 	"testing"
@@ -10,6 +13,13 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
+	}
+	if dir := os.Getenv(withoutProc); dir != "" {
+		if err := liveWithoutProc(dir); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
 	}
 	os.Exit(m.Run())
 }
