@@ -182,7 +182,9 @@ func digest(dir string) string {
 // that is open.
 func deniedUnderWriter(l *wal.Log, dir string) error {
 	first := l.FirstLSN()
-	for temps := []string{""}; len(temps) > 0 || l.Stats().Ready < 2; time.Sleep(time.Millisecond) {
+	// In this order: a segment is ready before it has its name.
+	for ready, temps := 0, []string(nil); ready < wal.DefaultSegmentsAhead || len(temps) > 0; time.Sleep(time.Millisecond) {
+		ready = l.Stats().Ready
 		temps, _ = filepath.Glob(filepath.Join(dir, "*.tmp"))
 	}
 	err := without(dir, 0o555, func() error {

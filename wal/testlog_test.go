@@ -105,7 +105,7 @@ func awaitPrepared(t testing.TB, l *wal.Log, dir string) {
 func awaitReady(t tester, l *wal.Log, dir string, ahead int) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		ready := l.Stats().Ready
+		ready := l.Stats().Ready // before the names are looked at: it is so before it has one
 		temps, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
 		if err != nil {
 			t.Fatal(err)

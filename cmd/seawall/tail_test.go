@@ -204,11 +204,12 @@ func thisGoroutine() string {
 func awaitNames(t *testing.T, l *wal.Log, dir string) {
 	t.Helper()
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
+		ready := l.Stats().Ready // before the names are looked at: it is so before it has one
 		temps, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(temps) == 0 && l.Stats().Ready == wal.DefaultSegmentsAhead {
+		if len(temps) == 0 && ready == wal.DefaultSegmentsAhead {
 			return
 		}
 		if time.Now().After(end) {
