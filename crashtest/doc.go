@@ -14,9 +14,14 @@
 //		crashtest.Kill(t, store{}, kill.Options{})
 //	}
 //
+//	func TestPowerCuts(t *testing.T) { // as root
+//		crashtest.PowerLoss(t, store{}, powerloss.Options{})
+//	}
+//
 // Package campaign says what a subject is, package model which states there are,
-// and package kill how processes are killed. Package truncate changes files of
-// Seawall's own log under its processes.
+// package kill how processes are killed, and package powerloss how the power of a real
+// filesystem is cut. Package truncate changes files of Seawall's own log under its
+// processes.
 // A finding fails the test, and prints a token; with that in the environment
 // variable SEAWALL_REPLAY, the same test shows the finding again, and nothing
 // else. The campaign's seed is that of its options, or new with each run, and is

@@ -5,10 +5,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,9 +36,11 @@ func crashCommand(p *process) *cli.Command {
 			crashKillCommand(p),
 			crashModelCommand(p),
 			crashTruncateCommand(p),
+			crashPowerCommand(p),
 			crashReplayCommand(p),
 			crashSelftestCommand(p),
 			crashDoctorCommand(p),
+			crashCleanupCommand(p),
 		},
 		Action: noCampaign,
 	}
@@ -60,12 +65,17 @@ func noCampaign(c *cli.Context) error {
 func limitFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.DurationFlag{Name: "budget", DefaultText: crashBudget.String() + " without --states", Usage: "go on for a `TIME`"},
-		&cli.StringFlag{Name: "mutate", DefaultText: "nothing", Usage: "skip calls on purpose: `NAMES`, by commas"},
+		&cli.StringFlag{Name: "mutate", DefaultText: "nothing", Usage: "skip calls: `NAMES`, by commas"},
 		numberFlag("states", "check `N` states, each one crash", 0, "no limit"),
-		&cli.StringFlag{Name: "seed", DefaultText: "at random", Usage: "choose as the campaign did that printed `N`"},
+		&cli.StringFlag{Name: "seed", DefaultText: "at random", Usage: "choose as a campaign that printed `N`"},
 		dirFlag(),
 		jsonFlag(),
 	}
+}
+
+// withoutMutate returns the flags of a campaign that weakens nothing.
+func withoutMutate(flags []cli.Flag) []cli.Flag {
+	return slices.DeleteFunc(flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), "mutate") })
 }
 
 // dirFlag is the flag for the place of scratch files.
@@ -167,8 +177,23 @@ func (t *table) findings(r *campaign.Result) {
 		if len(f.Shows) > 0 {
 			t.add("", "by rule it can show on: "+strings.Join(f.Shows, ", "))
 		}
-		t.add("token", f.Token)
+		t.add("token", shortToken(f.Token))
 	}
+}
+
+// longToken is how long a token is that people are not asked to copy.
+const longToken = 1000
+
+// shortToken returns a token, or the name of a file that holds it, where it is long.
+func shortToken(token string) string {
+	if len(token) <= longToken {
+		return token
+	}
+	name := filepath.Join(os.TempDir(), fmt.Sprintf("seawall-%08x.token", crc32.ChecksumIEEE([]byte(token))))
+	if err := os.WriteFile(name, []byte(token+"\n"), 0o600); err != nil {
+		return token
+	}
+	return name
 }
 
 // histogram adds classes with their shares.

@@ -52,14 +52,10 @@ func crashKillCommand(p *process) *cli.Command {
 	return &cli.Command{
 		Name:  "kill",
 		Usage: "kill processes with SIGKILL while they write",
-		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "workload", DefaultText: "the log's own", Usage: "kill this `COMMAND` of the shell"},
-			&cli.StringFlag{Name: "check", DefaultText: "the log's own", Usage: "and look by this `COMMAND` at what it left"},
-			&cli.StringFlag{Name: "legal", DefaultText: "none", Usage: "and ask this `COMMAND` whether it may be so"},
-			&cli.DurationFlag{Name: "timeout", DefaultText: "30s", Usage: "wait a `TIME` for the first ack, and for a check"},
+		Flags: append(append(programFlags("kill"),
 			&cli.BoolFlag{Name: "blind", DisableDefaultText: true, Usage: "kill at instants only, not at single steps"},
 			&cli.BoolFlag{Name: "keep", DisableDefaultText: true, Usage: "keep the directories of what is found"},
-		}, limitFlags()...),
+		), limitFlags()...),
 		Description: "Without commands it kills Seawall's own log, under options and workloads\n" +
 			"that the seed chooses: at instants, between the steps of a sync, a\n" +
 			"rotation, a cut and a recovery, and within the copy of a record.\n\n" +
@@ -105,6 +101,16 @@ func (p *process) crashKill(c *cli.Context) (reporter, error) {
 	return report, crashCode(r.Result)
 }
 
+// programFlags are the flags for a program, whose workload is to be killed, say.
+func programFlags(does string) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "workload", DefaultText: "the log's own", Usage: does + " this `COMMAND` of the shell"},
+		&cli.StringFlag{Name: "check", DefaultText: "the log's own", Usage: "check what is left by `COMMAND`"},
+		&cli.StringFlag{Name: "legal", DefaultText: "none", Usage: "ask this `COMMAND` if it may be so"},
+		&cli.DurationFlag{Name: "timeout", DefaultText: "30s", Usage: "wait a `TIME` for an ack, or a check"},
+	}
+}
+
 // programOf reads the flags for a program.
 func programOf(c *cli.Context) (kill.Program, error) {
 	p := kill.Program{Workload: c.String("workload"), Check: c.String("check"), Legal: c.String("legal"), Timeout: c.Duration("timeout")}
@@ -115,11 +121,11 @@ func programOf(c *cli.Context) (kill.Program, error) {
 	}
 	switch {
 	case (p.Workload == "") != (p.Check == ""):
-		return p, usage("crash kill: --workload and --check belong together")
+		return p, usage("crash %s: --workload and --check belong together", c.Command.Name)
 	case p.Workload != "" && c.IsSet("mutate"):
-		return p, usage("crash kill: --mutate weakens the log, and has no hold on a program")
+		return p, usage("crash %s: --mutate weakens the log, and has no hold on a program", c.Command.Name)
 	case p.Workload == "" && (c.IsSet("legal") || c.IsSet("timeout")):
-		return p, usage("crash kill: --legal and --timeout are about a program: --workload says which")
+		return p, usage("crash %s: --legal and --timeout are about a program: --workload says which", c.Command.Name)
 	case c.IsSet("timeout") && p.Timeout <= 0:
 		return p, usage("--timeout %s: it must be above zero", p.Timeout)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -28,14 +29,18 @@ func crashReplayCommand(p *process) *cli.Command {
 			dirFlag(),
 			jsonFlag(),
 		},
-		Description: "TOKEN is one word, which the campaign has printed. It exits with 1 if\n" +
+		Description: "TOKEN is one word, which the campaign has printed, or the name of a file\n" +
+			"in which it has left a long one. It exits with 1 if\n" +
 			"the finding shows again, with 0 if nothing is broken any more, and with 3\n" +
 			"if what the token tells cannot be done again here.\n\n" +
-			"What a model's token tells is the same each time. A blind kill depends on\n" +
-			"its instant, and a changed file on what else goes on: these are tried\n" +
-			"some twenty times.\n\n" +
+			"What a model's token tells is the same each time, and so is a power cut:\n" +
+			"its token carries what the disk held. A blind kill depends on its\n" +
+			"instant, and a changed file on what else goes on: these are tried some\n" +
+			"twenty times.\n\n" +
 			"--keep leaves the state of the files that is broken, as the crash left\n" +
-			"it and before any recovery, in a new directory.",
+			"it and before any recovery, in a new directory; of a power cut the disk's\n" +
+			"image, and it mounted read-only until you unmount it. What was not read\n" +
+			"to show the finding may be missing in a large one.",
 		Action: p.reporting(p.crashReplay),
 	}
 }
@@ -46,6 +51,7 @@ var replays = map[string]func(ctx context.Context, p *process, o *replayOptions)
 	"kill":     replayKill,
 	"model":    replayModel,
 	"truncate": replayTruncate,
+	"power":    replayPower,
 }
 
 // replayOptions are what `crash replay` was told.
@@ -56,8 +62,11 @@ func (p *process) crashReplay(c *cli.Context) (reporter, error) {
 	if n := c.Args().Len(); n != 1 {
 		return nil, usage("crash replay: one token, please, not %d: the word that a campaign has printed", n)
 	}
-	o := replayOptions{token: c.Args().First(), keep: c.String("keep")}
+	o := replayOptions{keep: c.String("keep")}
 	var err error
+	if o.token, err = tokenOf(c.Args().First()); err != nil {
+		return nil, err
+	}
 	if o.dir, err = scratchOf(c); err != nil {
 		return nil, err
 	}
@@ -73,6 +82,11 @@ func (p *process) crashReplay(c *cli.Context) (reporter, error) {
 	replay := replays[name]
 	if replay == nil {
 		return nil, usage("crash replay: the token is of a campaign %q, which this seawall does not know", name)
+	}
+	if name == "power" && o.keep == "" { // what is kept has to stay mounted
+		if err = isolate(); err != nil {
+			return nil, err
+		}
 	}
 	ctx, stop := untilSignal()
 	defer stop()
@@ -92,6 +106,22 @@ func (p *process) crashReplay(c *cli.Context) (reporter, error) {
 	}
 	r.Missing = nil // one state is no campaign
 	return report, crashCode(r)
+}
+
+// tokenOf returns the token that an argument is, or that is in the file that it names.
+func tokenOf(arg string) (string, error) {
+	_, err := campaign.TokenCampaign(arg)
+	if err == nil {
+		return arg, nil
+	}
+	if st, serr := os.Stat(arg); serr != nil || !st.Mode().IsRegular() {
+		return "", err
+	}
+	b, rerr := os.ReadFile(arg)
+	if rerr != nil {
+		return "", rerr
+	}
+	return strings.TrimSpace(string(b)), nil
 }
 
 // mayKeep refuses a directory that is there, or has nowhere to be.

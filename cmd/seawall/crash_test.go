@@ -84,6 +84,68 @@ func killedIn(t *testing.T, dir string) (pids []string) {
 	return pids
 }
 
+// disksIn returns what there is of disks below dir: processes that serve them or use what is
+// mounted there, and loop devices.
+func disksIn(t *testing.T, dir string) (found []string) {
+	t.Helper()
+	environs, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is good
+	for _, name := range environs {
+		env, err := os.ReadFile(name)
+		if err == nil && bytes.Contains(env, []byte("SEAWALL_BLOCKDEV=")) && bytes.Contains(env, []byte(dir+"/")) {
+			found = append(found, name)
+		}
+	}
+	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, name := range files {
+		if file, err := os.ReadFile(name); err == nil && bytes.HasPrefix(file, []byte(dir+"/")) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+// TestCrashPowerInterrupted: however a campaign of power cuts ends, none of its processes, mounts
+// and loop devices is left, and nobody else ever sees what it mounts.
+func TestCrashPowerInterrupted(t *testing.T) {
+	if os.Geteuid() != 0 {
+		cannotRun(t, "mounting a filesystem needs root")
+	}
+	for _, c := range []struct {
+		signal syscall.Signal
+		code   int
+	}{{syscall.SIGINT, 130}, {syscall.SIGTERM, 143}, {syscall.SIGKILL, -9}} {
+		t.Run(c.signal.String(), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			r := start(t, "crash", "power", "--fs", "ext4", "--states", "1000000000", "--json", "--dir", dir)
+			eventually(t, "a filesystem is mounted", func() bool {
+				mounts, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mounts", r.cmd.Process.Pid))
+				return bytes.Contains(mounts, []byte(" ext4 ")) && bytes.Contains(mounts, []byte(" "+dir+"/seawall-disks-")) || r.ended()
+			})
+			mounts, err := os.ReadFile("/proc/self/mounts")
+			if err != nil || bytes.Contains(mounts, []byte(" "+dir+"/")) {
+				t.Errorf("others see what is mounted: %v", err)
+			}
+			r.signal(c.signal)
+			if code := r.wait(); code != c.code {
+				t.Fatalf("exit code %d, want %d; stderr: %s", code, c.code, r.stderr.String())
+			}
+			eventually(t, "nothing is left", func() bool {
+				left, err := os.ReadDir(dir)
+				return err == nil && len(left) == 0 && len(disksIn(t, dir)) == 0
+			})
+			if c.code < 0 {
+				return // it has said nothing
+			}
+			var said struct{ Campaign, Stopped string }
+			line, _ := r.stdout.ReadBytes('\n')
+			if err := json.Unmarshal(line, &said); err != nil || said.Campaign != "power" || said.Stopped != "interrupted" {
+				t.Errorf("%q: %v", line, err)
+			}
+		})
+	}
+}
+
 // TestCrashInterrupted: Ctrl-C ends a campaign, with what was done until then,
 // and leaves no process and no file. When the command itself is killed its
 // children die too.

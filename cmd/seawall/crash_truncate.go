@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,7 +17,7 @@ func crashTruncateCommand(p *process) *cli.Command {
 	return &cli.Command{
 		Name:  "truncate",
 		Usage: "change files of a live log from outside",
-		Flags: slices.DeleteFunc(limitFlags(), func(f cli.Flag) bool { return slices.Contains(f.Names(), "mutate") }),
+		Flags: withoutMutate(limitFlags()),
 		Description: "A process appends to a log, another one follows it, and one of the log's\n" +
 			"files is truncated, extended, replaced, renamed, deleted or overwritten,\n" +
 			"or loses its permissions: once in a life, at a store, a sync or another\n" +

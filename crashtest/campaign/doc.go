@@ -19,7 +19,7 @@
 //
 // # Campaigns
 //
-// Packages kill and model run campaigns, each over lives: a life is one run of
+// Packages kill, model and powerloss run campaigns, each over lives: a life is one run of
 // the workload, from an empty directory or from what a crash left. A campaign
 // ends with its budget, its number of states, its first finding or its context,
 // and always reports what it did. Whatever it found has a token, one line from

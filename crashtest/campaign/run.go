@@ -125,6 +125,9 @@ func (r *Run) Over() bool {
 // so much was tried that more of the same would not help.
 func (r *Run) hasTried() bool { return r.distinct.Load() > 0 || r.lives.Load() >= leastLives }
 
+// End ends the campaign for what it has found, where it is not the first finding that does.
+func (r *Run) End() { r.stop("finding") }
+
 // Stopped returns why the campaign is over, or nothing.
 func (r *Run) Stopped() string {
 	if why := r.over.Load(); why != nil {

@@ -27,7 +27,7 @@ var ErrSubject = errors.New("campaign: the token is of a subject that is not kno
 const tokenVersion = "1"
 
 // maxTokenBytes bounds what a token unpacks to.
-const maxTokenBytes = 1 << 20
+const maxTokenBytes = 64 << 20
 
 // Token packs all that a replay needs into one word: the campaign's name, a
 // version, and the details, compressed, with a checksum.

@@ -39,7 +39,7 @@ func (c *crew) live(ctx context.Context) (deaths []death, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, bs.close()) }()
-	codec := codecOf(c.o.Subject)
+	codec := CodecOf(c.o.Subject)
 	args := childArgs{Subject: c.o.Subject.Name(), Mutate: c.o.Mutate}
 	for i, ch := range c.chains {
 		plan := ch.lives[len(ch.lives)-1]
@@ -148,7 +148,7 @@ func awaitBlind(ctx context.Context, p *process, lives int, wait time.Duration) 
 
 // read reads what a dead process left in its shared memory.
 func (c *crew) read(bs *boards, died error) ([]death, error) {
-	codec := codecOf(c.o.Subject)
+	codec := CodecOf(c.o.Subject)
 	deaths := make([]death, 0, len(c.chains))
 	for i, ch := range c.chains {
 		b := bs.list[i]

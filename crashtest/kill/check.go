@@ -40,6 +40,9 @@ var sentSignals = []syscall.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGINT, unix
 // refuses that, or nothing where it accepts it.
 func (p *program) ask(command, dir string, acks campaign.Acks) (refusal string, err error) {
 	file := filepath.Join(filepath.Dir(dir), "acks")
+	if p.acks != nil {
+		file = p.acks(dir)
+	}
 	text := strings.Join(acks, "\n")
 	if len(acks) > 0 {
 		text += "\n"

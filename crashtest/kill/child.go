@@ -144,7 +144,7 @@ func live(s campaign.Subject, l childLife, mutate campaign.Mutations, b *board, 
 	// Both are numbers of a workload that has ended; the lab may be gone.
 	tell := func(what byte) { _, _ = pipe.Write([]byte{what}) }
 	defer tell(toldDone)
-	codec := codecOf(s)
+	codec := CodecOf(s)
 	st := &stage{b: b, aim: l.Aim, placeOf: placeByOp}
 	if p, ok := s.(Placer); ok {
 		st.placeOf = p.PlaceOf

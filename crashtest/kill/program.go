@@ -49,7 +49,8 @@ const defaultTimeout = 30 * time.Second
 // program is the subject made of a Program.
 type program struct {
 	Program
-	over <-chan struct{} // of the campaign: it ends checks, too
+	over <-chan struct{}         // of the campaign: it ends checks, too
+	acks func(dir string) string // the file that {acks} is; nil: beside dir
 }
 
 // Name implements campaign.Subject.

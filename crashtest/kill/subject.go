@@ -67,8 +67,8 @@ type Thorough interface {
 	Places() []Place
 }
 
-// codecOf returns a subject's codec.
-func codecOf(s campaign.Subject) Codec {
+// CodecOf returns a subject's codec: for campaigns that hand on what is known, too.
+func CodecOf(s campaign.Subject) Codec {
 	if c, ok := s.(Codec); ok {
 		return c
 	}

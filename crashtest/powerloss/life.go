@@ -1,0 +1,230 @@
+//go:build linux
+
+package powerloss
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/seawall-wal/seawall/crashtest/blockdev"
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/kill"
+)
+
+// life is one run of the workload, recorded.
+type life struct {
+	rec    *blockdev.Recording
+	index  *blockdev.Index
+	epochs []blockdev.Epoch
+	seed   uint64
+	beginning
+	marks  []campaign.Known // by how many acknowledgements had been heard, behind first
+	broken *campaign.Broken // what the workload itself ran into
+
+	mu     sync.Mutex
+	reads  map[int]map[int64]bool // blocks that checks of an epoch's states read
+	readIn []int                  // the epochs that reads knows
+}
+
+// known returns what was known when so many acknowledgements had been heard.
+func (l *life) known(acks int) campaign.Known {
+	if acks == 0 {
+		return l.first
+	}
+	return l.marks[acks-1]
+}
+
+// recorder notes what is known, and acknowledges each note to the disk.
+type recorder struct {
+	mu    sync.Mutex
+	pipe  *os.File
+	now   campaign.Known
+	marks []campaign.Known
+	err   error
+}
+
+// note implements campaign.Life.Note.
+func (r *recorder) note(k campaign.Known) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now = k
+	r.marks = append(r.marks, k)
+	// One call, so that the disk never drains a part of it.
+	if _, err := r.pipe.WriteString("ack " + strconv.Itoa(len(r.marks)) + "\n"); err != nil {
+		r.err = errors.Join(r.err, err)
+	}
+}
+
+// get implements campaign.Life.Now.
+func (r *recorder) get() campaign.Known {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now
+}
+
+// beginning is what a life begins with.
+type beginning struct {
+	view  blockdev.View
+	key   uint64         // of the content
+	first campaign.Known // nil: an empty filesystem
+	from  *state         // the cut that left it; nil where there was none, or nobody knows it
+}
+
+// begin returns the beginning of a life on an empty filesystem.
+func (l *lab) begin() beginning { return beginning{view: l.base} }
+
+// begin returns the beginning of a life that goes on from a state.
+func (s *state) begin() beginning {
+	return beginning{view: s.view(), key: s.key, first: campaign.After(s.life.known(s.most()), false), from: s}
+}
+
+// The directories on each disk: the subject's, and that of a file that has nothing to do with it.
+const (
+	subjectName   = "dir"
+	bystanderName = "bystander"
+)
+
+// subjectDir returns the subject's directory on a disk.
+func subjectDir(d *blockdev.Disk) string { return filepath.Join(d.Path(), subjectName) }
+
+// acksOf returns the file of acknowledgements that belongs to a subject's directory. It is not on
+// the disk.
+func acksOf(dir string) string { return filepath.Join(filepath.Dir(filepath.Dir(dir)), "acks") }
+
+// record lives a life on a disk, and records it. What the workload ran into is in the life.
+func (l *lab) record(ctx context.Context, d *blockdev.Disk, seed uint64, b beginning) (*life, error) {
+	own := &life{seed: seed, beginning: b, reads: map[int]map[int64]bool{}}
+	rng := rand.New(rand.NewPCG(seed, 0xb5))
+	beside := l.beside(rng)
+	err := d.Record(b.view)
+	if err == nil {
+		err = l.fs.mountWith(d, beside.options)
+	}
+	if err != nil {
+		return nil, err
+	}
+	stop := beside.start(d, rng)
+	err = errors.Join(l.live(ctx, d, own), stop())
+	if err == nil {
+		beside.end(ctx)
+		own.rec, err = d.Cut()
+	}
+	if err == nil && own.broken == nil {
+		err = l.tryCheck(d, own)
+	}
+	if err = errors.Join(err, d.Discard()); err != nil {
+		return nil, err
+	}
+	if err = own.rec.Prove(); err != nil {
+		return nil, err
+	}
+	own.epochs, own.index = own.rec.Epochs(), own.rec.Index()
+	if l.o.isProgram() {
+		acks, _ := own.first.(campaign.Acks)
+		all := append(acks[:len(acks):len(acks)], own.rec.Acks...)
+		for i := range own.rec.Acks {
+			own.marks = append(own.marks, all[:len(acks)+i+1])
+		}
+	}
+	if len(own.marks) != len(own.rec.Acks) {
+		return nil, fmt.Errorf("powerloss: the disk has heard %d acknowledgements of %d", len(own.rec.Acks), len(own.marks))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.work += int64(len(own.rec.Events))
+	l.bystanders += beside.synced
+	return own, nil
+}
+
+// tryCheck asks a program's checks what they say of what a workload has left, before any power
+// is cut: where they refuse that, what they say after a cut is worth nothing. They may change
+// what is there; that is not recorded.
+func (l *lab) tryCheck(d *blockdev.Disk, own *life) error {
+	if !l.o.isProgram() || own.from != nil || !l.tried.CompareAndSwap(false, true) {
+		return nil
+	}
+	acks := campaign.Acks(own.rec.Acks)
+	found, err := l.subject.Recover(subjectDir(d))
+	if err != nil {
+		return err
+	}
+	broken := campaign.Check(found, acks, false)
+	if err = kill.CheckError(found); err != nil || broken == nil || l.run.Context().Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: it refuses what the workload has left, before any power was cut: %s", kill.ErrCheck, broken.What)
+}
+
+// live runs the workload.
+func (l *lab) live(ctx context.Context, d *blockdev.Disk, own *life) (err error) {
+	pipe, err := d.Listen()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pipe.Close()) }()
+	dir := subjectDir(d)
+	if l.o.isProgram() {
+		before, _ := own.first.(campaign.Acks)
+		text := strings.Join(before, "\n")
+		if len(before) > 0 {
+			text += "\n"
+		}
+		if err = os.WriteFile(acksOf(dir), []byte(text), 0o600); err != nil {
+			return err
+		}
+		return l.o.Program.Record(ctx, dir, acksOf(dir), pipe, l.o.Long)
+	}
+	r := &recorder{pipe: pipe, now: own.first}
+	werr := l.subject.Workload(&campaign.Life{
+		Dir: dir, Seed: own.seed, Rand: rand.New(rand.NewPCG(own.seed, 0x11fe)), Known: own.first, Note: r.note, Now: r.get,
+	})
+	own.marks = r.marks
+	if werr != nil && !errors.As(werr, &own.broken) {
+		return errors.Join(fmt.Errorf("powerloss: a life of %s with seed %d: %w", l.subject.Name(), own.seed, werr), r.err)
+	}
+	return r.err
+}
+
+// sawReads notes which blocks a check of an epoch's state read.
+func (l *life) sawReads(epoch int, blocks []int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reads[epoch] == nil {
+		l.reads[epoch] = make(map[int64]bool, len(blocks))
+		l.readIn = append(l.readIn, epoch)
+	}
+	for _, b := range blocks {
+		l.reads[epoch][b] = true
+	}
+}
+
+// aReadEpoch chooses an epoch of which a state was checked.
+func (l *life) aReadEpoch(rng *rand.Rand) (epoch int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.readIn) == 0 {
+		return 0, false
+	}
+	return l.readIn[rng.IntN(len(l.readIn))], true
+}
+
+// wasRead reports whether a check of an epoch's state read a block that a request
+// changes.
+func (l *life) wasRead(epoch, event int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := &l.rec.Events[event]
+	for n := e.Off / blockdev.BlockBytes; n*blockdev.BlockBytes < e.Off+e.Length; n++ {
+		if l.reads[epoch][n] {
+			return true
+		}
+	}
+	return false
+}

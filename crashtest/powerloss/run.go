@@ -1,0 +1,347 @@
+//go:build linux
+
+package powerloss
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seawall-wal/seawall/crashtest/blockdev"
+	"github.com/seawall-wal/seawall/crashtest/campaign"
+)
+
+// campaignName is the name of these campaigns, in results and tokens.
+const campaignName = "power"
+
+// disksPerCore is how many states are checked at once on each core: mounting
+// waits, for grace periods of the kernel and for its workers, more than it works.
+const disksPerCore = 3
+
+// lab is a campaign on its way, on one filesystem.
+type lab struct {
+	o       Options
+	fs      Filesystem
+	subject campaign.Subject
+	run     *campaign.Run
+	disks   *blockdev.Lab
+	base    blockdev.View // an empty filesystem
+	release func()        // the processors that it asked for
+	seen    seen
+	marks   marks
+	tried   atomic.Bool // the program's check, on a state that it has to accept
+
+	mu         sync.Mutex
+	by         [classes]campaign.Class
+	times      times
+	notes      []string
+	bystanders int64 // syncs of unrelated files
+
+	unverified string // why there is nothing to verify
+
+	refusals int64 // states that the filesystem does not mount
+	refusal  *campaign.Finding
+	work     int64 // requests that were recorded
+}
+
+// Run cuts the power until its limits are reached, and returns what it did; also
+// with an error, which says why the campaign could not go on. That the context
+// ends is none.
+func Run(ctx context.Context, o Options) (*campaign.Result, error) {
+	l, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = l.close() }() // in a panic
+	err = l.campaign()
+	err = errors.Join(err, l.close())
+	l.run.Over() // says why, if the context has ended
+	return l.result(), err
+}
+
+// open begins a campaign: it starts the disks and makes the filesystem.
+func open(ctx context.Context, o Options) (*lab, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if o.Cores <= 0 {
+		o.Cores = runtime.NumCPU()
+	}
+	limits := o.Limits
+	limits.All = true // it ends by itself when there is nothing more to find
+	l := &lab{o: o, fs: o.Filesystem, subject: o.Subject, run: campaign.Begin(ctx, limits), marks: marks{all: o.All, missed: map[Mark]bool{}}}
+	if o.isProgram() {
+		l.subject = o.Program.Subject(ctx.Done(), acksOf)
+	}
+	l.seen = seen{verdicts: map[uint64]campaign.Found{}, judged: map[judged]int{}}
+	for c := range l.by {
+		l.by[c].Name = className[c]
+	}
+	n := o.Disks
+	if n == 0 {
+		n = disksPerCore * l.run.Cores()
+	}
+	sizes := make([]int64, n)
+	for i := range sizes {
+		sizes[i] = l.fs.Bytes
+	}
+	if l.disks, err = blockdev.Open(o.Dir, sizes...); err != nil {
+		return nil, err
+	}
+	l.release = moreProcessors(n + l.run.Cores())
+	if err = l.makeBase(); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	return l, nil
+}
+
+// close releases all that the campaign has.
+func (l *lab) close() error {
+	l.release()
+	return l.disks.Close()
+}
+
+// makeBase makes an empty filesystem, which all lives begin with.
+func (l *lab) makeBase() error {
+	d := l.disks.Disks[0]
+	err := d.Make(l.fs.Make[0], l.fs.Make[1:]...)
+	if err == nil {
+		err = l.fs.mount(d)
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{subjectName, bystanderName} {
+		err = errors.Join(err, os.Mkdir(filepath.Join(d.Path(), name), 0o755))
+	}
+	if err = errors.Join(err, d.Unmount()); err != nil { // and so all of it is durable
+		return err
+	}
+	r, err := d.Cut()
+	if err == nil {
+		err = r.Prove()
+	}
+	if err != nil {
+		return err
+	}
+	l.base = r.End()
+	return nil
+}
+
+// campaign lives lives and checks what cuts leave of them.
+func (l *lab) campaign() error {
+	for n := uint64(0); !l.run.Over() && l.unverified == ""; n++ {
+		seed := rand.New(rand.NewPCG(l.o.Seed, n)).Uint64() >> 1
+		if err := l.one(seed); err != nil {
+			if l.run.Context().Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// one lives one life, and checks what cuts leave of it.
+func (l *lab) one(seed uint64) error {
+	l.run.Live()
+	own, err := l.record(l.run.Context(), l.disks.Disks[0], seed, l.begin())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = l.disks.Drop(own.rec.ID) }() // the server ends with its lab
+	if l.o.isProgram() && l.o.Program.Legal == "" && len(own.rec.Acks) == 0 && own.broken == nil {
+		l.unverified = "no acknowledgement was seen: the workload has to print lines `ack TOKEN`, and flush each"
+		return nil
+	}
+	if own.broken != nil {
+		return l.foundLife(l.disks.Disks[0], own)
+	}
+	feed := &feed{lab: l, life: own, maker: newMaker(own, rand.New(rand.NewPCG(seed, 0x9c)))}
+	return l.onAll(func(d *blockdev.Disk) error {
+		for !l.run.Over() {
+			s := feed.next()
+			if s == nil {
+				return nil
+			}
+			if err := l.step(d, s, feed); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// onAll calls fn with each disk at once.
+func (l *lab) onAll(fn func(*blockdev.Disk) error) error {
+	var all sync.WaitGroup
+	errs, panics := make([]error, len(l.disks.Disks)), make([]any, len(l.disks.Disks))
+	for i, d := range l.disks.Disks {
+		all.Go(func() {
+			defer func() { panics[i] = recover() }()
+			errs[i] = fn(d)
+		})
+	}
+	all.Wait()
+	for _, p := range panics {
+		if p != nil {
+			panic(p)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// feed hands the states of a life out to the disks.
+type feed struct {
+	lab   *lab
+	life  *life
+	mu    sync.Mutex
+	maker *maker
+	steps int // states that were checked
+	ended bool
+}
+
+// next returns the next state, or nil.
+func (f *feed) next() *state {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended {
+		return nil
+	}
+	return f.maker.next()
+}
+
+// end ends the life: something was found in it, and more of the same would only be another shape
+// of it. A filesystem that does not mount says nothing of the program, and a mark that was missed
+// nothing of the other: the life goes on.
+func (f *feed) end(b *campaign.Broken) {
+	if b.Kind == Refused || f.lab.hasBothMarks() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+}
+
+// everySecond is of how many states one is lived on from, and cut again.
+const everySecond = 20
+
+// step checks a state, and lives on from some.
+func (l *lab) step(d *blockdev.Disk, s *state, f *feed) error {
+	broken, fresh, err := l.check(d, s)
+	if err != nil || l.run.Context().Err() != nil {
+		return err
+	}
+	l.count(s, fresh)
+	if broken != nil {
+		f.end(broken)
+		return l.foundState(d, s, broken)
+	}
+	f.mu.Lock()
+	f.steps++
+	second := !l.o.Once && f.steps%everySecond == everySecond/2
+	f.mu.Unlock()
+	if second {
+		return l.second(d, s, f)
+	}
+	return nil
+}
+
+// count counts a state.
+func (l *lab) count(s *state, fresh bool) {
+	distinct := int64(0)
+	if fresh {
+		if !l.run.AddOne() { // other disks were faster
+			return
+		}
+		distinct = 1
+	} else {
+		l.run.Add(1, 0)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.by[s.class].States++
+	l.by[s.class].Count += distinct
+}
+
+// secondStates is how many states of a second cut are checked.
+const secondStates = 12
+
+// second goes on from a state, with the filesystem's recovery and the program's,
+// and cuts the power again in the midst of it.
+func (l *lab) second(d *blockdev.Disk, s *state, f *feed) error {
+	l.run.Live()
+	own, err := l.record(l.run.Context(), d, s.life.seed^s.key>>1, s.begin())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = l.disks.Drop(own.rec.ID) }() // the server ends with its lab
+	if own.broken != nil {
+		f.end(own.broken)
+		return l.foundLife(d, own)
+	}
+	m := newMaker(own, rand.New(rand.NewPCG(own.seed, 0x9d)))
+	for range secondStates {
+		next := m.next()
+		if next == nil || l.run.Over() {
+			return nil
+		}
+		next.class = secondCut
+		broken, fresh, err := l.check(d, next)
+		if err != nil || l.run.Context().Err() != nil {
+			return err
+		}
+		l.count(next, fresh)
+		if broken != nil {
+			f.end(broken)
+			return l.foundState(d, next, broken)
+		}
+	}
+	return nil
+}
+
+// result returns what was done.
+func (l *lab) result() *campaign.Result {
+	r := l.run.Result(campaignName)
+	r.Filesystem = l.fs.Name
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.by {
+		if l.o.Once && class(c) == secondCut {
+			continue
+		}
+		r.Classes = append(r.Classes, l.by[c])
+	}
+	if l.unverified != "" {
+		r.Unverified = append(r.Unverified, l.unverified)
+	}
+	r.Finish(l.run.Began())
+	if len(r.Missing) > 0 { // what a workload writes may have none of it
+		r.Notes = append(r.Notes, "there was no state of: "+strings.Join(r.Missing, ", "))
+		r.Unreached, r.Missing = r.Missing, nil
+	}
+	r.Notes = append(r.Notes, fmt.Sprintf("%s recorded; an unrelated file was synced %s beside them",
+		counted(int(l.work), "request"), counted(int(l.bystanders), "time")))
+	if n := time.Duration(l.times.N); n > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("a check took: fork %v, mount %v, check %v, unmount %v; %d at once",
+			round(l.times.Fork/n), round(l.times.Mount/n), round(l.times.Check/n), round(l.times.Unmount/n), len(l.disks.Disks)))
+	}
+	if l.refusal != nil {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s refuses %s itself, which is no finding of the program's; the first: %s: without %s",
+			l.fs.Name, counted(int(l.refusals), "state"), l.refusal.Summary, strings.Join(l.refusal.Lost, "; ")))
+	}
+	r.Notes = append(r.Notes, l.notes...)
+	return r
+}
+
+// round rounds a time for people.
+func round(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
