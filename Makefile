@@ -66,7 +66,7 @@ packages:
 	missing=; \
 	while read -r program package; do \
 	    PATH=$$PATH:/usr/sbin:/sbin command -v "$$program" >/dev/null || missing+=" $$package"; \
-	done <<< $$'mkfs.xfs xfsprogs\nmkfs.btrfs btrfs-progs\nmkfs.ext4 e2fsprogs\nstrace strace\nrsync rsync\ntar tar\nzsh zsh\nfish fish\ngcc gcc libc6-dev'; \
+	done <<< $$'mkfs.xfs xfsprogs\nmkfs.btrfs btrfs-progs\nmkfs.ext4 e2fsprogs\nstrace strace\nrsync rsync\ntar tar\nzsh zsh\nfish fish\nsqlite3 sqlite3\ngcc gcc libc6-dev'; \
 	[ -n "$$missing" ] || exit 0; \
 	echo "installing$$missing"; \
 	export DEBIAN_FRONTEND=noninteractive; \
