@@ -67,7 +67,7 @@ func TestCompletionBash(t *testing.T) {
 		{"seawall experiment run lazy w", "warm"},
 		{"seawall experiment run --a", "--all"},
 		{"seawall experiment run --dir ", ""},
-		{"seawall crash ", "kill model truncate power replay selftest doctor cleanup"},
+		{"seawall crash ", "kill model truncate power fault replay selftest doctor cleanup"},
 		{"seawall crash kill --bu", "--budget"},
 		{"seawall append ", ""}, // a directory
 		{"seawall dump --from ", ""},

@@ -37,6 +37,7 @@ func crashCommand(p *process) *cli.Command {
 			crashModelCommand(p),
 			crashTruncateCommand(p),
 			crashPowerCommand(p),
+			crashFaultCommand(p),
 			crashReplayCommand(p),
 			crashSelftestCommand(p),
 			crashDoctorCommand(p),

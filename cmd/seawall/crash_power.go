@@ -20,11 +20,7 @@ func crashPowerCommand(p *process) *cli.Command {
 	return &cli.Command{
 		Name:  "power",
 		Usage: "cut the power of ext4, xfs and btrfs, under any program",
-		Flags: append(append([]cli.Flag{
-			&cli.StringFlag{Name: "fs", DefaultText: "all three", Usage: "on each `FS` of a list, by commas"},
-			&cli.StringFlag{Name: "mkfs", DefaultText: "a small one", Usage: "make it by `COMMAND` and the device"},
-			&cli.StringFlag{Name: "mount", DefaultText: "none", Usage: "mount it with `OPTIONS` as of mount(8)"},
-		}, programFlags("record")...), append([]cli.Flag{
+		Flags: append(append(filesystemFlags(), programFlags("record")...), append([]cli.Flag{
 			&cli.DurationFlag{Name: "run", DefaultText: "5s", Usage: "end a workload after a `TIME`"},
 			&cli.BoolFlag{Name: "no-bystander", DisableDefaultText: true, Usage: "sync no unrelated file beside it"},
 			&cli.BoolFlag{Name: "all", DisableDefaultText: true, Usage: "go on after a finding"},
@@ -59,32 +55,12 @@ func crashPowerCommand(p *process) *cli.Command {
 
 // crashPower runs `seawall crash power`.
 func (p *process) crashPower(c *cli.Context) (reporter, error) {
-	limits, done, err := p.limitsOf(c, "workload")
+	o, filesystems, done, err := p.powerOptions(c)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	limits.All = c.Bool("all")
-	o := powerloss.Options{Limits: limits, NoBystander: c.Bool("no-bystander"), Long: c.Duration("run")}
-	if c.IsSet("run") && o.Long <= 0 {
-		return nil, usage("--run %s: it must be above zero", o.Long)
-	}
-	if o.Program, err = programOf(c); err != nil {
-		return nil, err
-	}
-	if o.Program.Workload == "" {
-		if c.IsSet("run") {
-			return nil, usage("crash power: --run is about a program: --workload says which")
-		}
-		o.Subject = &seawall.Log{}
-	}
-	filesystems, err := filesystemsOf(c)
-	if err != nil {
-		return nil, err
-	}
-	if err = isolate(); err != nil {
-		return nil, err
-	}
+	o.NoBystander = c.Bool("no-bystander")
 	ctx, stop := untilSignal()
 	defer stop()
 	r, err := powerloss.RunAll(ctx, o, filesystems)
@@ -99,6 +75,42 @@ func (p *process) crashPower(c *cli.Context) (reporter, error) {
 		return report, ended(ctx, ctx.Err())
 	}
 	return report, crashCode(r.Result)
+}
+
+// filesystemFlags say on which filesystems a campaign is run.
+func filesystemFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "fs", DefaultText: "all three", Usage: "on each `FS` of a list, by commas"},
+		&cli.StringFlag{Name: "mkfs", DefaultText: "a small one", Usage: "make it by `COMMAND` and the device"},
+		&cli.StringFlag{Name: "mount", DefaultText: "none", Usage: "mount it with `OPTIONS` as of mount(8)"},
+	}
+}
+
+// powerOptions reads the flags of a campaign on filesystems, and has the command go on where nobody
+// else sees what it mounts.
+func (p *process) powerOptions(c *cli.Context) (o powerloss.Options, filesystems []powerloss.Filesystem, done func(), err error) {
+	limits, done, err := p.limitsOf(c, "workload")
+	if err != nil {
+		return o, nil, done, err
+	}
+	limits.All = c.Bool("all")
+	o = powerloss.Options{Limits: limits, Long: c.Duration("run")}
+	if c.IsSet("run") && o.Long <= 0 {
+		return o, nil, done, usage("--run %s: it must be above zero", o.Long)
+	}
+	if o.Program, err = programOf(c); err != nil {
+		return o, nil, done, err
+	}
+	if o.Program.Workload == "" {
+		if c.IsSet("run") {
+			return o, nil, done, usage("crash %s: --run is about a program: --workload says which", c.Command.Name)
+		}
+		o.Subject = &seawall.Log{}
+	}
+	if filesystems, err = filesystemsOf(c); err != nil {
+		return o, nil, done, err
+	}
+	return o, filesystems, done, isolate()
 }
 
 // isolate has the command go on where nobody else sees what it mounts.

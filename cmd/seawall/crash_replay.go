@@ -52,6 +52,7 @@ var replays = map[string]func(ctx context.Context, p *process, o *replayOptions)
 	"model":    replayModel,
 	"truncate": replayTruncate,
 	"power":    replayPower,
+	"fault":    replayFault,
 }
 
 // replayOptions are what `crash replay` was told.
@@ -83,7 +84,7 @@ func (p *process) crashReplay(c *cli.Context) (reporter, error) {
 	if replay == nil {
 		return nil, usage("crash replay: the token is of a campaign %q, which this seawall does not know", name)
 	}
-	if name == "power" && o.keep == "" { // what is kept has to stay mounted
+	if (name == "power" || name == "fault") && o.keep == "" { // what is kept has to stay mounted
 		if err = isolate(); err != nil {
 			return nil, err
 		}

@@ -47,17 +47,25 @@ func (d *Disk) fork(args ForkArgs) error {
 	if d.mounted {
 		return errors.New("blockdev: fork of a mounted disk")
 	}
-	// A mount namespace that somebody made meanwhile has a copy of the mount, and
-	// the filesystem lives on in it.
+	if err := d.release(); err != nil {
+		return err
+	}
+	return d.lab.call("Fork", args, &None{})
+}
+
+// release waits until no filesystem uses the device any more, and drops what the kernel has
+// cached of it. A mount namespace that another process has made meanwhile has a copy of a mount,
+// in which the filesystem lives on.
+func (d *Disk) release() error {
 	for end := time.Now().Add(patience); isBusy(d.loop); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			return fmt.Errorf("blockdev: %s is unmounted, and somebody holds on to it", d.Device())
+			return fmt.Errorf("blockdev: %s is unmounted, and another process holds on to it", d.Device())
 		}
 	}
 	if err := forget(d.loop); err != nil {
 		return fmt.Errorf("blockdev: %s: %w", d.Device(), err)
 	}
-	return d.lab.call("Fork", args, &None{})
+	return nil
 }
 
 // Arm gives the disk faults, in place of those that it has.
@@ -110,7 +118,11 @@ func (d *Disk) Make(program string, args ...string) error {
 // Mount mounts the disk at Path. Whoever looks for a free loop device holds it for
 // a moment, and others may for theirs.
 func (d *Disk) Mount(filesystem string, flags uintptr, options string) error {
-	err := patiently(func() error { return unix.Mount(d.Device(), d.Path(), filesystem, flags, options) })
+	err := d.release() // or it would be the filesystem of the mount before, as it ended
+	if err != nil {
+		return err
+	}
+	err = patiently(func() error { return unix.Mount(d.Device(), d.Path(), filesystem, flags, options) })
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", filesystem, err)
 	}

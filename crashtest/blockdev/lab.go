@@ -26,8 +26,9 @@ const labPrefix = "seawall-disks-"
 // lives.
 const lockName = "lab"
 
-// patience is how long the lab waits for what comes at once on an idle machine.
-const patience = 30 * time.Second
+// patience is how long the lab waits for what comes at once, unless another process holds it, as
+// a copy of a mount in a namespace of its own does: see Isolate.
+const patience = 5 * time.Minute
 
 // Lab is a server process and its disks.
 type Lab struct {

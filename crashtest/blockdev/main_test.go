@@ -17,7 +17,19 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(labEnv); dir != "" {
 		os.Exit(beLab(dir))
 	}
+	isolate()
 	os.Exit(m.Run())
+}
+
+// isolate has the tests run where no test of another package copies their mounts.
+func isolate() {
+	if blockdev.Ready() != nil {
+		return
+	}
+	if err := blockdev.Isolate(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // labEnv makes this binary a process that has a disk mounted, below the directory

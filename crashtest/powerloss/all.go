@@ -38,6 +38,13 @@ type MarkShows struct {
 // RunAll runs a campaign on each filesystem, one after the other, with an equal
 // share of the limits. What is found on one does not keep the others from running.
 func RunAll(ctx context.Context, o Options, filesystems []Filesystem) (*Result, error) {
+	all, err := runEach(ctx, o, filesystems, Run)
+	all.marks(o.Subject != nil || o.Program.Legal != "" || !o.isProgram())
+	return all, err
+}
+
+// runEach runs campaigns on the filesystems.
+func runEach(ctx context.Context, o Options, filesystems []Filesystem, run func(context.Context, Options) (*campaign.Result, error)) (*Result, error) {
 	began := time.Now()
 	all := &Result{Result: &campaign.Result{Campaign: campaignName, Seed: o.Seed, Stopped: "done"}}
 	budget, states := o.Budget, o.States
@@ -50,7 +57,7 @@ func RunAll(ctx context.Context, o Options, filesystems []Filesystem) (*Result, 
 		if states > 0 {
 			o.States = max(1, (states-all.Distinct)/int64(left))
 		}
-		r, rerr := Run(ctx, o)
+		r, rerr := run(ctx, o)
 		err = errors.Join(err, rerr)
 		if r != nil {
 			all.add(r)
@@ -60,7 +67,6 @@ func RunAll(ctx context.Context, o Options, filesystems []Filesystem) (*Result, 
 		}
 	}
 	all.Finish(began)
-	all.marks(o.Subject != nil || o.Program.Legal != "" || !o.isProgram())
 	all.Missing = nil // of the sum; each filesystem's own counts
 	for _, r := range all.Results {
 		for _, name := range r.Missing {

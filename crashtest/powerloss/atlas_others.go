@@ -111,10 +111,14 @@ func (a *atlas) physical(address int64) int64 {
 	return address
 }
 
+// btrfsTreeLog is how btrfs's journal is called: the tree of files that were synced since the
+// last commit.
+const btrfsTreeLog = "the log of synced files"
+
 // btrfsTrees are the owners of btrfs's nodes.
 var btrfsTrees = map[uint64]string{
 	1: "the tree of roots", 2: "the extents", 3: "the chunks", 4: "the devices", 5: "the files", 7: "the checksums", 10: "the free space",
-	^uint64(5): "the log of synced files",
+	^uint64(5): btrfsTreeLog,
 }
 
 const (

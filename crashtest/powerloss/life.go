@@ -126,13 +126,7 @@ func (l *lab) record(ctx context.Context, d *blockdev.Disk, seed uint64, b begin
 		return nil, err
 	}
 	own.epochs, own.index = own.rec.Epochs(), own.rec.Index()
-	if l.o.isProgram() {
-		acks, _ := own.first.(campaign.Acks)
-		all := append(acks[:len(acks):len(acks)], own.rec.Acks...)
-		for i := range own.rec.Acks {
-			own.marks = append(own.marks, all[:len(acks)+i+1])
-		}
-	}
+	l.noteAcks(own)
 	if len(own.marks) != len(own.rec.Acks) {
 		return nil, fmt.Errorf("powerloss: the disk has heard %d acknowledgements of %d", len(own.rec.Acks), len(own.marks))
 	}
@@ -141,6 +135,18 @@ func (l *lab) record(ctx context.Context, d *blockdev.Disk, seed uint64, b begin
 	l.work += int64(len(own.rec.Events))
 	l.bystanders += beside.synced
 	return own, nil
+}
+
+// noteAcks notes what was known of a program, by what it has acknowledged.
+func (l *lab) noteAcks(own *life) {
+	if !l.o.isProgram() {
+		return
+	}
+	acks, _ := own.first.(campaign.Acks)
+	all := append(acks[:len(acks):len(acks)], own.rec.Acks...)
+	for i := range own.rec.Acks {
+		own.marks = append(own.marks, all[:len(acks)+i+1])
+	}
 }
 
 // tryCheck asks a program's checks what they say of what a workload has left, before any power

@@ -17,6 +17,17 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 )
 
+// TestMain has the tests run where no test of another package copies their mounts.
+func TestMain(m *testing.M) {
+	if blockdev.Ready() == nil {
+		if err := blockdev.Isolate(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
 // need skips the test where there can be no disks; in CI it fails.
 func need(t *testing.T) {
 	t.Helper()

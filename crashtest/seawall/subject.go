@@ -150,13 +150,32 @@ func (s *Log) Recover(dir string) (campaign.Found, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.openAndGoOn(dir, func(opened *Held) error {
+		if !held.Same(opened) {
+			return illegal("dump and open differ: dump read records %d to %d, open recovered %d to %d", held.First, held.Last, opened.First, opened.Last)
+		}
+		return nil
+	})
+}
+
+// RecoverInPlace is Recover where the page cache may hold what the disk has failed to take: then
+// dump shows what it reads, and open what is on the disk.
+func (s *Log) RecoverInPlace(dir string) (campaign.Found, error) {
+	return s.openAndGoOn(filepath.Join(dir, logName), func(*Held) error { return nil })
+}
+
+// NamesFiles says that the log names the file in each error.
+func (s *Log) NamesFiles() bool { return true }
+
+// openAndGoOn opens the log, reads it, and goes on with it, if that passes a test.
+func (s *Log) openAndGoOn(dir string, test func(*Held) error) (campaign.Found, error) {
 	l, err := s.reopen(dir)
 	if err != nil {
 		return nil, misjudged("open", err)
 	}
 	opened, err := ReadOpen(l)
-	if err == nil && !held.Same(opened) {
-		err = illegal("dump and open differ: dump read records %d to %d, open recovered %d to %d", held.First, held.Last, opened.First, opened.Last)
+	if err == nil {
+		err = test(opened)
 	}
 	if err == nil {
 		err = durable(l)
@@ -164,7 +183,7 @@ func (s *Log) Recover(dir string) (campaign.Found, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return held, s.goOn(held, l, dir)
+	return opened, s.goOn(opened, l, dir)
 }
 
 // durable returns an error unless all of a log that was just opened is durable.

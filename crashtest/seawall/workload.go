@@ -217,7 +217,7 @@ func broken(what string, err error) error {
 			b.Kind, b.Clause, b.What = campaign.Lost, "C1", "the log denies what it has acknowledged: "+b.What
 		}
 	}
-	for _, is := range []error{wal.ErrNoSpace, syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+	for _, is := range []error{wal.ErrNoSpace, syscall.EIO, syscall.EROFS, syscall.EUCLEAN, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
 		if errors.Is(err, is) {
 			return fmt.Errorf("%s: %w", what, err)
 		}
