@@ -39,7 +39,11 @@ func crashPowerCommand(p *process) *cli.Command {
 			"The commands are those of `seawall crash kill`, with the contract that\n" +
 			"`seawall crash kill --help` tells, but for this: the workload may end by\n" +
 			"itself, with exit code 0, or is ended by SIGKILL after --run. Before any\n" +
-			"power is cut, the checks have to accept what the first one left.\n\n" +
+			"power is cut, the checks have to accept what the first one left; one that\n" +
+			"fails after a cut is a finding. A workload may acknowledge nothing: then\n" +
+			"--check is asked whether what is there is legal.\n\n" +
+			"seawall crash power --workload 'cd {dir}; test -e .git || git init -q;\n" +
+			"  git commit -q --allow-empty -m x' --check 'git -C {dir} fsck'\n\n" +
 			"The report says on which filesystems each of two marks was missed: that\n" +
 			"what was acknowledged is there (--check), and that what is there is legal\n" +
 			"(--legal). A program may pass one and fail the other.\n\n" +
@@ -47,6 +51,7 @@ func crashPowerCommand(p *process) *cli.Command {
 			"data that belongs to it. So beside half of the workloads an unrelated\n" +
 			"file is created and synced at moments that the seed chooses, and some\n" +
 			"are followed by the filesystem's own commit.\n\n" +
+			"Long tokens are left in files in $TMPDIR.\n\n" +
 			"It needs root, FUSE, loop devices and the mkfs programs, which `seawall\n" +
 			"crash doctor` looks for. Everything is mounted where nobody else sees it.",
 		Action: p.reporting(p.crashPower),
@@ -220,14 +225,15 @@ func crashCleanupCommand(p *process) *cli.Command {
 		Name:  "cleanup",
 		Usage: "remove what a killed campaign has left",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "dir", DefaultText: "$TMPDIR", Usage: "look below `DIR` too"},
+			&cli.StringFlag{Name: "dir", DefaultText: "everywhere", Usage: "look below `DIR` only"},
 			jsonFlag(),
 		},
-		Description: "Campaigns clean up behind themselves, also when they are interrupted. What\n" +
-			"`seawall crash power` leaves that was killed with SIGKILL, and the server\n" +
-			"of its disks too, is known by its name, and by a lock that a campaign\n" +
-			"holds as long as it lives: mounted filesystems, loop devices, processes\n" +
-			"and directories. Nothing else is touched. It needs root.",
+		Description: "Campaigns clean up behind themselves, also when they are interrupted.\n" +
+			"What `seawall crash power` or `crash fault` leaves that was killed with\n" +
+			"SIGKILL, and the server of its disks too, is known by its name, and by a\n" +
+			"lock that a campaign holds as long as it lives: mounted filesystems, loop\n" +
+			"devices, processes and directories. Nothing else is touched. It needs\n" +
+			"root.",
 		Action: p.reporting(p.crashCleanup),
 	}
 }
@@ -240,6 +246,9 @@ func (p *process) crashCleanup(c *cli.Context) (reporter, error) {
 	dir, err := scratchOf(c)
 	if err != nil {
 		return nil, err
+	}
+	if !c.IsSet("dir") {
+		dir = "" // everywhere
 	}
 	removed, err := blockdev.Cleanup(dir)
 	if removed == nil {

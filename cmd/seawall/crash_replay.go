@@ -30,9 +30,9 @@ func crashReplayCommand(p *process) *cli.Command {
 			jsonFlag(),
 		},
 		Description: "TOKEN is one word, which the campaign has printed, or the name of a file\n" +
-			"in which it has left a long one. It exits with 1 if\n" +
-			"the finding shows again, with 0 if nothing is broken any more, and with 3\n" +
-			"if what the token tells cannot be done again here.\n\n" +
+			"in which it has left a long one. It exits with 1 if the finding shows\n" +
+			"again, with 0 if nothing is broken any more, and with 3 if what the token\n" +
+			"tells cannot be done again here.\n\n" +
 			"What a model's token tells is the same each time, and so is a power cut:\n" +
 			"its token carries what the disk held. A blind kill depends on its\n" +
 			"instant, and a changed file on what else goes on: these are tried some\n" +
@@ -111,16 +111,12 @@ func (p *process) crashReplay(c *cli.Context) (reporter, error) {
 
 // tokenOf returns the token that an argument is, or that is in the file that it names.
 func tokenOf(arg string) (string, error) {
-	_, err := campaign.TokenCampaign(arg)
-	if err == nil {
+	if st, err := os.Stat(arg); err != nil || !st.Mode().IsRegular() {
 		return arg, nil
 	}
-	if st, serr := os.Stat(arg); serr != nil || !st.Mode().IsRegular() {
+	b, err := os.ReadFile(arg)
+	if err != nil {
 		return "", err
-	}
-	b, rerr := os.ReadFile(arg)
-	if rerr != nil {
-		return "", rerr
 	}
 	return strings.TrimSpace(string(b)), nil
 }

@@ -17,13 +17,10 @@ import (
 
 // Cleanup removes what labs have left that were killed: mounts, loop devices,
 // servers and directories. It knows them by their names, and by a lock that a lab
-// holds as long as it lives; it touches nothing else. It looks below dir (empty is
-// $TMPDIR) and wherever such a lab has something mounted or attached, and returns
-// what it removed, in words.
+// holds as long as it lives; it touches nothing else. It looks below dir; where that is
+// empty, below $TMPDIR and wherever such a lab has something mounted or attached. It
+// returns what it removed, in words.
 func Cleanup(dir string) (removed []string, err error) {
-	if dir == "" {
-		dir = os.TempDir()
-	}
 	labs, err := leftLabs(dir)
 	if err != nil {
 		return nil, err
@@ -38,40 +35,54 @@ func Cleanup(dir string) (removed []string, err error) {
 
 // leftLabs returns the directories of labs.
 func leftLabs(dir string) ([]string, error) {
+	everywhere := dir == ""
+	if everywhere {
+		dir = os.TempDir()
+	}
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return nil, err
+	}
 	labs, err := filepath.Glob(filepath.Join(dir, labPrefix+"*"))
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := mountPoints()
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range mounts {
-		if m.source == fuseSource && filepath.Base(m.path) == fuseName {
-			labs = append(labs, filepath.Dir(m.path))
-		}
-	}
-	for _, l := range attachedLoops() {
-		if d := filepath.Dir(l.file); filepath.Base(d) == fuseName {
-			labs = append(labs, filepath.Dir(d))
-		}
-	}
-	labs = slices.DeleteFunc(labs, func(lab string) bool {
-		_, serr := os.Lstat(filepath.Join(lab, lockName))
-		return serr != nil || !strings.HasPrefix(filepath.Base(lab), labPrefix)
-	})
-	for i := range labs {
-		if labs[i], err = filepath.EvalSymlinks(labs[i]); err != nil {
+	if everywhere {
+		mounts, err := mountPoints()
+		if err != nil {
 			return nil, err
 		}
+		for _, m := range mounts {
+			if m.source == fuseSource && filepath.Base(m.path) == fuseName {
+				labs = append(labs, filepath.Dir(m.path))
+			}
+		}
+		for _, l := range attachedLoops() {
+			if d := filepath.Dir(l.file); filepath.Base(d) == fuseName {
+				labs = append(labs, filepath.Dir(d))
+			}
+		}
 	}
+	labs = slices.DeleteFunc(labs, func(lab string) bool { return !isLab(lab) })
 	slices.Sort(labs)
 	return slices.Compact(labs), nil
 }
 
+// isLab reports whether a directory is a lab's: it has the name, is no link to another one, is
+// this user's, and has a lock.
+func isLab(lab string) bool {
+	var st, lock unix.Stat_t
+	return strings.HasPrefix(filepath.Base(lab), labPrefix) &&
+		unix.Lstat(lab, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == os.Geteuid() &&
+		unix.Lstat(filepath.Join(lab, lockName), &lock) == nil && lock.Mode&unix.S_IFMT == unix.S_IFREG
+}
+
 // sweep removes a lab, unless it lives.
 func sweep(lab string) (removed []string, err error) {
-	lock, err := lockDir(lab)
+	lock, err := lockDir(lab, 0)
 	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

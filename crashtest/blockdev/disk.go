@@ -50,7 +50,10 @@ func (d *Disk) fork(args ForkArgs) error {
 	if err := d.release(); err != nil {
 		return err
 	}
-	return d.lab.call("Fork", args, &None{})
+	if err := d.lab.call("Fork", args, &None{}); err != nil {
+		return err
+	}
+	return d.release() // what another process may have read of the device meanwhile is not in its cache
 }
 
 // release waits until no filesystem uses the device any more, and drops what the kernel has
@@ -171,6 +174,7 @@ func (d *Disk) shutDown() {
 
 // close unmounts and detaches.
 func (d *Disk) close() error {
+	_ = d.Arm() // a slow disk takes its time no more; the server may be gone
 	err := d.Unmount()
 	if err != nil && unix.Unmount(d.Path(), unix.MNT_DETACH) == nil {
 		d.mounted = false

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,19 +22,47 @@ type served struct {
 	bytes   int64
 	top     *layer
 	faults  []*armed
+	hurry   chan struct{}      // is closed when slow requests are to go on
 	read    map[int64]struct{} // blocks, since the last fork
 	pipe    *os.File           // of acknowledgements
 	partial []byte             // a line without its end
 }
 
 // fork lets the disk hold a view from now on, and record what comes, or not.
-func (s *served) fork(v *view, record bool) {
+func (s *served) fork(v *view, record bool, faults []*armed) {
+	s.arm(faults)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.top = newLayer(v)
 	s.top.plain = !record
 	s.read = make(map[int64]struct{})
-	s.faults = nil
+}
+
+// arm gives the disk faults, in place of those that it has. Requests that are slow by those go on.
+func (s *served) arm(faults []*armed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = faults
+	if s.hurry != nil {
+		close(s.hurry)
+	}
+	s.hurry = make(chan struct{})
+}
+
+// fate asks the faults what becomes of a request, and waits where it is to be slow. The caller
+// holds mu, which the wait releases.
+func (s *served) fate(op Op, off, length int64, data []byte) fate {
+	f := fateOf(s.faults, op, off, length, data)
+	if f.slow > 0 {
+		hurry := s.hurry
+		s.mu.Unlock()
+		select {
+		case <-time.After(f.slow):
+		case <-hurry:
+		}
+		s.mu.Lock()
+	}
+	return f
 }
 
 // cut returns the layer as it is now, or nil where nothing is recorded; what comes
@@ -49,18 +78,23 @@ func (s *served) cut() *layer {
 	return done
 }
 
-// hear reads acknowledgements from a pipe until its end, when nothing else does.
-func (s *served) hear(pipe *os.File) {
+// listen has acknowledgements come from a pipe from now on, and from no other.
+func (s *served) listen(pipe *os.File) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.pipe, s.partial = pipe, nil
-	s.mu.Unlock()
+}
+
+// hear reads acknowledgements from the pipe until its end, when nothing else does, or until there
+// is another one.
+func (s *served) hear(pipe *os.File) {
 	fds := []unix.PollFd{{Fd: int32(pipe.Fd()), Events: unix.POLLIN}}
 	for {
 		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
 			return
 		}
 		s.mu.Lock()
-		ended := s.drain() && fds[0].Revents&unix.POLLHUP != 0
+		ended := s.pipe != pipe || s.drain() && fds[0].Revents&unix.POLLHUP != 0
 		if ended && s.pipe == pipe {
 			s.pipe = nil
 		}
@@ -106,7 +140,7 @@ func (s *served) drain() (empty bool) {
 func (s *served) readAt(p []byte, off int64) syscall.Errno {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := fateOf(s.faults, Read, off, int64(len(p)), nil)
+	f := s.fate(Read, off, int64(len(p)), nil)
 	if f.errno != 0 {
 		return f.errno
 	}
@@ -125,10 +159,13 @@ func (s *served) change(op Op, off, length int64, data []byte) syscall.Errno {
 	if off%SectorBytes != 0 || length%SectorBytes != 0 || off+length > s.bytes {
 		return syscall.EINVAL
 	}
+	if op == Discard && length > maxDiscardBytes {
+		return syscall.EOPNOTSUPP // each sector would be recorded
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drain()
-	f := fateOf(s.faults, op, off, length, data)
+	f := s.fate(op, off, length, data)
 	e := Event{Op: op, Off: off, Length: length, Failed: f.errno != 0, Lied: f.lie}
 	switch {
 	case f.errno != 0 || f.lie:

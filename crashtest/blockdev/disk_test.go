@@ -327,7 +327,7 @@ func TestFaults(t *testing.T) {
 		fault blockdev.Fault
 		want  try
 	}{
-		{"none", blockdev.Fault{}, try{"......", "......", "......"}},
+		{"none", blockdev.Fault{Op: blockdev.Write, Effect: blockdev.EIO, Nth: 1000}, try{"......", "......", "......"}},
 		{"third write", blockdev.Fault{Op: blockdev.Write, Effect: blockdev.EIO, Nth: 3}, try{"..e...", "......", "..x..."}},
 		{"from then on", blockdev.Fault{Op: blockdev.Write, Effect: blockdev.EIO, Nth: 3, Always: true}, try{"..eeee", "......", "..xxxx"}},
 		{"place", blockdev.Fault{Op: blockdev.Write, Effect: blockdev.ENOSPC, Off: 8192, Length: 8192, Always: true}, try{"..nn..", "......", "..xx.."}},

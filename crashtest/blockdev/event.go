@@ -14,6 +14,8 @@ const (
 	blockSectors  = BlockBytes / SectorBytes
 	maxDiskBytes  = 1 << 40
 	maxWriteBytes = 1 << 20
+
+	maxDiscardBytes = 1 << 30
 )
 
 // Op is a kind of request.

@@ -4,7 +4,10 @@ package blockdev
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -49,6 +52,21 @@ type Fault struct {
 	Seed  uint64
 }
 
+// errFault reports a fault that has no meaning.
+var errFault = errors.New("blockdev: a fault that there is not")
+
+// check returns an error unless the effect is one of the op's.
+func (f *Fault) check() error {
+	ops := map[Effect][]Op{
+		EIO: {Read, Write, Flush, Discard}, ENOSPC: {Read, Write, Flush, Discard}, Slow: {Read, Write, Flush, Discard},
+		Lie: {Write, Flush, Discard}, Flip: {Read, Write}, Tear: {Write},
+	}[f.Effect]
+	if !slices.Contains(ops, f.Op) {
+		return fmt.Errorf("%w: %q of a %s", errFault, f.Effect, f.Op)
+	}
+	return nil
+}
+
 // armed is a fault of a disk.
 type armed struct {
 	Fault
@@ -57,12 +75,15 @@ type armed struct {
 }
 
 // arm returns faults that have met nothing yet.
-func arm(faults []Fault) []*armed {
+func arm(faults []Fault) ([]*armed, error) {
 	list := make([]*armed, 0, len(faults))
 	for _, f := range faults {
+		if err := f.check(); err != nil {
+			return nil, err
+		}
 		list = append(list, &armed{Fault: f, rng: rand.New(rand.NewPCG(f.Seed, uint64(f.Op)))})
 	}
-	return list
+	return list, nil
 }
 
 // meets reports whether a request is met.
@@ -103,9 +124,10 @@ type fate struct {
 	errno syscall.Errno
 	lie   bool
 	harm  []*armed
+	slow  time.Duration
 }
 
-// fateOf asks all faults. It sleeps where one says so, which holds up the disk.
+// fateOf asks all faults.
 func fateOf(faults []*armed, op Op, off, length int64, data []byte) (f fate) {
 	for _, a := range faults {
 		if !a.meets(op, off, length, data) {
@@ -119,7 +141,7 @@ func fateOf(faults []*armed, op Op, off, length int64, data []byte) (f fate) {
 		case Lie:
 			f.lie = true
 		case Slow:
-			time.Sleep(a.Delay)
+			f.slow += a.Delay
 		default:
 			f.harm = append(f.harm, a)
 		}

@@ -75,7 +75,7 @@ func Open(dir string, sizes ...int64) (l *Lab, err error) {
 			l = nil
 		}
 	}()
-	if l.lock, err = lockDir(l.Dir); err != nil {
+	if l.lock, err = lockDir(l.Dir, os.O_CREATE); err != nil {
 		return l, err
 	}
 	if err = os.Mkdir(filepath.Join(l.Dir, fuseName), 0o700); err != nil {
@@ -118,9 +118,9 @@ func Ready() error {
 	return nil
 }
 
-// lockDir marks a directory as one of a lab that lives.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+// lockDir marks a directory as one of a lab that lives, by its lock file, which flags may create.
+func lockDir(dir string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|unix.O_NOFOLLOW|flags, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func serve(args serverArgs) error {
 	s := &service{layers: map[int]*layer{0: newLayer(nil)}}
 	for _, size := range args.Sizes {
 		d := &served{bytes: size}
-		d.fork(nil, true)
+		d.fork(nil, true, nil)
 		s.disks = append(s.disks, d)
 	}
 	socket := os.NewFile(serverSocket, "lab")
@@ -184,10 +184,11 @@ func (s *service) Fork(a ForkArgs, _ *None) error {
 	if err != nil {
 		return err
 	}
-	d.fork(v, a.Record)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.faults = arm(a.Faults)
+	faults, err := arm(a.Faults)
+	if err != nil {
+		return err
+	}
+	d.fork(v, a.Record, faults)
 	return nil
 }
 
@@ -197,9 +198,11 @@ func (s *service) Arm(a ForkArgs, _ *None) error {
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.faults = arm(a.Faults)
+	faults, err := arm(a.Faults)
+	if err != nil {
+		return err
+	}
+	d.arm(faults)
 	return nil
 }
 
@@ -220,7 +223,9 @@ func (s *service) Listen(a ListenArgs, _ *None) error {
 	if err != nil {
 		return err
 	}
-	go d.hear(os.NewFile(uintptr(fd), a.Path))
+	pipe := os.NewFile(uintptr(fd), a.Path)
+	d.listen(pipe) // before the first acknowledgement can be said
+	go d.hear(pipe)
 	return nil
 }
 

@@ -36,6 +36,9 @@ func Token(campaign string, details any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("campaign: token: %w", err)
 	}
+	if len(plain) > maxTokenBytes {
+		return "", fmt.Errorf("campaign: a token of %d bytes: at most %d can be read again", len(plain), maxTokenBytes)
+	}
 	var b bytes.Buffer
 	w, err := flate.NewWriter(&b, flate.BestCompression)
 	if err == nil {

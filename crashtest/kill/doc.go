@@ -87,6 +87,6 @@
 // # What this cannot see
 //
 // The death of a process leaves the page cache as it is. What is lost by power
-// loss alone (a missing msync, a missing fsync of a directory) is for package
-// model to find.
+// loss alone (a missing msync, a missing fsync of a directory) is for packages
+// model and powerloss to find.
 package kill

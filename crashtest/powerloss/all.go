@@ -38,8 +38,13 @@ type MarkShows struct {
 // RunAll runs a campaign on each filesystem, one after the other, with an equal
 // share of the limits. What is found on one does not keep the others from running.
 func RunAll(ctx context.Context, o Options, filesystems []Filesystem) (*Result, error) {
-	all, err := runEach(ctx, o, filesystems, Run)
-	all.marks(o.Subject != nil || o.Program.Legal != "" || !o.isProgram())
+	var asked []Mark
+	all, err := runEach(ctx, o, filesystems, func(ctx context.Context, o Options) (*campaign.Result, error) {
+		r, marks, err := runCuts(ctx, o)
+		asked = append(asked, marks...)
+		return r, err
+	})
+	all.marks(asked)
 	return all, err
 }
 
@@ -48,6 +53,11 @@ func runEach(ctx context.Context, o Options, filesystems []Filesystem, run func(
 	began := time.Now()
 	all := &Result{Result: &campaign.Result{Campaign: campaignName, Seed: o.Seed, Stopped: "done"}}
 	budget, states := o.Budget, o.States
+	for i := range filesystems {
+		if err := filesystems[i].ready(); err != nil {
+			return all, err
+		}
+	}
 	var err error
 	for i, f := range filesystems {
 		left := len(filesystems) - i
@@ -76,8 +86,8 @@ func runEach(ctx context.Context, o Options, filesystems []Filesystem, run func(
 	return all, err
 }
 
-// marks fills the marks in, the first of them where it was asked for.
-func (r *Result) marks(whole bool) {
+// marks fills in the marks that were asked for.
+func (r *Result) marks(asked []Mark) {
 	for _, mark := range []Mark{Whole, Acknowledged} {
 		m := MarkResult{Mark: mark}
 		for _, one := range r.Results {
@@ -89,7 +99,7 @@ func (r *Result) marks(whole bool) {
 			}
 			m.Shows = append(m.Shows, s)
 		}
-		if whole || mark == Acknowledged || slices.ContainsFunc(m.Shows, func(s MarkShows) bool { return s.Missed }) {
+		if slices.Contains(asked, mark) {
 			r.Marks = append(r.Marks, m)
 		}
 	}

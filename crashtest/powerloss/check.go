@@ -14,11 +14,18 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/kill"
 )
 
-// seen are the contents that were checked.
+// seen are the contents that were checked in the states of a life, and of those that went on from
+// them. Those of other lives are others.
 type seen struct {
-	mu       sync.Mutex
-	verdicts map[uint64]campaign.Found // nil: it is being checked, or was refused
-	judged   map[judged]int            // the most acknowledgements, of those that the check itself asks for
+	mu     sync.Mutex
+	found  map[uint64]*content
+	judged map[judged]int // the most acknowledgements, of those that the check itself asks for
+}
+
+// content is what came of a content, once done is closed.
+type content struct {
+	done  chan struct{}
+	found campaign.Found // nil: it was refused, or what is found does not outlive its mount
 }
 
 // judged is a content in a life.
@@ -26,6 +33,8 @@ type judged struct {
 	key  uint64
 	life *life
 }
+
+func newSeen() *seen { return &seen{found: map[uint64]*content{}, judged: map[judged]int{}} }
 
 // times are what checks were spent on.
 type times struct {
@@ -35,46 +44,51 @@ type times struct {
 
 // check judges a state on a disk, and reports whether its content is new.
 func (l *lab) check(d *blockdev.Disk, s *state) (broken *campaign.Broken, fresh bool, err error) {
-	asks := l.asksAcks(s)
-	l.seen.mu.Lock()
-	v, known := l.seen.verdicts[s.key]
+	seen, asks := s.life.seen, l.asksAcks(s)
+	seen.mu.Lock()
+	c, known := seen.found[s.key]
 	if !known {
-		l.seen.verdicts[s.key] = nil // some other disk need not do the same
+		c = &content{done: make(chan struct{})}
+		seen.found[s.key] = c
 	}
 	if asks {
 		j := judged{s.key, s.life}
-		if n, was := l.seen.judged[j]; was && n >= s.most() {
-			l.seen.mu.Unlock()
+		n, was := seen.judged[j]
+		if was && n >= s.most() {
+			seen.mu.Unlock()
 			return nil, false, nil
 		}
-		l.seen.judged[j] = s.most()
+		seen.judged[j] = s.most()
 	}
-	l.seen.mu.Unlock()
-	switch {
-	case known && !asks && v == nil: // it is being checked, or was refused
-		return nil, false, nil
-	case known && !asks:
-		return judge(v, s, l.marks.isNew), false, nil
+	seen.mu.Unlock()
+	if known && !asks {
+		<-c.done // another disk may be checking it
+		if c.found == nil {
+			return nil, false, nil
+		}
+		return judge(c.found, s, l.marks.isNew), false, nil
+	}
+	if !known {
+		defer close(c.done)
 	}
 	s.brokenBy = s.most()
-	c, err := l.mounted(d, s.view(), func(f campaign.Found) *campaign.Broken { return judge(f, s, l.marks.isNew) })
+	came, err := l.mounted(d, s.view(), func(f campaign.Found) *campaign.Broken { return judge(f, s, l.marks.isNew) })
 	if err != nil {
 		return nil, !known, err
 	}
-	s.life.sawReads(s.epoch, c.read)
-	if c.refused == nil && !asks {
-		l.seen.mu.Lock()
-		l.seen.verdicts[s.key] = c.found
-		l.seen.mu.Unlock()
+	s.life.sawReads(s.epoch, came.read)
+	if !known && came.refused == nil && !asks {
+		c.found = came.found
 	}
-	return c.broken, !known, nil
+	return came.broken, !known, nil
 }
 
-// asksAcks reports whether what is known are acknowledgements alone: then it is
-// the check that is told of them, and that looks at the files.
+// asksAcks reports whether what is known are acknowledgements alone, or nothing yet: then it may be
+// the check that is told of them, and that looks at the files while they are mounted.
 func (l *lab) asksAcks(s *state) bool {
-	_, ok := s.life.known(s.most()).(campaign.Acks)
-	return ok || l.o.isProgram()
+	k := s.life.known(s.most())
+	_, ok := k.(campaign.Acks)
+	return ok || k == nil || l.o.isProgram()
 }
 
 // mounted mounts what a cut has left, has the subject recover it, and judges that while it is
@@ -140,17 +154,18 @@ type checked struct {
 
 // Refused is the kind of a state that the filesystem itself refuses to mount.
 // That is nothing that a program can see to, and no finding: results say in their
-// notes how many there were, with the token of the first.
+// notes how many there were, and what the first one lacked.
 const Refused campaign.Kind = "refused"
 
-// isRefusal reports whether mount failed because of what is on the disk.
+// isRefusal reports whether mount failed because of what is on the disk, and not of what the
+// machine lacks.
 func isRefusal(err error) bool {
-	for _, errno := range []unix.Errno{unix.EBADMSG, unix.EUCLEAN, unix.EIO, unix.EINVAL, unix.ENOENT} {
+	for _, errno := range []unix.Errno{unix.EBUSY, unix.ENOMEM, unix.EPERM, unix.EACCES, unix.ENODEV, unix.ENXIO, unix.EINTR} {
 		if errors.Is(err, errno) {
-			return true
+			return false
 		}
 	}
-	return false
+	return errors.As(err, new(unix.Errno))
 }
 
 // refused notes a state that the filesystem refuses.

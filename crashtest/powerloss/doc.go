@@ -20,7 +20,8 @@
 //
 // A state is mounted and checked once for its content. The same content may have
 // been left at any moment from its last request on until the next flush was
-// answered: it is judged by what was known at each of them.
+// answered: it is judged by what was known at each of them, and where that are acknowledgements
+// alone, by all that had been given at the last one.
 //
 // # Beside the workload
 //
@@ -47,6 +48,8 @@
 // the requests that the filesystem makes of them. What the page cache never wrote
 // is missing in every state, as it would be.
 //
-// Not seen: what a device does that breaks its promises (that is a broken disk,
+// Not seen: a write that a device has not answered yet when a flush of another file is asked for,
+// and that is lost although that was answered (a disk handles its requests one after the other);
+// what a device does that breaks its promises (that is a broken disk,
 // no finding), FUA (a loop device has none), and reorderings across filesystems.
 package powerloss

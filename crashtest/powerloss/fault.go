@@ -66,12 +66,17 @@ const (
 // faultKinds are all of them. A device that is provisioned thinly has no space while the
 // filesystem thinks that it has.
 var faultKinds = []faultKind{
-	{inData, blockdev.EIO, false}, {inData, blockdev.EIO, true},
-	{inJournal, blockdev.EIO, false}, {inJournal, blockdev.EIO, true},
-	{inMetadata, blockdev.EIO, false}, {inMetadata, blockdev.EIO, true},
-	{aFlush, blockdev.EIO, false}, {aFlush, blockdev.EIO, true},
+	{inData, blockdev.EIO, false},
+	{inData, blockdev.EIO, true},
+	{inJournal, blockdev.EIO, false},
+	{inJournal, blockdev.EIO, true},
+	{inMetadata, blockdev.EIO, false},
+	{inMetadata, blockdev.EIO, true},
+	{aFlush, blockdev.EIO, false},
+	{aFlush, blockdev.EIO, true},
 	{anyWrite, blockdev.ENOSPC, true},
-	{aRead, blockdev.EIO, false}, {aRead, blockdev.EIO, true},
+	{aRead, blockdev.EIO, false},
+	{aRead, blockdev.EIO, true},
 }
 
 // String names the kind, for tables.

@@ -3,6 +3,7 @@
 package powerloss
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,16 +47,11 @@ func (l *lab) foundState(d *blockdev.Disk, s *state, b *campaign.Broken) error {
 	if !l.marks.take(b) {
 		return nil // another disk was first
 	}
+	// Whatever comes in between, what was found is reported.
 	s, b, err := l.shrink(d, s, b)
-	if err != nil {
-		return err
-	}
-	f, err := l.tell(d, s, b)
-	if err != nil {
-		return err
-	}
+	f, terr := l.tell(d, s, b)
 	l.report(f)
-	return nil
+	return errors.Join(err, terr)
 }
 
 // shrink returns the state with the fewest missing requests, and of these the
@@ -92,16 +88,14 @@ func (l *lab) shrinkSectors(lost blockdev.Lost, fails func([]blockdev.Lost) bool
 	})
 }
 
-// tell returns the finding of a state.
+// tell returns the finding of a state, with an error as far as it can be told.
 func (l *lab) tell(d *blockdev.Disk, s *state, b *campaign.Broken) (campaign.Finding, error) {
-	if err := l.name(d, s); err != nil {
-		return campaign.Finding{}, err
-	}
 	when := s.when(l.fs.Name)
-	f := campaign.Finding{
-		Kind: b.Kind, Clause: b.Clause, Seed: s.life.seed, Subject: l.subject.Name(),
-		Summary: b.What + ": " + when, Lost: l.words(s),
+	f := campaign.Finding{Kind: b.Kind, Clause: b.Clause, Seed: s.life.seed, Subject: l.subject.Name(), Summary: b.What + ": " + when}
+	if err := l.name(d, s); err != nil {
+		return f, err
 	}
+	f.Lost = l.words(s)
 	var err error
 	f.Token, err = l.token(&f, details{When: when}, s.view(), campaign.After(s.life.known(s.brokenBy), false), d)
 	return f, err
@@ -140,7 +134,7 @@ func (s *state) when(filesystem string) string {
 	case len(s.lost) == 0:
 		fmt.Fprintf(&b, "; the disk has all %s since the flush before: what is gone was not written yet", counted(requests, "request"))
 	default:
-		fmt.Fprintf(&b, "; of %s since the flush before, %d is missing", counted(requests, "request"), len(s.lost))
+		fmt.Fprintf(&b, "; of %s since the flush before, %d %s missing", counted(requests, "request"), len(s.lost), map[bool]string{true: "is", false: "are"}[len(s.lost) == 1])
 	}
 	return b.String()
 }

@@ -75,14 +75,15 @@ type beginning struct {
 	key   uint64         // of the content
 	first campaign.Known // nil: an empty filesystem
 	from  *state         // the cut that left it; nil where there was none, or nobody knows it
+	seen  *seen          // contents
 }
 
 // begin returns the beginning of a life on an empty filesystem.
-func (l *lab) begin() beginning { return beginning{view: l.base} }
+func (l *lab) begin() beginning { return beginning{view: l.base, seen: newSeen()} }
 
 // begin returns the beginning of a life that goes on from a state.
 func (s *state) begin() beginning {
-	return beginning{view: s.view(), key: s.key, first: campaign.After(s.life.known(s.most()), false), from: s}
+	return beginning{view: s.view(), key: s.key, first: campaign.After(s.life.known(s.most()), false), from: s, seen: s.life.seen}
 }
 
 // The directories on each disk: the subject's, and that of a file that has nothing to do with it.
@@ -111,7 +112,12 @@ func (l *lab) record(ctx context.Context, d *blockdev.Disk, seed uint64, b begin
 		return nil, err
 	}
 	stop := beside.start(d, rng)
-	err = errors.Join(l.live(ctx, d, own), stop())
+	err = l.live(ctx, d, own)
+	if errors.Is(err, kill.ErrWorkload) && b.from != nil {
+		// The program does not go on from what a cut has left.
+		own.broken, err = &campaign.Broken{Kind: campaign.Misjudged, What: err.Error()}, nil
+	}
+	err = errors.Join(err, stop())
 	if err == nil {
 		beside.end(ctx)
 		own.rec, err = d.Cut()
@@ -151,12 +157,19 @@ func (l *lab) noteAcks(own *life) {
 
 // tryCheck asks a program's checks what they say of what a workload has left, before any power
 // is cut: where they refuse that, what they say after a cut is worth nothing. They may change
-// what is there; that is not recorded.
+// what is there; that is not recorded. Of a program that acknowledges nothing the check is asked
+// whether what is there is legal.
 func (l *lab) tryCheck(d *blockdev.Disk, own *life) error {
-	if !l.o.isProgram() || own.from != nil || !l.tried.CompareAndSwap(false, true) {
+	if !l.o.isProgram() || own.from != nil || l.tried {
 		return nil
 	}
+	l.tried = true
 	acks := campaign.Acks(own.rec.Acks)
+	if len(acks) == 0 && l.o.Program.Legal == "" {
+		l.note("the workload has acknowledged nothing, in " + l.o.Long.String() + " (--run): so --check is asked whether what is there is legal")
+		l.o.Program.Legal, l.noAcks = l.o.Program.Check, true
+		l.subject = l.o.Program.Subject(l.run.Context().Done(), acksOf)
+	}
 	found, err := l.subject.Recover(subjectDir(d))
 	if err != nil {
 		return err

@@ -64,5 +64,16 @@ func (l *lab) report(f campaign.Finding) {
 	}
 }
 
+// asked returns the marks that are asked for.
+func (l *lab) asked() []Mark {
+	switch {
+	case l.noAcks:
+		return []Mark{Whole}
+	case l.o.isProgram() && l.o.Program.Legal == "":
+		return []Mark{Acknowledged}
+	}
+	return []Mark{Whole, Acknowledged}
+}
+
 // hasBothMarks reports whether each mark has a check of its own.
-func (l *lab) hasBothMarks() bool { return l.o.isProgram() && l.o.Program.Legal != "" }
+func (l *lab) hasBothMarks() bool { return l.o.isProgram() && l.o.Program.Legal != "" && !l.noAcks }

@@ -57,6 +57,8 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case (o.Program.Workload == "") != (o.Program.Check == ""):
 		return o, fmt.Errorf("%w: a workload needs a check, and a check a workload", ErrOptions)
+	case len(o.Mutate) > 0:
+		return o, fmt.Errorf("%w: what weakens package durability has no hold on a filesystem", ErrOptions)
 	case o.Program.Workload != "" && o.Subject != nil:
 		return o, fmt.Errorf("%w: either a subject or a program", ErrOptions)
 	case o.Program.Workload == "" && o.Subject == nil:

@@ -76,7 +76,7 @@ func TestPlanted(t *testing.T) {
 	r, err := powerloss.Run(t.Context(), powerloss.Options{
 		Limits: campaign.Limits{Seed: 3, States: 80, Dir: newDir(t)}, Subject: journal("right", right), Filesystem: ext4,
 	})
-	if err != nil || len(r.Findings) > 0 || len(r.Missing) > 0 {
+	if err != nil || len(r.Findings) > 0 || len(r.Unreached) > 0 {
 		t.Errorf("the twin: %+v, %v", r, err)
 	}
 }
@@ -191,5 +191,60 @@ func TestTokens(t *testing.T) {
 	r, err = powerloss.Replay(t.Context(), token, powerloss.Options{Subject: mended, Limits: campaign.Limits{Dir: newDir(t)}})
 	if err != nil || len(r.Findings) > 0 || len(r.Notes) == 0 {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestNothingKnown: a check that looks at the files is asked while they are mounted, also before
+// anything was acknowledged.
+func TestNothingKnown(t *testing.T) {
+	need(t)
+	t.Parallel()
+	s := campaign.Checked("unknown", func(l *campaign.Life, _ func(string)) error {
+		for n := range 20 {
+			if err := right.line(l.Dir, 100+n, func(string) {}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, check, func(dir string) error {
+		_, err := os.ReadDir(dir)
+		return err
+	})
+	r, err := powerloss.Run(t.Context(), powerloss.Options{Limits: campaign.Limits{Seed: 1, States: 40, Dir: newDir(t)}, Subject: s, Disks: 2})
+	if err != nil || len(r.Findings) > 0 || r.Distinct != 40 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestFaultsOfDisk: the disk fails under a journal, which is clean where it ends at the first
+// error, and is found where it takes an error of its sync for none; its token shows that again.
+func TestFaultsOfDisk(t *testing.T) {
+	need(t)
+	t.Parallel()
+	ext4 := []powerloss.Filesystem{filesystem(t, "ext4")}
+	o := powerloss.Options{Limits: campaign.Limits{Seed: 1, States: 60, Dir: newDir(t)}, Subject: journal("right", right)}
+	r, err := powerloss.RunFaults(t.Context(), o, ext4)
+	if err != nil || len(r.Findings) > 0 || r.Distinct != 60 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for _, f := range r.Faults {
+		t.Logf("%+v", f)
+		if f.Broken > 0 || f.Noticed > f.Met || f.Met > f.Lives {
+			t.Errorf("%+v", f)
+		}
+	}
+	o = powerloss.Options{Limits: campaign.Limits{Seed: 1, States: 3000, Dir: newDir(t)}, Subject: journal("deaf", deaf)}
+	r, err = powerloss.RunFaults(t.Context(), o, ext4)
+	if err != nil || len(r.Findings) != 1 || r.Findings[0].Kind != campaign.Lost {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	t.Log(r.Findings[0].Summary)
+	o.Dir = newDir(t)
+	again, err := powerloss.ReplayFault(t.Context(), r.Findings[0].Token, o)
+	if err != nil || len(again.Findings) != 1 || again.Findings[0].Kind != campaign.Lost {
+		t.Errorf("%+v, %v", again, err)
+	}
+	if _, err = powerloss.ReplayFault(t.Context(), "power1.x", o); !errors.Is(err, campaign.ErrToken) {
+		t.Errorf("%v", err)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/blockdev"
@@ -35,17 +34,15 @@ type lab struct {
 	disks   *blockdev.Lab
 	base    blockdev.View // an empty filesystem
 	release func()        // the processors that it asked for
-	seen    seen
 	marks   marks
-	tried   atomic.Bool // the program's check, on a state that it has to accept
+	tried   bool // the program's check, on a state that it has to accept
+	noAcks  bool // the program has acknowledged nothing when it was tried
 
 	mu         sync.Mutex
 	by         [classes]campaign.Class
 	times      times
 	notes      []string
 	bystanders int64 // syncs of unrelated files
-
-	unverified string // why there is nothing to verify
 
 	refusals int64 // states that the filesystem does not mount
 	refusal  *campaign.Finding
@@ -56,15 +53,21 @@ type lab struct {
 // with an error, which says why the campaign could not go on. That the context
 // ends is none.
 func Run(ctx context.Context, o Options) (*campaign.Result, error) {
+	r, _, err := runCuts(ctx, o)
+	return r, err
+}
+
+// runCuts is Run, and tells which marks were asked for.
+func runCuts(ctx context.Context, o Options) (*campaign.Result, []Mark, error) {
 	l, err := open(ctx, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = l.close() }() // in a panic
 	err = l.campaign()
 	err = errors.Join(err, l.close())
 	l.run.Over() // says why, if the context has ended
-	return l.result(), err
+	return l.result(), l.asked(), err
 }
 
 // open begins a campaign: it starts the disks and makes the filesystem.
@@ -82,7 +85,6 @@ func open(ctx context.Context, o Options) (*lab, error) {
 	if o.isProgram() {
 		l.subject = o.Program.Subject(ctx.Done(), acksOf)
 	}
-	l.seen = seen{verdicts: map[uint64]campaign.Found{}, judged: map[judged]int{}}
 	for c := range l.by {
 		l.by[c].Name = className[c]
 	}
@@ -139,7 +141,7 @@ func (l *lab) makeBase() error {
 
 // campaign lives lives and checks what cuts leave of them.
 func (l *lab) campaign() error {
-	for n := uint64(0); !l.run.Over() && l.unverified == ""; n++ {
+	for n := uint64(0); !l.run.Over(); n++ {
 		seed := rand.New(rand.NewPCG(l.o.Seed, n)).Uint64() >> 1
 		if err := l.one(seed); err != nil {
 			if l.run.Context().Err() != nil {
@@ -159,24 +161,27 @@ func (l *lab) one(seed uint64) error {
 		return err
 	}
 	defer func() { _ = l.disks.Drop(own.rec.ID) }() // the server ends with its lab
-	if l.o.isProgram() && l.o.Program.Legal == "" && len(own.rec.Acks) == 0 && own.broken == nil {
-		l.unverified = "no acknowledgement was seen: the workload has to print lines `ack TOKEN`, and flush each"
-		return nil
-	}
 	if own.broken != nil {
 		return l.foundLife(l.disks.Disks[0], own)
 	}
 	feed := &feed{lab: l, life: own, maker: newMaker(own, rand.New(rand.NewPCG(seed, 0x9c)))}
 	return l.onAll(func(d *blockdev.Disk) error {
+		failed := true
+		defer func() {
+			if failed { // or has panicked: the other disks end, too
+				feed.stop()
+			}
+		}()
 		for !l.run.Over() {
 			s := feed.next()
 			if s == nil {
-				return nil
+				break
 			}
 			if err := l.step(d, s, feed); err != nil {
 				return err
 			}
 		}
+		failed = false
 		return nil
 	})
 }
@@ -224,9 +229,13 @@ func (f *feed) next() *state {
 // of it. A filesystem that does not mount says nothing of the program, and a mark that was missed
 // nothing of the other: the life goes on.
 func (f *feed) end(b *campaign.Broken) {
-	if b.Kind == Refused || f.lab.hasBothMarks() {
-		return
+	if b.Kind != Refused && !f.lab.hasBothMarks() {
+		f.stop()
 	}
+}
+
+// stop hands out no more states.
+func (f *feed) stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ended = true
@@ -241,10 +250,13 @@ func (l *lab) step(d *blockdev.Disk, s *state, f *feed) error {
 	if err != nil || l.run.Context().Err() != nil {
 		return err
 	}
-	l.count(s, fresh)
+	l.count(s, fresh && (broken == nil || broken.Kind != Refused))
 	if broken != nil {
 		f.end(broken)
 		return l.foundState(d, s, broken)
+	}
+	if !fresh {
+		return nil // what is not mounted now may not be mountable
 	}
 	f.mu.Lock()
 	f.steps++
@@ -300,7 +312,7 @@ func (l *lab) second(d *blockdev.Disk, s *state, f *feed) error {
 		if err != nil || l.run.Context().Err() != nil {
 			return err
 		}
-		l.count(next, fresh)
+		l.count(next, fresh && (broken == nil || broken.Kind != Refused))
 		if broken != nil {
 			f.end(broken)
 			return l.foundState(d, next, broken)
@@ -320,9 +332,6 @@ func (l *lab) result() *campaign.Result {
 			continue
 		}
 		r.Classes = append(r.Classes, l.by[c])
-	}
-	if l.unverified != "" {
-		r.Unverified = append(r.Unverified, l.unverified)
 	}
 	r.Finish(l.run.Began())
 	if len(r.Missing) > 0 { // what a workload writes may have none of it
