@@ -42,6 +42,12 @@
 // A filesystem that does not mount is no finding of a program's: results say in their notes
 // how often that was. With sectors of 512 bytes a torn superblock is enough for ext4 and btrfs.
 //
+// # Faults
+//
+// In a campaign of faults (RunFaults) the disk fails a request, or all from one on, and works again
+// later. What is found then, on the filesystem as it goes on and after a power cut, has to have all
+// that was acknowledged.
+//
 // # What it sees
 //
 // Nothing here depends on how a program writes: stores into a mapping are seen as
