@@ -16,6 +16,7 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/blockdev"
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/kill"
+	"github.com/seawall-wal/seawall/durability"
 )
 
 // life is one run of the workload, recorded.
@@ -40,6 +41,12 @@ func (l *life) known(acks int) campaign.Known {
 	}
 	return l.marks[acks-1]
 }
+
+// noTracer is the tracer of lives of which the disk sees enough.
+type noTracer struct{}
+
+// Trace implements durability.Tracer.
+func (noTracer) Trace(durability.Event) {}
 
 // recorder notes what is known, and acknowledges each note to the disk.
 type recorder struct {
@@ -202,7 +209,7 @@ func (l *lab) live(ctx context.Context, d *blockdev.Disk, own *life) (err error)
 	}
 	r := &recorder{pipe: pipe, now: own.first}
 	werr := l.subject.Workload(&campaign.Life{
-		Dir: dir, Seed: own.seed, Rand: rand.New(rand.NewPCG(own.seed, 0x11fe)), Known: own.first, Note: r.note, Now: r.get,
+		Dir: dir, Seed: own.seed, Rand: rand.New(rand.NewPCG(own.seed, 0x11fe)), Tracer: noTracer{}, Known: own.first, Note: r.note, Now: r.get,
 	})
 	own.marks = r.marks
 	if werr != nil && !errors.As(werr, &own.broken) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seawall-wal/seawall/crashtest/blockdev"
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/model"
 	"github.com/seawall-wal/seawall/crashtest/selftest"
@@ -102,6 +103,12 @@ func TestTruncated(t *testing.T) {
 // TestMain lets a campaign's children, which are this binary, do their work.
 func TestMain(m *testing.M) {
 	truncate.BeChild()
+	if blockdev.Ready() == nil { // no test of another package copies the mounts of this one then
+		if err := blockdev.Isolate(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }
 
