@@ -41,7 +41,7 @@ install: ## install the command where `go install` puts it
 	$(GO) install ./cmd/seawall
 
 .PHONY: deps
-deps: linter packages ## install what the other targets need, in pinned versions
+deps: linter packages known ## install what the other targets need, in pinned versions
 
 # The linter is taken from .bin or PATH where it is there in the right version.
 # Else it is built once for this Go and kept in the user's cache, for all clones.
@@ -59,19 +59,39 @@ linter:
 	ln -sf "$$cache/golangci-lint" $(BIN)/golangci-lint
 
 # The tests that need root need these packages, and those of the completion the
-# shells. The race detector needs a C compiler.
+# shells. The race detector needs a C compiler. The last three have their power cut.
+# A server is not started (RUNLEVEL) where it is installed.
 .PHONY: packages
 packages:
 	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0; \
 	missing=; \
 	while read -r program package; do \
 	    PATH=$$PATH:/usr/sbin:/sbin command -v "$$program" >/dev/null || missing+=" $$package"; \
-	done <<< $$'mkfs.xfs xfsprogs\nmkfs.btrfs btrfs-progs\nmkfs.ext4 e2fsprogs\nstrace strace\nrsync rsync\ntar tar\nzsh zsh\nfish fish\nsqlite3 sqlite3\ngcc gcc libc6-dev'; \
+	done <<< $$'mkfs.xfs xfsprogs\nmkfs.btrfs btrfs-progs\nmkfs.ext4 e2fsprogs\nstrace strace\nrsync rsync\ntar tar\nzsh zsh\nfish fish\ngcc gcc libc6-dev\nsqlite3 sqlite3\ngit git\nredis-server redis-server'; \
 	[ -n "$$missing" ] || exit 0; \
 	echo "installing$$missing"; \
-	export DEBIAN_FRONTEND=noninteractive; \
+	export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
 	apt-get update -qq; \
 	apt-get install -qq -y --no-install-recommends $$missing >/dev/null
+
+# Programs of others whose power is cut, each a module of its own: what they require is not
+# among our dependencies.
+KNOWN := crashtest/powerloss/testdata
+
+.PHONY: known
+known: $(addprefix $(BIN)/known-,goleveldb-old goleveldb-new diskv)
+
+$(BIN)/known-goleveldb-old: $(wildcard $(KNOWN)/goleveldb/*)
+	@mkdir -p $(BIN)
+	cd $(KNOWN)/goleveldb && GOFLAGS= $(GO) build -modfile old.mod -o $@ .
+
+$(BIN)/known-goleveldb-new: $(wildcard $(KNOWN)/goleveldb/*)
+	@mkdir -p $(BIN)
+	cd $(KNOWN)/goleveldb && GOFLAGS= $(GO) build -o $@ .
+
+$(BIN)/known-diskv: $(wildcard $(KNOWN)/diskv/*)
+	@mkdir -p $(BIN)
+	cd $(KNOWN)/diskv && GOFLAGS= $(GO) build -o $@ .
 
 .PHONY: demo
 demo: build ## show the main job on real text: append, kill -9, verify, dump, damage
