@@ -1,11 +1,11 @@
 #!/bin/sh
-# Starts a server on the files in DIR, if there are any: it has to have the first keys without a
+# Starts a server on the files in DIR/data, if there are any: it has to have the first keys without a
 # gap, each with its value:
 #
 #   redis-whole.sh DIR
 . "${0%/*}/redis-lib.sh"
-[ -e "$1/appendonlydir" ] || exit 0
-redis "$1" no
+[ -e "$1/data" ] || exit 0
+redis "$1/data" no
 found=$(redis-cli -s socket dbsize)
 for i in $(seq "$found"); do
 	echo "get $i"
