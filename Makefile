@@ -118,7 +118,7 @@ selftest: build ## show that the crash lab finds logs that are wrong, and only t
 RACE_SKIP ?= TestScripts TestReadmeCommands TestFewDescriptors TestPermissionsMissing \
     TestCompletionBash TestSQLite TestReplace TestWords TestKnown TestPromise TestSecondCut TestGit TestGoleveldb TestDiskv TestRedis TestPowerCuts TestSparse TestCrashPowerInterrupted TestFaultsOfDisk TestExact TestReplay TestLog TestPairedLog TestChecked TestPlanted TestPlantedDeep \
     TestExactCampaign TestTokens TestKeep TestMended TestCounter \
-    TestCounterKilled TestMomentIsCrash TestReadDirect TestFullDisks TestTruncatedUnderLook \
+    TestCounterKilled TestCounterPowerCut TestMomentIsCrash TestReadDirect TestFullDisks TestTruncatedUnderLook \
     TestMachine TestCutExhaustively TestCrashThenTheSameAgain TestCutThenTheSameAgain \
     TestCrashDuringRecovery TestCrashDuringRecoveryOfACut TestFailedSyncIsNotRetriedInTheModel \
     TestCrashInTemporarySegments TestRecycledSegmentsBoundTheDirectory TestEveryCutPoint \

@@ -18,6 +18,7 @@ import (
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/crashtest/kill"
 	"github.com/seawall-wal/seawall/crashtest/model"
+	"github.com/seawall-wal/seawall/crashtest/powerloss"
 	"github.com/seawall-wal/seawall/durability"
 )
 
@@ -153,5 +154,14 @@ func TestCounterKilled(t *testing.T) {
 		if r != nil && r.Stopped == "states" && r.Distinct < 20 {
 			t.Errorf("%d verified kills", r.Distinct)
 		}
+	}
+}
+
+// TestCounterPowerCut cuts the power of the filesystem that it is on.
+func TestCounterPowerCut(t *testing.T) {
+	t.Parallel()
+	r := crashtest.PowerLoss(t, counter{syncDir: true}.subject(40), powerloss.Options{Limits: campaign.Limits{Seed: 1, States: 20}})
+	if r != nil && r.Distinct < 20 {
+		t.Errorf("%d states", r.Distinct)
 	}
 }
