@@ -58,6 +58,9 @@ func (k *known) test(t *testing.T) {
 	case k.loses:
 		p.Legal = ""
 		k.cut(t, p, untilFound)
+		if k.program.Legal == "" {
+			return
+		}
 		p = k.program
 		p.Check, k.loses = "true", false
 		k.cut(t, p, k.states)
@@ -128,7 +131,7 @@ func TestReplace(t *testing.T) {
 	for _, k := range []known{
 		{name: "without sync", filesystem: "ext4", loses: true, tears: true},
 		{name: "without sync", filesystem: "xfs", loses: true, tears: true},
-		{name: "without sync", filesystem: "btrfs", loses: true, states: 60},
+		{name: "without sync", filesystem: "btrfs", loses: true},
 		{name: "with sync", filesystem: "ext4", states: 30},
 		{name: "with sync", filesystem: "xfs", states: 20},
 		{name: "with sync", filesystem: "btrfs", states: 20},
@@ -143,6 +146,9 @@ func TestReplace(t *testing.T) {
 				Workload: fmt.Sprintf(`for n in $(seq 20); do echo "content $n" >{dir}/tmp && %s mv {dir}/tmp {dir}/file && %s echo "ack $n"; done`, data, name),
 				Check:    `found=$(sed 's/content //' {dir}/file) && test "$found" -ge "$(tail -n 1 {acks})"`,
 				Legal:    `test ! -e {dir}/file || grep -qx 'content [0-9]*' {dir}/file`,
+			}
+			if k.loses && !k.tears {
+				k.program.Legal = "" // it is whole by what btrfs does, and does not promise
 			}
 			k.test(t)
 		})
@@ -194,8 +200,8 @@ func TestDiskv(t *testing.T) {
 			k.program = kill.Program{
 				Workload: program + " work {dir} " + k.name, Check: program + " acked {dir} {acks}", Legal: program + " whole {dir}",
 			}
-			if k.name == "sync" {
-				k.program.Legal = "" // only what was acknowledged is whole
+			if k.name == "sync" || k.name == "write temp" {
+				k.program.Legal = "" // only what was acknowledged is whole; and btrfs promises nothing
 			}
 			k.test(t)
 		})
@@ -229,16 +235,16 @@ func TestRedis(t *testing.T) {
 }
 
 // TestGit is git as it is installed, which syncs no loose object: a name may lead to an empty one,
-// on each filesystem (on btrfs after its own commit only). With core.fsync=all the objects are whole,
-// on each; but the rename of a reference is not synced, so that the newest commit may be lost, nor is
-// the index that git commit writes, which is no object.
+// on each filesystem (on btrfs after its own commit only). With core.fsync=all each object is whole;
+// but the rename of a reference is not synced, so that the newest commit may be lost, nor is the index
+// that git commit writes, which is no object, nor the directories of the objects: on btrfs a commit
+// may be there without its tree. What is seldom found is not looked for here.
 func TestGit(t *testing.T) {
 	need(t)
 	needProgram(t, "git")
 	for _, k := range []known{
 		{name: "", filesystem: "ext4", loses: true, tears: true},
 		{name: "all", filesystem: "ext4", loses: true},
-		{name: "all", filesystem: "btrfs", loses: true},
 	} {
 		t.Run("core.fsync="+k.name+" "+k.filesystem, func(t *testing.T) {
 			t.Parallel()
@@ -246,6 +252,9 @@ func TestGit(t *testing.T) {
 			k.program = kill.Program{
 				Workload: "sh testdata/git-work.sh {dir} " + k.name,
 				Check:    "sh testdata/git-acked.sh {dir} {acks}", Legal: "sh testdata/git-whole.sh {dir}",
+			}
+			if !k.tears {
+				k.program.Legal = ""
 			}
 			k.test(t)
 		})
