@@ -21,7 +21,7 @@ func crashDoctorCommand(p *process) *cli.Command {
 			"that enables it. Nothing is left behind.\n\n" +
 			"kill, model        campaigns that run everywhere\n" +
 			"exact              kills within the copy of a record, by ptrace\n" +
-			"ext4, xfs, btrfs   filesystems that power cuts will be tried on\n" +
+			"ext4, xfs, btrfs   filesystems for `crash power` and `crash fault`\n" +
 			"cgroups            limits of memory\n" +
 			"fuse, loop         devices of the lab's own, below a filesystem\n\n" +
 			"It exits with 0 if kill and model run, else with 3.",

@@ -31,12 +31,12 @@ func TestLog(t *testing.T) {
 	t.Parallel()
 	for _, f := range powerloss.Filesystems() {
 		r, err := powerloss.Run(t.Context(), powerloss.Options{
-			Limits: campaign.Limits{Seed: 1, States: 20, Dir: newDir(t)}, Filesystem: f,
+			Limits: campaign.Limits{Seed: 1, States: 12, Dir: newDir(t)}, Filesystem: f,
 		})
 		if err != nil || len(r.Findings) > 0 {
 			t.Fatalf("%+v, %v", r, err)
 		}
-		if r.Distinct < 20 || r.Filesystem != f.Name {
+		if r.Distinct < 12 || r.Filesystem != f.Name {
 			t.Errorf("%+v", r)
 		}
 		t.Logf("%s: %.0f states a second; %s", f.Name, r.Rate, r.Notes)
@@ -222,9 +222,9 @@ func TestFaultsOfDisk(t *testing.T) {
 	need(t)
 	t.Parallel()
 	ext4 := []powerloss.Filesystem{filesystem(t, "ext4")}
-	o := powerloss.Options{Limits: campaign.Limits{Seed: 1, States: 60, Dir: newDir(t)}, Subject: journal("right", right)}
+	o := powerloss.Options{Limits: campaign.Limits{Seed: 1, States: 30, Dir: newDir(t)}, Subject: journal("right", right)}
 	r, err := powerloss.RunFaults(t.Context(), o, ext4)
-	if err != nil || len(r.Findings) > 0 || r.Distinct != 60 {
+	if err != nil || len(r.Findings) > 0 || r.Distinct != 30 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	for _, f := range r.Faults {
