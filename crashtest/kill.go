@@ -56,10 +56,5 @@ func replayKill(t testing.TB, token string, o kill.Options) {
 	if err != nil {
 		t.Fatalf("replay: %v", err)
 	}
-	for i := range r.Findings {
-		report(t, &r.Findings[i])
-	}
-	for _, n := range r.Notes {
-		t.Logf("replay: %s", n)
-	}
+	reportReplay(t, r.Result)
 }

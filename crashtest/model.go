@@ -128,3 +128,14 @@ func report(t testing.TB, f *campaign.Finding) {
 		t.Logf("  lost: %s", lost)
 	}
 }
+
+// reportReplay fails the test for what a replay has shown again.
+func reportReplay(t testing.TB, r *campaign.Result) {
+	t.Helper()
+	for i := range r.Findings {
+		report(t, &r.Findings[i])
+	}
+	for _, n := range r.Notes {
+		t.Logf("replay: %s", n)
+	}
+}

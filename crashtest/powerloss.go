@@ -48,10 +48,5 @@ func replayPower(t testing.TB, token string, o powerloss.Options) {
 	if err != nil {
 		t.Fatalf("replay: %v", err)
 	}
-	for i := range r.Findings {
-		report(t, &r.Findings[i])
-	}
-	for _, n := range r.Notes {
-		t.Logf("replay: %s", n)
-	}
+	reportReplay(t, r)
 }
