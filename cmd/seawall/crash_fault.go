@@ -18,10 +18,7 @@ func crashFaultCommand(p *process) *cli.Command {
 	return &cli.Command{
 		Name:  "fault",
 		Usage: "have the disk fail under ext4, xfs and btrfs",
-		Flags: append(append(filesystemFlags(), programFlags("run")...), append([]cli.Flag{
-			&cli.DurationFlag{Name: "run", DefaultText: "5s", Usage: "end a workload after a `TIME`"},
-			&cli.BoolFlag{Name: "all", DisableDefaultText: true, Usage: "go on after a finding"},
-		}, withoutMutate(limitFlags())...)...),
+		Flags: powerFlags("run"),
 		Description: "It runs a workload on a real filesystem, on a device that fails one\n" +
 			"request, or all from one on: a write of data, of the journal or of other\n" +
 			"metadata with EIO, any write with ENOSPC, as a device that is provisioned\n" +

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -20,11 +21,8 @@ func crashPowerCommand(p *process) *cli.Command {
 	return &cli.Command{
 		Name:  "power",
 		Usage: "cut the power of ext4, xfs and btrfs, under any program",
-		Flags: append(append(filesystemFlags(), programFlags("record")...), append([]cli.Flag{
-			&cli.DurationFlag{Name: "run", DefaultText: "5s", Usage: "end a workload after a `TIME`"},
-			&cli.BoolFlag{Name: "no-bystander", DisableDefaultText: true, Usage: "sync no unrelated file beside it"},
-			&cli.BoolFlag{Name: "all", DisableDefaultText: true, Usage: "go on after a finding"},
-		}, withoutMutate(limitFlags())...)...),
+		Flags: append(powerFlags("record"),
+			&cli.BoolFlag{Name: "no-bystander", DisableDefaultText: true, Usage: "sync no unrelated file beside it"}),
 		Description: "It records a workload on a real filesystem, on a device that remembers\n" +
 			"every request, and makes the states that a power cut could have left:\n" +
 			"what each flush left, and of what came between two flushes some\n" +
@@ -82,13 +80,16 @@ func (p *process) crashPower(c *cli.Context) (reporter, error) {
 	return report, crashCode(r.Result)
 }
 
-// filesystemFlags say on which filesystems a campaign is run.
-func filesystemFlags() []cli.Flag {
-	return []cli.Flag{
+// powerFlags are those of a campaign on filesystems, which does something with the workload.
+func powerFlags(does string) []cli.Flag {
+	return slices.Concat([]cli.Flag{
 		&cli.StringFlag{Name: "fs", DefaultText: "all three", Usage: "on each `FS` of a list, by commas"},
 		&cli.StringFlag{Name: "mkfs", DefaultText: "a small one", Usage: "make it by `COMMAND` and the device"},
 		&cli.StringFlag{Name: "mount", DefaultText: "none", Usage: "mount it with `OPTIONS` as of mount(8)"},
-	}
+	}, programFlags(does), []cli.Flag{
+		&cli.DurationFlag{Name: "run", DefaultText: "5s", Usage: "end a workload after a `TIME`"},
+		&cli.BoolFlag{Name: "all", DisableDefaultText: true, Usage: "go on after a finding"},
+	}, withoutMutate(limitFlags()))
 }
 
 // powerOptions reads the flags of a campaign on filesystems, and has the command go on where nobody
