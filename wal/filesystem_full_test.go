@@ -12,6 +12,10 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/seawall-wal/seawall/durability"
+	"github.com/seawall-wal/seawall/durability/durabilitytest"
 	"github.com/seawall-wal/seawall/wal"
 )
 
@@ -31,6 +35,7 @@ var spaceSteps = []struct {
 	{"checkpoint", fullAtCheckpoint},
 	{"truncate front", fullAtFront},
 	{"truncate back, reset", fullAtBack},
+	{"a sync", fullAtSync},
 	{"close", fullAtClose},
 	{"blocks shared with a copy", fullWhileShared},
 	{"open of a copy that shares blocks", fullCopy},
@@ -52,7 +57,7 @@ func TestFullDisks(t *testing.T) {
 					t.Run(step.name, func(t *testing.T) {
 						v.t = t
 						t.Cleanup(func() { v.t = t; v.free() })
-						outcome = step.do(t, v, v.path(fmt.Sprintf("log%d", i)))
+						outcome = v.atFull(t, step.do, v.path(fmt.Sprintf("log%d", i)))
 					})
 					v.t = t
 					mu.Lock()
@@ -69,6 +74,52 @@ func TestFullDisks(t *testing.T) {
 		}
 	}
 	t.Logf("full disks:%s", b.String())
+}
+
+// refusedSync is a panic of appendUntilFull: a sync of a segment that holds records has failed for
+// want of space, and so the log is poisoned (C6).
+type refusedSync struct {
+	log   *wal.Log
+	cause error
+}
+
+// atFull takes a step. On a full btrfs a sync may fail for want of space, since it writes elsewhere
+// what is written again: then what the log has acknowledged is there after a remount.
+func (v *volume) atFull(t *testing.T, do func(*testing.T, *volume, string) string, dir string) (outcome string) {
+	t.Helper()
+	defer func() {
+		r := recover()
+		if r == nil {
+			return
+		}
+		refused, ok := r.(*refusedSync)
+		if !ok {
+			panic(r)
+		}
+		if v.fs != "btrfs" {
+			t.Fatalf("a sync failed: %v", refused.cause)
+		}
+		first, durable := refused.log.FirstLSN(), refused.log.DurableLSN()
+		if err := refused.log.Close(); !errors.Is(err, wal.ErrPoisoned) {
+			t.Errorf("close of a log whose sync has failed: %v", err)
+		}
+		v.free()
+		v.remount()
+		l := openLog(t, dir, filling())
+		if l.LastLSN() < durable {
+			t.Errorf("record %d was acknowledged, and the last one is %d", durable, l.LastLSN())
+		}
+		wantRecords(t, l, first, l.LastLSN(), fillingRecord)
+		appendRecords(t, l, 400, fillingRecord)
+		last := l.LastLSN()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		v.remount()
+		wantRecords(t, openLog(t, dir, filling()), first, last, fillingRecord)
+		outcome = "poisoned: no space for a sync; all acknowledged there"
+	}()
+	return do(t, v, dir)
 }
 
 // filling are options under which a log has three segments ahead, and the
@@ -88,6 +139,9 @@ func appendUntilFull(t *testing.T, l *wal.Log) int {
 		lsn := l.LastLSN() + 1
 		_, err := l.Append(record(lsn, fillingRecord))
 		if err != nil {
+			if errors.Is(err, wal.ErrPoisoned) && errors.Is(err, wal.ErrNoSpace) && strings.Contains(err.Error(), "fsync ") {
+				panic(&refusedSync{l, err})
+			}
 			wantNoSpace(t, err, ".tmp", ".wal")
 			if got := l.LastLSN(); got != lsn-1 {
 				t.Fatalf("last LSN is %d behind an append that failed, was %d", got, lsn-1)
@@ -411,6 +465,29 @@ func (v *volume) remountUnder(t *testing.T, l *wal.Log, dir string) {
 	}
 	wantRecords(t, l, 1, last, fillingRecord)
 	goesOn(t, v, l, dir)
+}
+
+// fullAtSync has no space for a sync, as a full btrfs at times has none.
+func fullAtSync(t *testing.T, v *volume, dir string) string {
+	if v.fs != "btrfs" {
+		return "needs no space"
+	}
+	l := openLog(t, dir, filling())
+	appendRecords(t, l, 100, fillingRecord)
+	wantDurable(t, l)
+	remove := durabilitytest.InjectDir(dir, func(c *durabilitytest.Call) error {
+		if c.Phase == durability.Before && c.Op == durability.OpMsync {
+			return unix.ENOSPC
+		}
+		return nil
+	})
+	defer remove()
+	appendRecords(t, l, 10, fillingRecord)
+	err := l.Sync()
+	if !errors.Is(err, wal.ErrPoisoned) {
+		t.Fatalf("a sync that failed: %v", err)
+	}
+	panic(&refusedSync{l, err})
 }
 
 // fullAtClose closes a log whose records no sync has covered on a full disk.
