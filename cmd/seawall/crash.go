@@ -66,12 +66,17 @@ func noCampaign(c *cli.Context) error {
 func limitFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.DurationFlag{Name: "budget", DefaultText: crashBudget.String() + " without --states", Usage: "go on for a `TIME`"},
-		&cli.StringFlag{Name: "mutate", DefaultText: "nothing", Usage: "skip calls: `NAMES`, by commas"},
+		mutateFlag(),
 		numberFlag("states", "check `N` states, each one crash", 0, "no limit"),
 		&cli.StringFlag{Name: "seed", DefaultText: "at random", Usage: "choose as a campaign that printed `N`"},
 		dirFlag(),
 		jsonFlag(),
 	}
+}
+
+// mutateFlag is the flag of campaigns that weaken what they are about.
+func mutateFlag() cli.Flag {
+	return &cli.StringFlag{Name: "mutate", DefaultText: "nothing", Usage: "skip calls: `NAMES`, by commas"}
 }
 
 // withoutMutate returns the flags of a campaign that weakens nothing.

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/files"
 	"github.com/seawall-wal/seawall/crashtest/kill"
 	"github.com/seawall-wal/seawall/crashtest/seawall"
 )
@@ -122,8 +123,12 @@ func programOf(c *cli.Context) (kill.Program, error) {
 	switch {
 	case (p.Workload == "") != (p.Check == ""):
 		return p, usage("crash %s: --workload and --check belong together", c.Command.Name)
-	case p.Workload != "" && c.IsSet("mutate"):
-		return p, usage("crash %s: --mutate weakens the log, and has no hold on a program", c.Command.Name)
+	case p.Workload != "" && c.IsSet("mutate") && c.Command.Name == "kill":
+		return p, usage("crash kill: --mutate is for the log here: a kill takes from a program nothing that it has not synced; try `crash power`")
+	case p.Check == files.Check && c.Command.Name == "kill":
+		return p, usage("crash kill: --check files is for `crash power` and `crash fault`: a kill takes nothing from files")
+	case p.Check == files.Check && p.Legal != "":
+		return p, usage("crash %s: --check files asks for both marks: --legal is for a check that is a command", c.Command.Name)
 	case p.Workload == "" && (c.IsSet("legal") || c.IsSet("timeout")):
 		return p, usage("crash %s: --legal and --timeout are about a program: --workload says which", c.Command.Name)
 	case c.IsSet("timeout") && p.Timeout <= 0:

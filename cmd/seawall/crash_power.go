@@ -21,7 +21,7 @@ func crashPowerCommand(p *process) *cli.Command {
 	return &cli.Command{
 		Name:  "power",
 		Usage: "cut the power of ext4, xfs and btrfs, under any program",
-		Flags: append(powerFlags("record"),
+		Flags: append(powerFlags("record"), mutateFlag(),
 			&cli.BoolFlag{Name: "no-bystander", DisableDefaultText: true, Usage: "sync no unrelated file beside it"}),
 		Description: "It records a workload on a real filesystem, on a device that remembers\n" +
 			"every request, and makes the states that a power cut could have left:\n" +

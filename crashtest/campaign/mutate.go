@@ -22,7 +22,7 @@ var mutations = []struct {
 	skips      func(op durability.Op, nth int) bool
 }{
 	{"no-msync", "msync of a mapping does nothing", func(op durability.Op, _ int) bool { return op == durability.OpMsync }},
-	{"no-fsync", "fsync and fdatasync of a file do nothing", func(op durability.Op, _ int) bool { return op == durability.OpSync || op == durability.OpDatasync }},
+	{"no-fsync", "fsync and fdatasync of a file do nothing, sync and syncfs neither", func(op durability.Op, _ int) bool { return op == durability.OpSync || op == durability.OpDatasync }},
 	{"no-dirsync", "fsync of a directory does nothing", func(op durability.Op, _ int) bool { return op == durability.OpSyncDir }},
 	{"some-syncs", "each third sync of any kind does nothing", func(_ durability.Op, nth int) bool { return nth%3 == 0 }},
 }
@@ -44,6 +44,17 @@ func (m Mutations) Check() error {
 		}
 	}
 	return nil
+}
+
+// Skips reports whether an operation is left out that is the nth of a life which makes something
+// durable.
+func (m Mutations) Skips(op durability.Op, nth int) bool {
+	for _, name := range m {
+		if skips := m.skipper(name); skips != nil && skips(op, nth) {
+			return true
+		}
+	}
+	return false
 }
 
 func (m Mutations) skipper(name string) func(durability.Op, int) bool {
@@ -71,10 +82,8 @@ func (m Mutations) In(dir string) (end func()) {
 		nth++
 		n := nth
 		mu.Unlock()
-		for _, name := range m {
-			if skips := m.skipper(name); skips != nil && skips(c.Op, n) {
-				return durabilitytest.ErrDrop
-			}
+		if m.Skips(c.Op, n) {
+			return durabilitytest.ErrDrop
 		}
 		return nil
 	})

@@ -37,21 +37,30 @@ func CheckError(f campaign.Found) error {
 // ErrWorkload reports a workload that has ended by itself with another exit code than 0.
 var ErrWorkload = errors.New("kill: the workload failed")
 
+// Starter starts a command that may be watched, and returns what is to be called when it has
+// ended.
+type Starter func(*exec.Cmd) (end func() error, err error)
+
 // Record runs the workload in dir to its end, or ends it after so long by SIGKILL. Its standard
-// output, with the acknowledgements, goes to out; acks is the file that {acks} stands for.
-func (p Program) Record(ctx context.Context, dir, acks string, out *os.File, long time.Duration) error {
+// output, with the acknowledgements, goes to out; acks is the file that {acks} stands for. The
+// starter, if not nil, starts it.
+func (p Program) Record(ctx context.Context, dir, acks string, out *os.File, long time.Duration, start Starter) (err error) {
 	cmd := shell(p.Workload, dir, acks)
 	said := &child.Tail{}
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, said, time.Second
-	if err := cmd.Start(); err != nil {
+	if start == nil {
+		start = func(cmd *exec.Cmd) (func() error, error) { return func() error { return nil }, cmd.Start() }
+	}
+	end, err := start(cmd)
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, end()) }()
 	defer func() { _ = killGroup(cmd) }() // what it leaves behind, and in a panic
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	timer := time.NewTimer(long)
 	defer timer.Stop()
-	var err error
 	select {
 	case err = <-done:
 	case <-timer.C:

@@ -223,7 +223,7 @@ func (c *faultCheck) found(b *campaign.Broken) error {
 		return nil
 	}
 	t := faultDetails{Subject: c.subject.Name(), Filesystem: c.fs, Seed: c.own.seed, Kind: c.kind, Fault: c.fault}
-	if c.o.isProgram() {
+	if c.o.Program.Workload != "" {
 		t.Program = &c.o.Program
 	}
 	token, err := campaign.Token(faultName, t)

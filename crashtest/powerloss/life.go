@@ -205,9 +205,12 @@ func (l *lab) live(ctx context.Context, d *blockdev.Disk, own *life) (err error)
 		if err = os.WriteFile(acksOf(dir), []byte(text), 0o600); err != nil {
 			return err
 		}
-		return l.o.Program.Record(ctx, dir, acksOf(dir), pipe, l.o.Long)
+		return l.o.Program.Record(ctx, dir, acksOf(dir), pipe, l.o.Long, l.starter())
 	}
 	r := &recorder{pipe: pipe, now: own.first}
+	if !l.o.isWatched() {
+		defer l.o.Mutate.In(dir)()
+	}
 	werr := l.subject.Workload(&campaign.Life{
 		Dir: dir, Seed: own.seed, Rand: rand.New(rand.NewPCG(own.seed, 0x11fe)), Tracer: noTracer{}, Known: own.first, Note: r.note, Now: r.get,
 	})
@@ -216,6 +219,14 @@ func (l *lab) live(ctx context.Context, d *blockdev.Disk, own *life) (err error)
 		return errors.Join(fmt.Errorf("powerloss: a life of %s with seed %d: %w", l.subject.Name(), own.seed, werr), r.err)
 	}
 	return r.err
+}
+
+// starter returns what starts a program: with what is to be left out of it.
+func (l *lab) starter() kill.Starter {
+	if len(l.o.Mutate) == 0 {
+		return nil
+	}
+	return l.weak.Start
 }
 
 // sawReads notes which blocks a check of an epoch's state read.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/files"
 	"github.com/seawall-wal/seawall/crashtest/kill"
 	"github.com/seawall-wal/seawall/crashtest/seawall"
 )
@@ -24,7 +25,8 @@ type Options struct {
 	// Subject is what is under test; nil is the log. It runs in this process.
 	Subject campaign.Subject
 
-	// Program, if set, is under test in place of a Subject.
+	// Program, if set, is under test in place of a Subject. With files.Check as its check it
+	// needs no other.
 	Program kill.Program
 
 	// Filesystem is what it runs on; without a name it is ext4.
@@ -57,12 +59,15 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case (o.Program.Workload == "") != (o.Program.Check == ""):
 		return o, fmt.Errorf("%w: a workload needs a check, and a check a workload", ErrOptions)
-	case len(o.Mutate) > 0:
-		return o, fmt.Errorf("%w: what weakens package durability has no hold on a filesystem", ErrOptions)
+	case o.Program.Check == files.Check && o.Program.Legal != "":
+		return o, fmt.Errorf("%w: a check of files has no second one", ErrOptions)
 	case o.Program.Workload != "" && o.Subject != nil:
 		return o, fmt.Errorf("%w: either a subject or a program", ErrOptions)
 	case o.Program.Workload == "" && o.Subject == nil:
 		o.Subject = &seawall.Log{}
+	}
+	if err := o.Mutate.Check(); err != nil {
+		return o, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	if o.Filesystem.Name == "" {
 		o.Filesystem = Filesystems()[0]
@@ -82,5 +87,7 @@ func (o Options) withDefaults() (Options, error) {
 	return o, o.Filesystem.ready()
 }
 
-// isProgram reports whether a program is under test.
-func (o *Options) isProgram() bool { return o.Program.Workload != "" }
+// isProgram reports whether a program with checks of its own is under test, isWatched whether one
+// is of which the files are checked.
+func (o *Options) isProgram() bool { return o.Program.Workload != "" && !o.isWatched() }
+func (o *Options) isWatched() bool { return o.Program.Check == files.Check }

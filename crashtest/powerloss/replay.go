@@ -42,6 +42,7 @@ func replay(ctx context.Context, token, keep string, o Options) (*campaign.Resul
 	if t.Program != nil {
 		o.Program, o.Subject = *t.Program, nil
 	}
+	o.Mutate = t.Mutate
 	o.Filesystem, o.All, o.Disks, o.Once = t.Filesystem, false, 1, true
 	l, err := open(ctx, o)
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/seawall-wal/seawall/crashtest/blockdev"
 	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/files"
+	"github.com/seawall-wal/seawall/crashtest/kill"
 )
 
 // campaignName is the name of these campaigns, in results and tokens.
@@ -34,6 +36,7 @@ type lab struct {
 	disks   *blockdev.Lab
 	base    blockdev.View // an empty filesystem
 	release func()        // the processors that it asked for
+	weak    kill.Weakener // of a program
 	marks   marks
 	tried   bool // the program's check, on a state that it has to accept
 	noAcks  bool // the program has acknowledged nothing when it was tried
@@ -82,7 +85,11 @@ func open(ctx context.Context, o Options) (*lab, error) {
 	limits := o.Limits
 	limits.All = true // it ends by itself when there is nothing more to find
 	l := &lab{o: o, fs: o.Filesystem, subject: o.Subject, run: campaign.Begin(ctx, limits), marks: marks{all: o.All, missed: map[Mark]bool{}}}
-	if o.isProgram() {
+	l.weak.Mutations = o.Mutate
+	switch {
+	case o.isWatched():
+		l.subject = &files.Subject{Program: o.Program, Long: o.Long, Over: ctx, Acks: acksOf, Weak: &l.weak}
+	case o.isProgram():
 		l.subject = o.Program.Subject(ctx.Done(), acksOf)
 	}
 	for c := range l.by {
@@ -347,6 +354,15 @@ func (l *lab) result() *campaign.Result {
 	if l.refusal != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("%s refuses %s itself, which is no finding of the program's; the first: %s: without %s",
 			l.fs.Name, counted(int(l.refusals), "state"), l.refusal.Summary, strings.Join(l.refusal.Lost, "; ")))
+	}
+	if s, ok := l.subject.(*files.Subject); ok {
+		r.Notes = append(r.Notes, s.Counts().String())
+	}
+	if l.o.Program.Workload != "" && len(l.o.Mutate) > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("of the workload's calls %d were left out", l.weak.Skipped()))
+		if l.weak.Skipped() == 0 {
+			r.Unverified = append(r.Unverified, "the workload has made none of the calls that are left out: "+strings.Join(l.o.Mutate, ", "))
+		}
 	}
 	r.Notes = append(r.Notes, l.notes...)
 	return r

@@ -26,8 +26,9 @@ type details struct {
 
 	// Life says that it was the life that goes on from there that has run into it, or one that
 	// began on an empty filesystem, without an image; it is lived again with its seed.
-	Life bool   `json:"l,omitempty"`
-	Seed uint64 `json:"d"`
+	Life   bool               `json:"l,omitempty"`
+	Seed   uint64             `json:"d"`
+	Mutate campaign.Mutations `json:"m,omitempty"`
 
 	Kind   campaign.Kind   `json:"c"`
 	Clause campaign.Clause `json:"u,omitempty"`
@@ -43,7 +44,8 @@ const mostWhole = 16 << 10
 // disk, it is made sure that the finding shows by what is carried.
 func (l *lab) token(f *campaign.Finding, t details, view blockdev.View, known campaign.Known, d *blockdev.Disk) (string, error) {
 	t.Subject, t.Filesystem, t.Seed, t.Kind, t.Clause, t.Lost = f.Subject, l.fs, f.Seed, f.Kind, f.Clause, f.Lost
-	if l.o.isProgram() {
+	t.Mutate = l.o.Mutate
+	if l.o.Program.Workload != "" {
 		t.Program = &l.o.Program
 	}
 	if known == nil && view.Layer == l.base.Layer {
