@@ -136,12 +136,12 @@ func (p *process) limitsOf(c *cli.Context, life string) (l campaign.Limits, done
 }
 
 // mutateHelp tells what --mutate is for, in the description of a campaign.
-func mutateHelp() string {
-	text := "--mutate weakens the log on purpose, so that you see whether the campaign\n" +
-		"would find it. The calls are not made, and succeed:\n\n"
-	names, what := campaign.AllMutations()
+func mutateHelp(what, who string) string {
+	text := strings.Join(breakLines("--mutate weakens "+what+" on purpose, so that you see whether "+who+
+		" would find it. The calls are not made, and succeed:", 73), "\n") + "\n\n"
+	names, does := campaign.AllMutations()
 	for i, name := range names {
-		text += fmt.Sprintf("%-11s %s\n", name, what[i])
+		text += fmt.Sprintf("%-11s %s\n", name, does[i])
 	}
 	return text
 }

@@ -61,7 +61,7 @@ func crashKillCommand(p *process) *cli.Command {
 			"that the seed chooses: at instants, between the steps of a sync, a\n" +
 			"rotation, a cut and a recovery, and within the copy of a record.\n\n" +
 			programContract + "\n\n" +
-			mutateHelp() +
+			mutateHelp("the log", "the campaign") +
 			"\nA kill takes nothing that was stored: that a sync is missing is found by\n" +
 			"`crash model`. It is not for programs.\n\n" +
 			"A kill counts if a record was appended and the process was at work.\n\n" +

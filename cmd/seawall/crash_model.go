@@ -39,7 +39,7 @@ func crashModelCommand(p *process) *cli.Command {
 			"by the function of bytes that the log's Open asks, and one in 500 by Open\n" +
 			"on real files too, which then has to append, sync and close.\n\n" +
 			"Where TMPDIR is not set, it works in memory.\n\n" +
-			mutateHelp() + "\n" +
+			mutateHelp("the log", "the campaign") + "\n" +
 			"With --seed and --states it does the same each time, on any number of\n" +
 			"cores. With a time alone, some lives are left to the clock and to chance.\n" +
 			"A third of these have each call of the log come during each other one, at\n" +

@@ -42,6 +42,12 @@ func crashPowerCommand(p *process) *cli.Command {
 			"--check is asked whether what is there is legal.\n\n" +
 			"seawall crash power --workload 'cd {dir}; test -e .git || git init -q;\n" +
 			"  git commit -q --allow-empty -m x' --check 'git -C {dir} fsck'\n\n" +
+			"Who has no check says --check files: a file that the workload has synced\n" +
+			"may not be empty, short, filled with zeros or otherwise changed\n" +
+			"afterwards, and one that it has renamed into place is the old or the new\n" +
+			"one. System calls are watched for it. What is synced by O_SYNC does not\n" +
+			"count; io_uring and Linux AIO fail with ENOSYS meanwhile.\n\n" +
+			mutateHelp("the log, or the program,", "your check") + "\n" +
 			"The report says on which filesystems each of two marks was missed: that\n" +
 			"what was acknowledged is there (--check), and that what is there is legal\n" +
 			"(--legal). A program may pass one and fail the other.\n\n" +

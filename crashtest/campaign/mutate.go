@@ -22,7 +22,7 @@ var mutations = []struct {
 	skips      func(op durability.Op, nth int) bool
 }{
 	{"no-msync", "msync of a mapping does nothing", func(op durability.Op, _ int) bool { return op == durability.OpMsync }},
-	{"no-fsync", "fsync and fdatasync of a file do nothing, sync and syncfs neither", func(op durability.Op, _ int) bool { return op == durability.OpSync || op == durability.OpDatasync }},
+	{"no-fsync", "fsync and fdatasync of a file do nothing, nor sync and syncfs", func(op durability.Op, _ int) bool { return op == durability.OpSync || op == durability.OpDatasync }},
 	{"no-dirsync", "fsync of a directory does nothing", func(op durability.Op, _ int) bool { return op == durability.OpSyncDir }},
 	{"some-syncs", "each third sync of any kind does nothing", func(_ durability.Op, nth int) bool { return nth%3 == 0 }},
 }

@@ -72,7 +72,7 @@ func mappings(c *intercept.Call, from, to uint64) ([]mapped, error) {
 		// Address, permissions, offset, device, inode, path: the first five have no spaces.
 		fields := strings.SplitN(strings.TrimSuffix(string(line), "\n"), " ", 6)
 		m := mapped{shared: len(fields) == 6 && strings.HasSuffix(fields[1], "s")}
-		if _, err := fmt.Sscanf(fields[0], "%x-%x", &m.from, &m.to); err != nil {
+		if _, err = fmt.Sscanf(fields[0], "%x-%x", &m.from, &m.to); err != nil {
 			return nil, fmt.Errorf("files: /proc/%d/maps: %w", c.Thread, err)
 		}
 		if m.to <= from || m.from >= to {

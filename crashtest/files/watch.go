@@ -300,4 +300,3 @@ func (w *watch) entries(dir string) (naming, error) {
 	}
 	return n, err
 }
-

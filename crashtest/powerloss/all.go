@@ -112,7 +112,7 @@ func (r *Result) add(one *campaign.Result) {
 	r.States += one.States
 	r.Distinct += one.Distinct
 	r.Lives += one.Lives
-	r.Cores, r.Stopped = one.Cores, one.Stopped
+	r.Cores, r.Stopped, r.Mutated = one.Cores, one.Stopped, one.Mutated
 	r.Findings = append(r.Findings, one.Findings...)
 	for _, why := range one.Unverified {
 		r.Unverified = append(r.Unverified, one.Filesystem+": "+why)

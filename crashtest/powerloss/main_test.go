@@ -19,6 +19,13 @@ import (
 
 // TestMain has the tests run where no test of another package copies their mounts.
 func TestMain(m *testing.M) {
+	if verb := os.Getenv(mappedEnv); verb != "" {
+		if err := mapped(verb, os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if blockdev.Ready() == nil {
 		if err := blockdev.Isolate(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

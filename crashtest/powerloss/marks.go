@@ -76,6 +76,4 @@ func (l *lab) asked() []Mark {
 }
 
 // hasBothMarks reports whether each mark has a check of its own.
-func (l *lab) hasBothMarks() bool {
-	return l.o.isWatched() || l.o.isProgram() && l.o.Program.Legal != "" && !l.noAcks
-}
+func (l *lab) hasBothMarks() bool { return l.o.isProgram() && l.o.Program.Legal != "" && !l.noAcks }

@@ -66,8 +66,12 @@ func filter(ops []Op) []unix.SockFilter {
 	allow := unix.SockFilter{Code: answer, K: unix.SECCOMP_RET_ALLOW}
 	notify := unix.SockFilter{Code: answer, K: unix.SECCOMP_RET_USER_NOTIF}
 	program := []unix.SockFilter{
-		{Code: load, K: dataArch}, {Code: jumpEqual, K: auditArch, Jt: 1}, allow,
-		{Code: load, K: dataNr}, {Code: jumpAbove, K: x32Bit, Jf: 1}, allow,
+		{Code: load, K: dataArch},
+		{Code: jumpEqual, K: auditArch, Jt: 1},
+		allow,
+		{Code: load, K: dataNr},
+		{Code: jumpAbove, K: x32Bit, Jf: 1},
+		allow,
 	}
 	for _, nr := range slices.Sorted(maps.Keys(calls)) {
 		if !slices.Contains(ops, calls[nr]) {

@@ -16,8 +16,8 @@ import (
 
 // Answer is what becomes of a call.
 type Answer struct {
-	Skip  bool        // it is not made: the program gets what follows
-	Value int64       // what it returns
+	Skip  bool       // it is not made: the program gets what follows
+	Value int64      // what it returns
 	Errno unix.Errno // what it fails with
 }
 
