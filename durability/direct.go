@@ -239,6 +239,9 @@ func (d *direct) readAligned(p []byte, off int64) (n int, err error) {
 		at := off + int64(n)
 		from := at - at%d.align
 		span := min(ceil(at+int64(len(p)-n), d.align)-from, int64(len(*buffer)))
+		// btrfs reads into memory that was never touched through the page cache, and does not say
+		// so (measured on Linux 6.18): it must not fault while it holds its locks.
+		clear((*buffer)[:span])
 		got, err := unix.Pread(d.fd, (*buffer)[:span], from)
 		if errors.Is(err, unix.EINTR) {
 			continue

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if s := os.Getenv(besideReader); s != "" {
 		os.Exit(runBesideReader(s))
 	}
+	if s := os.Getenv(directReader); s != "" {
+		os.Exit(runDirectReader(s))
+	}
 	if s := os.Getenv(limitedChild); s != "" {
 		os.Exit(runLimited(s))
 	}
