@@ -63,7 +63,7 @@ func TestCompletionBash(t *testing.T) {
 		{"seawall completion ", "bash zsh fish"},
 		{"seawall experiment ", "list run"},
 		{"seawall experiment r", "run"},
-		{"seawall experiment run ", "sigkill sigbus folio torn lazy warm hints thrash evict"},
+		{"seawall experiment run ", "sigkill sigbus folio torn lazy warm hints thrash evict fsyncgate stale-cache"},
 		{"seawall experiment run lazy w", "warm"},
 		{"seawall experiment run --a", "--all"},
 		{"seawall experiment run --dir ", ""},

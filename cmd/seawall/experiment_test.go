@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	seawall "github.com/seawall-wal/seawall/cmd/seawall"
+	"github.com/seawall-wal/seawall/crashtest/blockdev"
 )
 
 // childrenIn returns the processes that work for an experiment below dir.
@@ -87,6 +88,46 @@ func TestExperimentInterrupted(t *testing.T) {
 				t.Errorf("stdout: %q, %v, %v", line, err, jerr)
 			}
 			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestExperimentDisksInterrupted: however an experiment ends that mounts filesystems,
+// none of its disks is left, and nobody else sees what it mounts.
+func TestExperimentDisksInterrupted(t *testing.T) {
+	if why := blockdev.Ready(); why != nil {
+		cannotRun(t, why.Error())
+	}
+	for _, c := range []struct {
+		signal syscall.Signal
+		code   int
+	}{{syscall.SIGINT, 130}, {syscall.SIGTERM, 143}, {syscall.SIGKILL, -9}} {
+		t.Run(c.signal.String(), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			var r *running
+			code := 0
+			for tries := 0; code == 0 && tries < 10; tries++ { // it may be done before the signal
+				r = start(t, "experiment", "run", "fsyncgate", "stale-cache", "--json", "--dir", dir)
+				eventually(t, "there are disks, or all is done", func() bool { return len(disksIn(t, dir)) > 0 || r.ended() })
+				mounts, err := os.ReadFile("/proc/self/mounts")
+				if err != nil || bytes.Contains(mounts, []byte(" "+dir+"/")) {
+					t.Errorf("others see what is mounted: %v", err)
+				}
+				_ = r.cmd.Process.Signal(c.signal) // no process is left if it is done
+				code = r.wait()
+			}
+			if code != c.code {
+				t.Fatalf("exit code %d, want %d; stderr: %s", code, c.code, r.stderr.String())
+			}
+			eventually(t, "no child and no disk is left", func() bool { return len(childrenIn(t, dir)) == 0 && len(disksIn(t, dir)) == 0 })
+			left, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+			if c.signal != syscall.SIGKILL { // or its own directory stays, empty
+				left, err = filepath.Glob(filepath.Join(dir, "*"))
+			}
+			if err != nil || len(left) > 0 {
 				t.Errorf("left behind: %v, %v", left, err)
 			}
 		})

@@ -20,8 +20,12 @@ const (
 // table is a report for people: a label and a text in each row.
 type table struct{ lines []string }
 
-// add adds a row. Long texts go on in the next line.
+// add adds a row. Long texts go on in the next line, those of long labels begin there.
 func (t *table) add(label, text string) {
+	if len(label) >= labelWidth {
+		t.lines = append(t.lines, label)
+		label = ""
+	}
 	for _, line := range breakLines(text, lineWidth-labelWidth) {
 		t.lines = append(t.lines, strings.TrimRight(fmt.Sprintf("%-*s%s", labelWidth, label, line), " "))
 		label = ""

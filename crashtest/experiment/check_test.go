@@ -111,6 +111,40 @@ var contradictions = map[string][][2]string{
 		{"rows.2.wrong_pages=1", "1 pages (dirty) were dropped"},
 		{"rows.2.wrong_pages=1 rows.2.reclaimed_pages=9 rows.2.dirty_before=0", "1 pages (dirty) were dropped"},
 	},
+	"fsyncgate": {
+		{"rows.0.first=nil", "ext4, EIO for the data, write, fsync: the first sync says nil instead of EIO"},
+		{"rows.1.second=EIO", "ext4, EIO for the data, store, msync: the second sync says EIO instead of nil"},
+		{"rows.6.before=nil", "xfs, EIO for the data, write, fsync: a descriptor that was open before says nil"},
+		{"rows.7.before_again=EIO", "that one again says EIO"},
+		{"rows.12.after=EIO", "btrfs NOCOW, EIO for the data, write, fsync: a descriptor that was opened after says EIO"},
+		{"rows.18.device=new", "btrfs, EIO for the data, write, fsync: the device holds the page as new"},
+		{"rows.0.remounted=new", "after a remount the page is new"},
+		{"rows.0.dirty_pages=1", "the page is dirty still"},
+		{"rows.0.cache=old", "the page cache holds the page as old"},
+		{"rows.4.first=nil", "EIO for each write, write, fsync: the first sync says nil"},
+		{"rows.5.device=new", "EIO for each write, store, msync: the device holds"},
+		{"rows.10.remounted=other", "xfs, EIO for each write, write, fsync: after a remount the page is other"},
+		{"rows.0.device=new rows.0.reclaimed_pages=9", "the device holds the page as new"},
+		{"rows.0.second=EIO rows.2.first=nil", "the second sync says EIO"},
+		{"rows=[]", "nothing was measured"},
+	},
+	"stale-cache": {
+		{"rows.0.page=old", "ext4, read: what is read is old instead of new"},
+		{"rows.1.page=old", "mapping: what is read is old"},
+		{"rows.2.page=new", "ext4, O_DIRECT: what is read is new"},
+		{"rows.2.page=new rows.2.reclaimed_pages=9", "ext4, O_DIRECT: what is read is new"},
+		{"rows.3.page=new", "into new memory: what is read is new"},
+		{"rows.13.page=old", "xfs, read, dropped while mapped: what is read is old"},
+		{"rows.23.page=new", "btrfs NOCOW, read, dropped: what is read is new"},
+		{"rows.33.page=new", "btrfs, read, remounted: what is read is new"},
+		{"rows.7.page=old", "after a store: what is read is old"},
+		{"rows.17.page=old", "after a store, remounted: what is read is old"},
+		{"rows.0.device=new", "ext4, read: what the device holds is new instead of old"},
+		{"rows.7.device=old", "what the device holds is old instead of new"},
+		{"rows.21.device=new", "btrfs NOCOW, O_DIRECT, into new memory: what the device holds is new"},
+		{"rows.0.read_by=nothing", "instead of"},
+		{"rows=[]", "nothing was measured"},
+	},
 }
 
 // disturbances are changes to the same measurements that a busy machine may bring
@@ -146,6 +180,14 @@ var disturbances = map[string][][2]string{
 		{"rows.3.cached_after=9 rows.3.reclaimed_pages=9", "only 9 stayed; in the meantime"},
 		{"rows.2.dirty_before=0", "only 0 of 1024 written pages (dirty)"},
 	},
+	"fsyncgate": {
+		{"rows.2.first=nil", "ext4, EIO for a flush, write, fsync: the first sync says nil: another process"},
+		{"rows.0.cache=old rows.0.reclaimed_pages=9", "holds the page as old; in the meantime"},
+	},
+	"stale-cache": {
+		{"rows.0.page=old rows.0.reclaimed_pages=9", "ext4, read: what is read is old instead of new; in the meantime"},
+		{"rows.7.device=other rows.7.reclaimed_pages=9", "what the device holds is other instead of new; in the meantime"},
+	},
 }
 
 // tolerances are changes that leave the verdict as expected: nothing hangs on a
@@ -163,7 +205,12 @@ var tolerances = map[string][]string{
 		"rows.7.major_faults=127", "rows.2.cached_pages=1030", "rows.3.major_faults=64", "rows.3.pages_pending=200",
 	},
 	"thrash": {"rows.4.read_bytes=1000000", "rows.7.read_bytes=30000000 rows.6.read_bytes=20000000", "rows.5.minor_faults=1000"},
-	"evict":  {"rows.0.cached_after=64", "rows.1.cached_after=960", "rows.2.dirty_before=960", "rows.2.cached_after=0"},
+	"fsyncgate": {
+		"rows.0.dirty_pages=-1", "rows.2.second=EIO rows.2.device=old rows.2.remounted=old", "rows.4.second=nil rows.4.after=EROFS",
+		"rows.22.after=nil",
+	},
+	"stale-cache": {"rows.21.page=old rows.30.page=old", "rows.0.reclaimed_pages=9"}, // btrfs may read the device
+	"evict":       {"rows.0.cached_after=64", "rows.1.cached_after=960", "rows.2.dirty_before=960", "rows.2.cached_after=0"},
 }
 
 // TestJudge: a measurement that bears the hypothesis out is as expected, one that

@@ -29,6 +29,8 @@ func roles() map[string]func(args []byte) error {
 		"sigbus-touch": sigbusTouchChild,
 		"sigbus-cause": sigbusCauseChild,
 		"thrash":       thrashChild,
+		"fsyncgate":    fsyncgateChild,
+		"stale-cache":  staleCacheChild,
 	}
 }
 

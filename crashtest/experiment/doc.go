@@ -12,6 +12,10 @@
 // namespace of the child that made them, and scratch files lie in one directory
 // that the run removes.
 //
+// A child that mounts disks which fail (package blockdev) has a server process for
+// them. It is asked to end, by SIGTERM, and takes them away; where it is killed, the
+// server does.
+//
 // # Layout
 //
 // One file holds one experiment: the description, what it measures, and a check

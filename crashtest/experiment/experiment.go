@@ -41,7 +41,7 @@ type Env struct {
 
 // All returns the experiments in the order in which they are best read.
 func All() []Experiment {
-	return []Experiment{sigkill, sigbus, folio, torn, lazy, warm, hints, thrash, evict}
+	return []Experiment{sigkill, sigbus, folio, torn, lazy, warm, hints, thrash, evict, fsyncgate, staleCache}
 }
 
 // Find returns the experiment with a name.

@@ -19,6 +19,7 @@ func CheckMeasurement(name string, measured []byte) (Verdict, []string, error) {
 		"sigkill": &sigkillMeasured{}, "sigbus": &sigbusMeasured{}, "folio": &folioMeasured{},
 		"torn": &tornMeasured{}, "lazy": &lazyMeasured{}, "warm": &warmMeasured{},
 		"hints": &hintsMeasured{}, "thrash": &thrashMeasured{}, "evict": &evictMeasured{},
+		"fsyncgate": &gateMeasured{}, "stale-cache": &staleMeasured{},
 	}[name]
 	if err := json.Unmarshal(measured, m); err != nil {
 		return "", nil, err
