@@ -234,7 +234,21 @@ func TestCheckpointBlocks(t *testing.T) {
 			t.Errorf("lock file of %d bytes: durable %d", n, got)
 		}
 	}
+	// It outlives the loss of the text, since no crash leaves it without that.
+	nameless := bytes.Clone(lock)
+	clear(nameless[:frame.CheckpointOffset])
+	if got := durable(nameless); got != 14 {
+		t.Errorf("lock file without a name: durable %d", got)
+	}
 	// It is of this log alone.
+	foreign, err := frame.DecodeCheckpoint(lock[frame.CheckpointOffset+frame.BlockBytes:])
+	must(t, err)
+	foreign.UUID[0] ^= 1
+	of := foreign.Encode()
+	copy(nameless[frame.CheckpointOffset+frame.BlockBytes:], of[:])
+	if got := durable(nameless); got > 8 {
+		t.Errorf("lock file without a name, with the newest checkpoint of another log: durable %d", got)
+	}
 	other := bytes.Clone(lock)
 	copy(other[len("seawall log "):], "00000000")
 	base.put(lockFile, other)

@@ -25,11 +25,13 @@ func IdentityText(id frame.UUID) string {
 // says from the page cache; Open, which decides by it whether the log is whole, from the
 // device.
 //
-// A file whose text is damaged says nothing: the log's identity is then what its segments
-// say, and that the newest of them are missing, or all, may go unnoticed.
+// A file whose text is damaged names no log: the identity is then what the segments say, and that
+// all of them are missing may go unnoticed. Its checkpoints count still, each by its own
+// checksum, for segments of the log that they name: the text was durable before the first of them
+// was written, so that no crash leaves them without it.
 type Identity struct {
 	UUID   frame.UUID       // zero where the file names no log
-	Newest frame.Checkpoint // zero for none, or none of that log
+	Newest frame.Checkpoint // zero for none, or none of that log if the file names one
 	Slot   int              // the block that it is in; the last one for none, so that the first is next
 	Device []byte           // the file's bytes; of DeviceIdentity, as the device has them
 }
@@ -67,7 +69,8 @@ func ReadIdentity(read func([]byte, int64) (int, error)) (Identity, error) {
 
 // ParseIdentity returns what a lock file of these bytes says. One that was made before
 // it had room for a checkpoint is shorter, and so is one for whose blocks the filesystem had
-// no space. A checkpoint of another log than the text names does not count. Of two valid ones
+// no space. A checkpoint of another log than the text names does not count; where there is no
+// text, recovery asks whose it is. Of two valid ones
 // the one with the greater counter is the newer; a crash tears no more than the one that was
 // being written.
 func ParseIdentity(b []byte) Identity {
@@ -77,7 +80,7 @@ func ParseIdentity(b []byte) Identity {
 	}
 	for i := range frame.Slots {
 		c, err := frame.DecodeCheckpoint(b[frame.CheckpointOffset+i*frame.BlockBytes:])
-		if err == nil && c.UUID == n.UUID && c.Counter > n.Newest.Counter {
+		if err == nil && (c.UUID == n.UUID || n.UUID == (frame.UUID{})) && c.Counter > n.Newest.Counter {
 			n.Newest, n.Slot = c, i
 		}
 	}
