@@ -149,7 +149,7 @@ func (s *served) readAt(p []byte, off int64) syscall.Errno {
 	}
 	s.top.whole().read(p, off)
 	for _, a := range f.harm {
-		a.harm(p, nil)
+		a.harm(p, off, nil)
 	}
 	return 0
 }
@@ -175,7 +175,7 @@ func (s *served) change(op Op, off, length int64, data []byte) syscall.Errno {
 	case op == Write:
 		data = bytes.Clone(data)
 		for _, a := range f.harm {
-			a.harm(data, func(sector int) []byte {
+			a.harm(data, off, func(sector int) []byte {
 				old := make([]byte, SectorBytes)
 				s.top.whole().read(old, off+int64(sector)*SectorBytes)
 				return old

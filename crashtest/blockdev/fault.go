@@ -103,15 +103,20 @@ func (a *armed) meets(op Op, off, length int64, data []byte) bool {
 	return true
 }
 
-// harm changes data as the effect says. old returns what a sector held before.
-func (a *armed) harm(data []byte, old func(sector int) []byte) {
+// harm changes data at off as the effect says: a bit that is flipped is one of the bytes that the
+// fault chooses. old returns what a sector held before.
+func (a *armed) harm(data []byte, off int64, old func(sector int) []byte) {
 	if len(data) == 0 {
 		return
 	}
 	switch a.Effect {
 	case Flip:
-		bit := a.rng.IntN(8 * len(data))
-		data[bit/8] ^= 1 << (bit % 8)
+		part := data
+		if a.Length > 0 { // meets has found that it touches these
+			part = data[max(a.Off-off, 0):min(a.Off+a.Length-off, int64(len(data)))]
+		}
+		bit := a.rng.IntN(8 * len(part))
+		part[bit/8] ^= 1 << (bit % 8)
 	case Tear:
 		sector := a.rng.IntN(len(data) / SectorBytes)
 		keep := 1 + a.rng.IntN(SectorBytes-1)

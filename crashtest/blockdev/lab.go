@@ -249,6 +249,14 @@ func (l *Lab) Load(image Image) (View, error) {
 	return View{Layer: id, Cut: len(image)}, err
 }
 
+// Overlay makes a layer of an image on a view, and returns the view of it: of what has happened to
+// a disk without a request.
+func (l *Lab) Overlay(v View, image Image) (View, error) {
+	var id int
+	err := l.call("Overlay", OverlayArgs{v, image}, &id)
+	return View{Layer: id, Cut: len(image)}, err
+}
+
 // Drop forgets a layer. No disk may be forked from it any more; one that was goes
 // on.
 func (l *Lab) Drop(layer int) error { return l.call("Drop", layer, &None{}) }

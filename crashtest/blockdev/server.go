@@ -305,9 +305,26 @@ func (s *service) Image(v View, out *Image) error {
 	return nil
 }
 
+// OverlayArgs asks for a layer that holds an image on a view.
+type OverlayArgs struct {
+	View  View
+	Image Image
+}
+
+// Overlay makes a layer that holds an image, and where that has no block what a view holds.
+func (s *service) Overlay(a OverlayArgs, id *int) error {
+	v, err := s.view(a.View)
+	if err != nil {
+		return err
+	}
+	return s.load(newLayer(v), a.Image, id)
+}
+
 // Load makes a layer that holds an image.
-func (s *service) Load(image Image, id *int) error {
-	l := newLayer(nil)
+func (s *service) Load(image Image, id *int) error { return s.load(newLayer(nil), image, id) }
+
+// load fills a layer with an image, and keeps it.
+func (s *service) load(l *layer, image Image, id *int) error {
 	for n, p := range image {
 		if len(p) != BlockBytes || n < 0 || n >= maxDiskBytes/BlockBytes {
 			return fmt.Errorf("blockdev: block %d of an image has %d bytes", n, len(p))
