@@ -48,6 +48,12 @@
 // later. What is found then, on the filesystem as it goes on and after a power cut, has to have all
 // that was acknowledged.
 //
+// # Broken disks
+//
+// A disk that breaks its promises (RunBroken) lies about a flush, tears a sector, flips a bit, loses
+// a write or writes it elsewhere. No program keeps what such a disk loses: that is no finding,
+// and counted. What is asked is whether the program tells, or takes for right what is not so.
+//
 // # What it sees
 //
 // Nothing here depends on how a program writes: stores into a mapping are seen as
@@ -56,6 +62,5 @@
 //
 // Not seen: a write that a device has not answered yet when a flush of another file is asked for,
 // and that is lost although that was answered (a disk handles its requests one after the other);
-// what a device does that breaks its promises (that is a broken disk,
-// no finding), FUA (a loop device has none), and reorderings across filesystems.
+// FUA (a loop device has none), and reorderings across filesystems.
 package powerloss
