@@ -18,8 +18,8 @@ BUDGET    ?= 10m
 SEED      ?=
 STATES    ?=
 
-# The crash campaigns of `make crashtest`: a new one is a word here. The last two need root.
-CAMPAIGNS ?= model kill truncate power fault
+# The crash campaigns of `make crashtest`: a new one is a word here. The last three need root.
+CAMPAIGNS ?= model kill truncate power fault fault:broken-disk
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c

@@ -18,7 +18,8 @@ func crashFaultCommand(p *process) *cli.Command {
 	return &cli.Command{
 		Name:  "fault",
 		Usage: "have the disk fail under ext4, xfs and btrfs",
-		Flags: powerFlags("run"),
+		Flags: append(powerFlags("run"),
+			&cli.BoolFlag{Name: "broken-disk", DisableDefaultText: true, Usage: "break the disk's promises instead"}),
 		Description: "It runs a workload on a real filesystem, on a device that fails one\n" +
 			"request, or all from one on: a write of data, of the journal or of other\n" +
 			"metadata with EIO, any write with ENOSPC, as a device that is provisioned\n" +
@@ -34,18 +35,25 @@ func crashFaultCommand(p *process) *cli.Command {
 			"The table says of each fault how many lives met it, in how many of them\n" +
 			"the program returned an error, after how many the filesystem took no more\n" +
 			"writes, or was not mounted again, and what was found. A state is a life\n" +
-			"in which the device has failed. It needs what `crash power` needs.",
+			"in which the device has failed. It needs what `crash power` needs.\n\n" +
+			brokenHelp,
 		Action: p.reporting(p.crashFault),
 	}
 }
 
 // crashFault runs `seawall crash fault`.
 func (p *process) crashFault(c *cli.Context) (reporter, error) {
+	if c.Bool("broken-disk") && c.IsSet("workload") {
+		return nil, usage("crash fault: --broken-disk is about Seawall's own log: a program cannot be asked what it believes")
+	}
 	o, filesystems, done, err := p.powerOptions(c)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
+	if c.Bool("broken-disk") {
+		return runBrokenDisk(o, filesystems, done)
+	}
 	ctx, stop := untilSignal()
 	defer stop()
 	r, err := powerloss.RunFaults(ctx, o, filesystems)

@@ -53,6 +53,8 @@ var replays = map[string]func(ctx context.Context, p *process, o *replayOptions)
 	"truncate": replayTruncate,
 	"power":    replayPower,
 	"fault":    replayFault,
+
+	brokenDisk: replayBrokenDisk,
 }
 
 // replayOptions are what `crash replay` was told.
@@ -84,7 +86,7 @@ func (p *process) crashReplay(c *cli.Context) (reporter, error) {
 	if replay == nil {
 		return nil, usage("crash replay: the token is of a campaign %q, which this seawall does not know", name)
 	}
-	if (name == "power" || name == "fault") && o.keep == "" { // what is kept has to stay mounted
+	if (name == "power" || name == "fault" || name == brokenDisk) && o.keep == "" { // what is kept has to stay mounted
 		if err = isolate(); err != nil {
 			return nil, err
 		}
@@ -183,7 +185,11 @@ type replayReport struct {
 // print implements reporter.
 func (r *replayReport) print(p *process) error {
 	var t table
-	t.add("replay", fmt.Sprintf("of a finding of `seawall crash %s`", r.Campaign))
+	command := r.Campaign
+	if command == brokenDisk {
+		command = "fault --" + brokenDisk
+	}
+	t.add("replay", fmt.Sprintf("of a finding of `seawall crash %s`", command))
 	t.findings(r.Result)
 	for _, note := range r.Notes {
 		t.add("note", note)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/wal"
@@ -55,7 +56,9 @@ type written struct {
 //     of its files it could have seen them: believed. So it is where Verify tells of damage, and
 //     Open does not. (In the blocks before the frames nobody looks for a record. A misdirected write
 //     may lie there: in a slot, which is not valid then, as one that a crash tore, or in the
-//     control block, which recovery never reads. The other blocks are missed if they are not valid.)
+//     control block, which recovery never reads. The other blocks are missed if they are not valid.
+//     Nor does anybody look in a file with its temporary name: a segment that was cut off or
+//     truncated away, and is to be used again, holds records that are gone on any disk.)
 //  8. Rolled back: by 5 a disk that works leaves the same at a moment when nothing was missing,
 //     and a log that refused this content would refuse a legal state then (C5). By 4 and 7
 //     nothing else tells the two moments apart. To know, the log would need a witness that is
@@ -263,6 +266,9 @@ func (x *examination) trace(h *Held, m *Mark) string {
 				continue
 			}
 			for name, content := range x.files {
+				if strings.HasSuffix(name, ".tmp") {
+					continue
+				}
 				frames := content[min(len(content), frame.DataOffset):]
 				if at := bytes.Index(frames, p[:leastTrace]); at >= 0 {
 					return fmt.Sprintf("record %d is in %s, at %d", lsn, name, frame.DataOffset+at)
