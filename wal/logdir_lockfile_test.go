@@ -342,3 +342,53 @@ func TestEmptyLockFile(t *testing.T) {
 		})
 	}
 }
+
+// TestOnlyTemporaryLeft leaves no segment and no name of the log, as a disk may whose flushes lie:
+// a file with its temporary name that was a segment before tells that there was a log. One that was
+// never used does not.
+func TestOnlyTemporaryLeft(t *testing.T) {
+	l, dir := newTestLog(t, small())
+	appendRecords(t, l, 6, 10000)
+	must(t, l.Checkpoint())
+	base := takeLive(t, l, dir)
+	second := base.get(secondName) // it has the checkpoint
+	withoutStamp := bytes.Clone(second)
+	clear(withoutStamp[frame.StampOffset:][:frame.BlockBytes])
+	unused := bytes.Clone(withoutStamp)
+	clear(unused[frame.StampOffset:])
+	for _, tt := range []struct {
+		name, file string
+		data       []byte
+		used       bool
+	}{
+		{"a segment of another number", "0000000000000001.tmp", second, true},
+		{"names durable records", "0000000000000002.tmp", withoutStamp, true},
+		{"never used", "0000000000000002.tmp", unused, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &specimen{t: t, dir: t.TempDir()}
+			s.put(lockFile, nil)
+			s.put(tt.file, tt.data)
+			rep, err := wal.Verify(s.dir)
+			must(t, err)
+			if (rep.Verdict == wal.Damaged) != tt.used {
+				t.Errorf("verify: %v, %+v", rep.Verdict, rep.Damage)
+			}
+			l, err := wal.Open(s.dir, small())
+			if !tt.used {
+				must(t, err)
+				must(t, l.Close())
+				return
+			}
+			var damaged *wal.CorruptError
+			if !errors.As(err, &damaged) || !bytes.Equal(s.get(tt.file), tt.data) {
+				t.Errorf("open: %v", err)
+			}
+			_, err = wal.Repair(s.dir, wal.RepairOptions{Force: true})
+			must(t, err)
+			if rep, err = wal.Verify(s.dir); err != nil || rep.Verdict != wal.Clean {
+				t.Errorf("repaired: %v, %v", rep, err)
+			}
+		})
+	}
+}

@@ -52,9 +52,10 @@ type written struct {
 //     several moments, and is believed.
 //  6. A torn end is told as that. The log has seen that more was written, and shows and saves it;
 //     which of it was acknowledged nothing on the disk says, by 4.
-//  7. The log calls itself clean. Where the bytes of a missing record are among the frames of one
-//     of its files it could have seen them: believed. So it is where Verify tells of damage, and
-//     Open does not. (In the blocks before the frames nobody looks for a record. A misdirected write
+//  7. Open calls the log clean. Where Verify tells of damage, that is told: Open reads no more than
+//     what may not have been durable, and whoever reads an altered record before that gets an
+//     error (1). Where the bytes of a missing record are among the frames of one of its files it
+//     could have seen them: believed. (In the blocks before the frames nobody looks for a record. A misdirected write
 //     may lie there: in a slot, which is not valid then, as one that a crash tore, or in the
 //     control block, which recovery never reads. The other blocks are missed if they are not valid.
 //     Nor does anybody look in a file with its temporary name: a segment that was cut off or
@@ -227,7 +228,7 @@ func (x *examination) judge(h *Held, refused error, promised wal.LSN) campaign.E
 	case x.torn:
 		return campaign.Examined{Outcome: campaign.ToldTorn, Kind: missing.Kind, Clause: missing.Clause, What: missing.What}
 	case x.told != "":
-		return believed(missing.Kind, "C5", fmt.Sprintf("%s, and open says nothing of it; but %s", missing.What, x.told))
+		return campaign.Examined{Outcome: campaign.Told, What: x.told}
 	case trace != "":
 		return believed(missing.Kind, "C5", fmt.Sprintf("%s, and the log is clean, though %s", missing.What, trace))
 	}

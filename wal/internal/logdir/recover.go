@@ -37,15 +37,16 @@ func Survey(known Identity, files []recovery.File) (*recovery.Result, error) {
 // NoLog reports whether a directory holds no log: it is empty, or a crash
 // ended the birth of one. Open makes one there.
 func NoLog(known Identity, r *recovery.Result) bool {
-	return known.UUID == (frame.UUID{}) && allTemporary(r)
+	return known.UUID == (frame.UUID{}) && allTemporary(r) && !r.UsedTemp
 }
 
 // noteAllMissing adds the damage that no segment can show: the lock file says
-// that there was one. A new log is named there only when its first segment is durable under
+// that there was one, or a temporary file that was a segment before. A new log is named there,
+// and its segments are used again, only when its first segment is durable under
 // its final name, so that a creation that a crash ended does not look like this. How many
 // records are lost is known where the lock file has a checkpoint.
 func noteAllMissing(known Identity, r *recovery.Result) {
-	if known.UUID == (frame.UUID{}) || !allTemporary(r) {
+	if NoLog(known, r) || !allTemporary(r) {
 		return
 	}
 	r.Verdict = recovery.Damaged

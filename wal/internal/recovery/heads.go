@@ -26,8 +26,22 @@ type segment struct {
 	headerErr string
 	gaps
 	unreadable
+	renamed bool // the header is valid, and of a segment of another number
 	stamped bool
 	state   State
+}
+
+// usedBefore reports whether a file with its temporary name was a segment of the log before, which
+// is taken again for further records: it holds one of another number, or names durable records.
+func (s *segment) usedBefore() bool {
+	if !s.file.Temp {
+		return false
+	}
+	used := s.renamed || s.stamped && s.Stamp.Watermark > 0
+	for i, slot := range s.Slots {
+		used = used || s.SlotErrs[i] == nil && slot.Watermark > 0
+	}
+	return used
 }
 
 // analysis is the state of one call of Recover or Survey.
@@ -93,7 +107,7 @@ func (s *segment) decodeHeader(head []byte) error {
 	h, err := frame.DecodeHeader(head)
 	switch {
 	case err == nil && h.Ordinal != s.file.Ordinal:
-		s.headerErr = fmt.Sprintf("renamed: it holds segment %016x", h.Ordinal)
+		s.headerErr, s.renamed = fmt.Sprintf("renamed: it holds segment %016x", h.Ordinal), true
 		s.Header.UUID = h.UUID
 	case err == nil && s.file.Size < h.SegmentBytes:
 		s.headed = true

@@ -248,6 +248,9 @@ type Result struct {
 	// trim would remove.
 	Behind   []Range
 	Segments []Segment // as the files were given
+
+	// UsedTemp says that a file with its temporary name was a segment of the log before.
+	UsedTemp bool
 }
 
 // Range is a run of LSNs, both inclusive.

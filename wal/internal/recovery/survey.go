@@ -1,5 +1,7 @@
 package recovery
 
+import "slices"
+
 // Survey returns what the heads of a log's segments show: which files are the
 // log's, in what state, where they begin, and which are missing. It reads no
 // frame: there is no tail, and Damage and Verdict cover only what names and heads
@@ -33,7 +35,7 @@ func Survey(files []File, o Options) (*Result, error) {
 	r := &Result{
 		UUID: a.uuid, Warnings: a.warnings, Damage: a.structural,
 		Front: a.front, First: a.firstHeld(), Epoch: a.epoch, Cut: a.cut,
-		Tail: Tail{File: -1}, Segments: a.states(),
+		Tail: Tail{File: -1}, Segments: a.states(), UsedTemp: slices.ContainsFunc(a.all, (*segment).usedBefore),
 	}
 	if a.chain.end >= 0 {
 		r.Tail.File = a.log[a.chain.end].index

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/seam"
@@ -118,6 +119,7 @@ func (a *analysis) finish() *Result {
 	if a.chain.end >= 0 {
 		r.Tail.File = a.log[a.chain.end].index
 	}
+	r.UsedTemp = slices.ContainsFunc(a.all, (*segment).usedBefore)
 	r.Segments = a.states()
 	r.Damage = a.damage(r.Behind)
 	switch {
