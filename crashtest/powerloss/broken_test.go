@@ -20,13 +20,13 @@ func TestBrokenDisks(t *testing.T) {
 	need(t)
 	t.Parallel()
 	r, err := powerloss.RunBroken(t.Context(), powerloss.Options{
-		Limits: campaign.Limits{Seed: 1, States: 144, All: true, Dir: newDir(t)},
+		Limits: campaign.Limits{Seed: 1, States: 72, All: true, Dir: newDir(t)},
 	}, powerloss.Filesystems())
-	if err != nil || r.Distinct != 144 || len(r.Unreached) > 0 {
+	if err != nil || r.Distinct != 72 || len(r.Unreached) > 0 {
 		t.Fatalf("%+v, %v", r.Result, err)
 	}
 	for _, f := range r.Findings {
-		t.Errorf("%s: %s", f.Summary, f.Token)
+		t.Errorf("%s; a token of %d bytes", f.Summary, len(f.Token))
 	}
 	told, states := map[string]int64{}, int64(0)
 	for _, o := range r.Outcomes {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/seawall-wal/seawall/crashtest/campaign"
 	"github.com/seawall-wal/seawall/wal"
@@ -54,12 +53,11 @@ type written struct {
 //     which of it was acknowledged nothing on the disk says, by 4.
 //  7. Open calls the log clean. Where Verify tells of damage, that is told: Open reads no more than
 //     what may not have been durable, and whoever reads an altered record before that gets an
-//     error (1). Where the bytes of a missing record are among the frames of one of its files it
-//     could have seen them: believed. (In the blocks before the frames nobody looks for a record. A misdirected write
-//     may lie there: in a slot, which is not valid then, as one that a crash tore, or in the
-//     control block, which recovery never reads. The other blocks are missed if they are not valid.
-//     Nor does anybody look in a file with its temporary name: a segment that was cut off or
-//     truncated away, and is to be used again, holds records that are gone on any disk.)
+//     error (1). Where a frame of a missing record is in its segment, behind
+//     a frame that it follows, it could have seen that: believed. (Where the bytes lie elsewhere,
+//     as behind a misdirected write, nothing tells whose they are: a frame is valid in its own
+//     place alone. They are told where zeros should be, or a frame, and lie unseen in what is
+//     truncated, in the padding of a segment, in a slot, or in a file that is to be used again.)
 //  8. Rolled back: by 5 a disk that works leaves the same at a moment when nothing was missing,
 //     and a log that refused this content would refuse a legal state then (C5). By 4 and 7
 //     nothing else tells the two moments apart. To know, the log would need a witness that is
@@ -267,17 +265,38 @@ func (x *examination) trace(h *Held, m *Mark) string {
 				continue
 			}
 			for name, content := range x.files {
-				if strings.HasSuffix(name, ".tmp") {
+				if len(content) < frame.DataOffset {
 					continue
 				}
-				frames := content[min(len(content), frame.DataOffset):]
-				if at := bytes.Index(frames, p[:leastTrace]); at >= 0 {
+				frames := content[frame.DataOffset:]
+				if at := bytes.Index(frames, p[:leastTrace]); at >= 0 && isLinked(content, frame.DataOffset+at-frame.HeaderBytes, lsn) {
 					return fmt.Sprintf("record %d is in %s, at %d", lsn, name, frame.DataOffset+at)
 				}
 			}
 		}
 	}
 	return ""
+}
+
+// isLinked reports whether a frame at an offset of a segment is of that segment, and follows the
+// frame before it there, or begins the segment.
+func isLinked(content []byte, off int, lsn wal.LSN) bool {
+	head := frame.DecodeHead(content)
+	f, err := frame.Decode(content[max(off, 0):], lsn)
+	if off < frame.DataOffset || head.HeaderErr != nil || err != nil {
+		return false
+	}
+	var b frame.Buffer
+	if head.StampErr == nil && b.Linked(&f, head.Seed, head.Link, int64(off)) {
+		return true
+	}
+	for at := frame.DataOffset; at < off; at += frame.Alignment {
+		before, err := frame.Decode(content[at:], 0)
+		if err == nil && at+int(frame.Size(int64(before.Length))) == off && b.Linked(&f, head.Seed, before.Link, int64(off)) {
+			return true
+		}
+	}
+	return false
 }
 
 // readFiles returns what the files of a directory hold. What cannot be read is left out: it is
