@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +51,7 @@ func attachAs(file string, mode int, flags uint32) (*os.File, error) {
 		config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR | flags
 		err = unix.IoctlLoopConfigure(int(loop.Fd()), &config)
 		if err == nil {
+			boundRequests(n)
 			return loop, nil
 		}
 		_ = loop.Close() // it is not ours
@@ -59,6 +61,14 @@ func attachAs(file string, mode int, flags uint32) (*os.File, error) {
 		time.Sleep(time.Millisecond) // somebody else was faster
 	}
 	return nil, errors.New("blockdev: no loop device is free")
+}
+
+// boundRequests has no request of the device be larger than one that the server takes whole: of
+// one that is split, a part may fail, and the kernel takes the whole for done then (lo_complete_rq in
+// drivers/block/loop.c looks at short reads, not at short writes). Where /sys cannot be written to,
+// requests of more than a megabyte may be taken so.
+func boundRequests(n int) {
+	_ = os.WriteFile(fmt.Sprintf("/sys/block/loop%d/queue/max_sectors_kb", n), []byte(strconv.Itoa(maxWriteBytes>>10)), 0o644)
 }
 
 // openLoop opens a loop device, and makes its node where nobody else does.
