@@ -3,10 +3,13 @@
 package files
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -14,15 +17,16 @@ import (
 )
 
 // sync looks at what a sync is about, makes it, and notes that it is done.
-func (w *watch) sync(c *intercept.Call, makes func() unix.Errno) (intercept.Answer, error) {
+func (w *watch) sync(c *intercept.Call) (intercept.Answer, error) {
 	var made intercept.Answer
 	if c.Op == intercept.SyncAll {
-		return w.syncAll(makes)
+		return w.syncAll(c)
 	}
 	f, ok, err := w.opened(c, c.Descriptor(0))
 	if err != nil || !ok {
 		return made, err
 	}
+	skips := w.weak.Skips(c)
 	w.mu.Lock()
 	var dir naming
 	var n *inode
@@ -41,20 +45,18 @@ func (w *watch) sync(c *intercept.Call, makes func() unix.Errno) (intercept.Answ
 	if err != nil {
 		return made, err
 	}
-	errno := makes()
+	errno := w.makes(c, skips)
 	if errno == 0 {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		switch {
 		case n != nil:
-			n.promise(at, w.next())
-			if f.stat.Nlink > 0 {
-				w.names = append(w.names, naming{at: w.next(), what: synced, path: f.path, inode: n})
-			}
+			n.promise(at, w.next(), skips)
+			w.named(&f, n, skips)
 			w.counts.Synced++
 			w.moment()
 		case dir.what == settled:
-			dir.at = w.next()
+			dir.at, dir.skipped = w.next(), skips
 			w.names = append(w.names, dir)
 			w.counts.Dirs++
 			w.moment()
@@ -63,17 +65,32 @@ func (w *watch) sync(c *intercept.Call, makes func() unix.Errno) (intercept.Answ
 	return intercept.Answer{Skip: true, Errno: errno}, nil
 }
 
+// named notes that a file was synced whose name this is, if it is that still, with the lock held.
+func (w *watch) named(f *file, n *inode, skips bool) {
+	if now, err := w.at(f.path); err == nil && !f.nameless && now.stat.Ino == f.stat.Ino {
+		w.names = append(w.names, naming{at: w.next(), what: synced, path: f.path, inode: n, skipped: skips})
+	}
+}
+
 // promise notes that a sync has returned that began with a sight.
-func (n *inode) promise(at, since int) {
+func (n *inode) promise(at, since int, skipped bool) {
 	for i := range n.sights {
 		if n.sights[i].at == at {
-			n.sights[i].since, n.sights[i].synced = since, true
+			n.sights[i].since, n.sights[i].synced, n.sights[i].skipped = since, true, skipped
 		}
 	}
 }
 
 // syncAll is sync, of all files.
-func (w *watch) syncAll(makes func() unix.Errno) (intercept.Answer, error) {
+func (w *watch) syncAll(c *intercept.Call) (intercept.Answer, error) {
+	if c.Nr == unix.SYS_SYNCFS {
+		var own, dir unix.Stat_t
+		err := unix.Stat("/proc/"+strconv.Itoa(c.Thread)+"/fd/"+strconv.Itoa(c.Descriptor(0)), &own)
+		if err = errors.Join(err, unix.Stat(w.dir, &dir)); err != nil || own.Dev != dir.Dev {
+			return intercept.Answer{}, err // of another filesystem
+		}
+	}
+	skips := w.weak.Skips(c)
 	w.mu.Lock()
 	all, err := w.list(".")
 	began := map[*inode]int{}
@@ -96,23 +113,33 @@ func (w *watch) syncAll(makes func() unix.Errno) (intercept.Answer, error) {
 	if err != nil {
 		return intercept.Answer{}, err
 	}
-	errno := makes()
+	errno := w.makes(c, skips)
 	if errno == 0 {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for path, n := range all.names {
 			if at, ok := began[n]; ok {
-				n.promise(at, w.next())
-				w.names = append(w.names, naming{at: w.next(), what: synced, path: path, inode: n})
+				n.promise(at, w.next(), skips)
+				if f, err := w.at(path); err == nil && w.inodes[f.stat.Ino] == n {
+					w.names = append(w.names, naming{at: w.next(), what: synced, path: path, inode: n, skipped: skips})
+				}
 				w.counts.Synced++
 			}
 		}
-		all.at = w.next()
+		all.at, all.skipped = w.next(), skips
 		w.names = append(w.names, all)
 		w.counts.Dirs++
 		w.moment()
 	}
 	return intercept.Answer{Skip: true, Errno: errno}, nil
+}
+
+// makes makes a sync in the program's place, unless it is left out.
+func (w *watch) makes(c *intercept.Call, skips bool) unix.Errno {
+	if skips {
+		return 0
+	}
+	return makeSync(c, w.dir)
 }
 
 // makeSync makes a sync in the program's place.
@@ -151,131 +178,16 @@ func errnoOf(err error) unix.Errno {
 	return errno
 }
 
-// rename sees a file that is about to be renamed or linked.
-func (w *watch) rename(c *intercept.Call) error {
-	from, to := [2]int{-1, 0}, [2]int{-1, 1}
-	if c.Nr == unix.SYS_RENAMEAT || c.Nr == unix.SYS_RENAMEAT2 || c.Nr == unix.SYS_LINKAT {
-		from, to = [2]int{0, 1}, [2]int{2, 3}
-	}
-	var paths [2]string
-	var inside [2]bool
-	for i, at := range [][2]int{from, to} {
-		path, err := c.Path(at[0], at[1])
-		if err != nil {
-			return err
-		}
-		if paths[i], err = resolved(path); err != nil {
-			return err
-		}
-		paths[i], inside[i] = w.below(paths[i])
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	over, is, err := w.there(paths[1], inside[1])
-	if is && (c.Op == intercept.Link || c.Nr == unix.SYS_RENAMEAT2 && c.Args[4]&unix.RENAME_NOREPLACE != 0) {
-		return err // it fails
-	}
-	f, ferr := w.at(paths[0])
-	if err != nil || !inside[0] || ferr != nil {
-		if inside[1] { // of what is elsewhere nothing is known
-			w.names = append(w.names, naming{at: w.next(), what: taken, path: paths[1], over: over})
-			w.moment()
-		}
-		return errors.Join(err, ferr)
-	}
-	if inside[1] && f.is(unix.S_IFREG) {
-		n, s, err := w.sight(&f)
-		if err != nil {
-			return err
-		}
-		s.since, s.synced = s.at, n.isSynced(s)
-		w.forget(paths[1], n)
-		w.names = append(w.names, naming{at: w.next(), what: placed, path: paths[1], inode: n, over: over})
-		w.counts.Placed++
-	} else if inside[1] {
-		w.names = append(w.names, naming{at: w.next(), what: taken, path: paths[1], over: over})
-	}
-	if c.Op == intercept.Rename {
-		own, _, _ := w.there(paths[0], true)
-		w.names = append(w.names, naming{at: w.next(), what: taken, path: paths[0], over: own})
-	}
-	w.moment()
-	return nil
-}
-
-// isSynced reports whether all that a sight has seen was synced before.
-func (n *inode) isSynced(s *sight) bool {
+// isSynced reports whether all that a sight has seen was synced before, and whether that sync was
+// left out.
+func (n *inode) isSynced(s *sight) (synced, skipped bool) {
 	for i := range n.sights {
 		o := &n.sights[i]
-		if o.synced && o.since > 0 && o.at < s.at && o.data.size == s.data.size && len(differing(o.data, s.data)) == 0 && len(o.free) == 0 {
-			return true
+		if o.synced && o.since > 0 && o.at < s.at && o.data.equal(s.data) && len(o.free) == 0 {
+			synced, skipped = true, o.skipped
 		}
 	}
-	return false
-}
-
-// there returns the file that is at a path below the directory, if that is inside, with the lock
-// held.
-func (w *watch) there(path string, inside bool) (n *inode, is bool, err error) {
-	if !inside {
-		return nil, false, nil
-	}
-	f, err := w.at(path)
-	switch {
-	case gone(err):
-		return nil, false, nil
-	case err != nil:
-		return nil, false, err
-	case f.is(unix.S_IFREG):
-		return w.inode(&f), true, nil
-	}
-	return nil, true, nil
-}
-
-// forget notes that a name leads to another file now: where it was the only one of the file before,
-// that one's number will be another's.
-func (w *watch) forget(path string, now *inode) {
-	f, err := w.at(path)
-	if err == nil && f.stat.Nlink == 1 && w.inodes[f.stat.Ino] != now {
-		delete(w.inodes, f.stat.Ino)
-	}
-}
-
-// resolved resolves the links in a path, but for its last element.
-func resolved(path string) (string, error) {
-	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
-	return filepath.Join(dir, filepath.Base(path)), err
-}
-
-// unlink sees a name that is about to go.
-func (w *watch) unlink(c *intercept.Call) error {
-	at, arg := -1, 0
-	if c.Nr == unix.SYS_UNLINKAT {
-		at, arg = 0, 1
-	}
-	path, err := c.Path(at, arg)
-	if err == nil {
-		path, err = resolved(path)
-	}
-	rel, ok := w.below(path)
-	if err != nil || !ok {
-		return err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	f, err := w.at(rel)
-	if err != nil {
-		return err
-	}
-	var n *inode
-	if f.is(unix.S_IFREG) {
-		if n = w.inode(&f); f.stat.Nlink == 1 {
-			delete(w.inodes, f.stat.Ino) // its number will be another's
-		}
-	}
-	w.names = append(w.names, naming{at: w.next(), what: taken, path: rel, over: n})
-	w.moment()
-	return nil
+	return synced, skipped
 }
 
 // truncate sees a file that is about to end elsewhere.
@@ -290,10 +202,16 @@ func (w *watch) truncate(c *intercept.Call) error {
 			return err
 		}
 		size = int64(c.Args[1])
+		if flags, ferr := c.OpenFlags(c.Descriptor(0)); ferr != nil || flags&unix.O_ACCMODE == unix.O_RDONLY {
+			return ferr // it fails
+		}
 	default:
-		at, arg := -1, 0
+		at, arg, flags := -1, 0, c.Args[1]
 		if c.Nr == unix.SYS_OPENAT || c.Nr == unix.SYS_OPENAT2 {
-			at, arg = 0, 1
+			at, arg, flags = 0, 1, c.Args[2]
+		}
+		if c.Op == intercept.Open && c.Nr != unix.SYS_OPENAT2 && flags&unix.O_EXCL != 0 && flags&unix.O_CREAT != 0 {
+			return nil // what is there is not opened
 		}
 		if c.Nr == unix.SYS_TRUNCATE {
 			size = int64(c.Args[1])
@@ -322,50 +240,144 @@ func (w *watch) truncate(c *intercept.Call) error {
 	return nil
 }
 
-// written sees a file that is about to be written to.
-func (w *watch) written(c *intercept.Call) error {
+// written sees a file that is about to be written to. Most writes it makes itself, so that it is
+// known when they have ended.
+func (w *watch) written(c *intercept.Call) (a intercept.Answer, err error) {
 	fd := c.Descriptor(0)
+	if w.snaps {
+		if path, perr := c.OpenPath(fd); perr == nil && path == w.out {
+			return a, w.hear(c)
+		}
+	}
 	f, ok, err := w.opened(c, fd)
 	if err != nil || !ok || !f.is(unix.S_IFREG) {
-		return err
+		return a, err
 	}
-	length := int64(c.Args[2])
+	parts := [][2]uint64{{c.Args[1], c.Args[2]}}
 	if c.Nr == unix.SYS_WRITEV || c.Nr == unix.SYS_PWRITEV || c.Nr == unix.SYS_PWRITEV2 {
-		if length, err = vectorBytes(c); err != nil {
-			return err
+		if parts, err = vector(c); err != nil {
+			return a, err
 		}
+	}
+	length := int64(0)
+	for _, part := range parts {
+		length += int64(min(part[1], 1<<40))
 	}
 	off, positioned := int64(c.Args[3]), c.Nr == unix.SYS_PWRITE64 || c.Nr == unix.SYS_PWRITEV || c.Nr == unix.SYS_PWRITEV2 && int64(c.Args[3]) != -1
 	if !positioned {
 		if off, err = c.Position(fd); err != nil {
-			return err
+			return a, err
 		}
 	}
-	appends, err := c.Appends(fd)
+	flags, err := c.OpenFlags(fd)
+	if err != nil {
+		return a, err
+	}
+	at := off
+	if flags&unix.O_APPEND != 0 || c.Nr == unix.SYS_PWRITEV2 && c.Args[5]&unix.RWF_APPEND != 0 {
+		at = f.stat.Size
+	}
+	w.writing(c, &f, span{at, at + length}, false)
+	if length > mostMade || flags&unix.O_DIRECT != 0 || c.Nr == unix.SYS_PWRITEV2 && c.Args[5] != 0 {
+		return a, nil // the program makes it
+	}
+	data, err := c.Read(parts)
+	if err != nil {
+		return a, err
+	}
+	own, err := c.OpenFile(fd)
+	if err != nil {
+		return a, err
+	}
+	defer func() { _ = own.Close() }() // the program has it open
+	var n int
+	if positioned {
+		n, err = unix.Pwrite(int(own.Fd()), data, off)
+	} else {
+		n, err = unix.Write(int(own.Fd()), data)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.underway, c.Thread)
+	a = intercept.Answer{Skip: true, Value: int64(max(n, 0)), Errno: errnoOf(err)}
+	if err == nil && flags&unix.O_DSYNC != 0 { // O_SYNC is that, and more
+		return a, w.wroteThrough(&f, span{at, at + int64(n)})
+	}
+	return a, nil
+}
+
+// wroteThrough notes that a part of a file was written and synced by one call, with the lock held.
+func (w *watch) wroteThrough(f *file, part span) error {
+	before := w.inode(f).need(w.last, w.writes, false)
+	n, s, err := w.sight(f)
 	if err != nil {
 		return err
 	}
-	if appends {
-		off = f.stat.Size
-	}
-	w.writing(c, &f, span{off, off + length}, false)
+	s.onlyIn(part, before)
+	w.freed[n] = slices.Clone(s.free)
+	n.promise(s.at, w.next(), false)
+	w.named(f, n, false)
+	w.counts.Synced++
+	w.moment()
 	return nil
 }
 
-// vectorBytes returns how many bytes the vector of a call holds.
-func vectorBytes(c *intercept.Call) (length int64, err error) {
+// mostMade is how long a write is at most that is made in the program's place.
+const mostMade = 1 << 20
+
+// mostSaid is how much of what a program prints in one call is looked at.
+const mostSaid = 1 << 20
+
+// hear takes acknowledgements from what the program prints.
+func (w *watch) hear(c *intercept.Call) error {
+	parts := [][2]uint64{{c.Args[1], c.Args[2]}}
+	if c.Nr == unix.SYS_WRITEV {
+		var err error
+		if parts, err = vector(c); err != nil {
+			return err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range parts {
+		parts[i][1] = min(parts[i][1], mostSaid)
+	}
+	said, err := c.Read(parts)
+	if err != nil {
+		return err
+	}
+	w.said = append(w.said, said...)
+	defer func() { // a line is not as long
+		w.said = w.said[max(0, len(w.said)-mostSaid):]
+	}()
+	for {
+		line, rest, ok := bytes.Cut(w.said, []byte("\n"))
+		if !ok {
+			return nil
+		}
+		w.said = rest
+		word, token, ok := strings.Cut(string(line), " ")
+		if ok && (word == "ack" || word == "acked") {
+			w.acks = append(w.acks[:len(w.acks):len(w.acks)], token)
+			w.moment()
+		}
+	}
+}
+
+// vector returns the addresses and lengths that the vector of a call holds.
+func vector(c *intercept.Call) (parts [][2]uint64, err error) {
 	const vectorBytes = 16 // struct iovec
 	p := make([]byte, vectorBytes*min(c.Args[2], 1024))
 	if len(p) == 0 {
-		return 0, nil
+		return nil, nil
 	}
 	if _, err = c.Memory(uintptr(c.Args[1]), p); err != nil {
-		return 0, err
+		return nil, err
 	}
 	for v := range slices.Chunk(p, vectorBytes) {
-		length += int64(binary.NativeEndian.Uint64(v[8:]))
+		parts = append(parts, [2]uint64{binary.NativeEndian.Uint64(v), binary.NativeEndian.Uint64(v[8:])})
 	}
-	return length, nil
+	return parts, nil
 }
 
 // copied sees a file that the kernel is about to write to by itself, and takes all of it as
@@ -403,6 +415,6 @@ func (w *watch) writing(c *intercept.Call, f *file, s span, cuts bool) {
 	w.writes = append(w.writes, write{at: w.next(), inode: n, span: s, cuts: cuts})
 	w.freed[n] = joined(append(w.freed[n], s))
 	if cuts || !slices.Equal(asked, outside(w.freed[n], last)) {
-		w.moment()
+		w.relax()
 	}
 }

@@ -75,6 +75,9 @@ func (c *content) bytes() []byte {
 	return all
 }
 
+// equal reports whether two contents are the same.
+func (c *content) equal(o *content) bool { return slices.Equal(c.pieces, o.pieces) }
+
 // contentOf makes a content of bytes.
 func contentOf(data []byte) *content {
 	c := &content{}

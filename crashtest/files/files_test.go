@@ -157,6 +157,9 @@ func TestAsked(t *testing.T) {
 		{"a directory whose own name was synced", "cd {dir}; mkdir a; printf abc >a/f; sync a/f; sync a; sync .", "rm -r {dir}/a", "lost: a/f is not there", 0},
 		{"renamed out of a directory that was synced", "cd {dir}; mkdir a; printf abc >a/f; sync a/f a .; mv a/f g", "mv {dir}/g {dir}/a/f", "", 0},
 		{"a directory is renamed", "cd {dir}; mkdir a; printf abc >a/f; sync a/f a .; mv a b", "rm -r {dir}/b", "", 0},
+		{"by a path behind a link", "cd {dir}; mkdir -p a/b; printf abc >f; sync f; ln -s a/b s; printf xyz >t; sync t; mv t s/../f", ": >{dir}/f", "lost: f is empty; it held 3 bytes when it was synced", 0},
+		{"another filesystem is synced", "cd {dir}; printf abc >f; sync -f /proc; printf xyz >g; sync g", ": >{dir}/f", "", 0},
+		{"renamed to where it cannot be", "cd {dir}; printf abc >f; sync f .; mkdir d; mv -T f d 2>/dev/null; sync .", "printf ab >{dir}/f", "lost: f has 2 bytes", 0},
 		{"renamed by a path in another directory", "cd {dir}; mkdir a; printf abc >f; cd a; mv ../f ./g", ": >{dir}/a/g", "illegal: a/g is empty", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ package files
 
 import (
 	"maps"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,11 +35,17 @@ type naming struct {
 	path  string // below the program's directory
 	inode *inode // that is there from now on
 	over  *inode // that was there before
+	to    string // of what is taken: the name that it is renamed to
+	isDir bool   // a directory is taken
+	ended int    // when that was done; 0 where it is not, or nobody knows
+
+	thread int // that does it
 
 	// Of a directory that was synced: when that began, and what there was in it then, by path.
-	began int
-	names map[string]*inode // nil: a directory, or a file of which nothing is known
-	dirs  map[string]bool
+	skipped bool // it was left out, and the program believes in it
+	began   int
+	names   map[string]*inode // nil: a directory, or a file of which nothing is known
+	dirs    map[string]bool
 }
 
 // change is what becomes of a name.
@@ -69,11 +76,11 @@ func (j *journal) want(now int) map[string]*Want {
 	if all, ok := j.wants[now]; ok {
 		return all
 	}
-	all, s := map[string]*Want{}, j.states(now)
+	all, s := map[string]*Want{}, j.states(now, true)
 	for path, e := range s.entries {
 		w := &Want{Any: e.any, Must: e.must && s.leadsTo(path)}
 		for _, n := range e.files {
-			need := n.need(now, j.writes)
+			need := n.need(now, j.writes, false)
 			w.Any = w.Any || need == nil
 			w.Needs = append(w.Needs, need)
 		}
@@ -100,6 +107,8 @@ type entry struct {
 	any   bool     // or anything
 	must  bool
 	taken int // when it was, last
+
+	movedTo string // the name that it was renamed to then
 }
 
 // states are what all names may lead to at a moment.
@@ -108,19 +117,22 @@ type states struct {
 	dirs    map[string]bool // directories whose own names were synced
 }
 
-// states goes through what became of names up to a moment.
-func (j *journal) states(now int) *states {
+// states goes through what became of names up to a moment: as the program believes, or as it is.
+func (j *journal) states(now int, believed bool) *states {
 	s := &states{entries: map[string]*entry{}, dirs: map[string]bool{}}
 	for i := range j.names {
 		n := &j.names[i]
 		if n.at > now {
 			break
 		}
+		if n.skipped && !believed {
+			continue
+		}
 		switch n.what {
 		case placed, synced:
 			e := s.at(n.path)
 			e.before(n.over)
-			e.any = false
+			e.any, e.movedTo = false, ""
 			e.files = append(slices.DeleteFunc(e.files, func(o *inode) bool { return o == n.inode }), n.inode)
 		case taken:
 			s.take(n)
@@ -150,12 +162,35 @@ func (e *entry) before(file *inode) {
 func (s *states) take(n *naming) {
 	below := func(path string) bool { return path == n.path || strings.HasPrefix(path, n.path+"/") }
 	s.at(n.path).before(n.over)
+	ended := n.ended
+	if ended == 0 {
+		ended = math.MaxInt
+	}
+	moved, movedDirs := map[string]*entry{}, []string(nil)
 	for path, e := range s.entries {
-		if below(path) {
-			e.any, e.must, e.taken = true, false, n.at
+		if !below(path) {
+			continue
+		}
+		to := n.to
+		if n.isDir && n.to != "" {
+			to = n.to + strings.TrimPrefix(path, n.path)
+			moved[to] = &entry{files: slices.Clone(e.files), any: e.any, must: e.must, taken: e.taken}
+		}
+		e.any, e.must, e.taken, e.movedTo = true, false, ended, to
+	}
+	for path := range s.dirs {
+		if n.isDir && n.to != "" && path != n.path && below(path) {
+			movedDirs = append(movedDirs, n.to+strings.TrimPrefix(path, n.path))
 		}
 	}
 	maps.DeleteFunc(s.dirs, func(path string, _ bool) bool { return below(path) })
+	if n.isDir {
+		delete(moved, n.to) // no file
+	}
+	maps.Copy(s.entries, moved)
+	for _, path := range movedDirs {
+		s.dirs[path] = true
+	}
 }
 
 // settle notes that a directory was synced: what was in it when that began is there.
@@ -163,18 +198,38 @@ func (s *states) settle(n *naming) {
 	for path := range n.dirs {
 		s.dirs[path] = true
 	}
+	for path, e := range s.entries {
+		if n.lacks(path) && e.any && e.taken <= n.began {
+			e.files = nil // it does not come back
+		}
+	}
 	for path, file := range n.names {
 		e := s.at(path)
 		if e.taken > n.began {
 			continue
 		}
 		e.must = true
-		if i := slices.Index(e.files, file); file != nil && i >= 0 && !e.any {
+		switch i := slices.Index(e.files, file); {
+		case file == nil:
+			e.files, e.any = nil, true
+		case i >= 0 && !e.any:
 			e.files = slices.Clone(e.files[i:])
-		} else {
-			e.any = true
+		default: // a file of which nothing is known, and no older one
+			e.files, e.any = []*inode{file}, true
 		}
 	}
+}
+
+// lacks reports whether a path, or a directory above it, is one of the directory that is synced,
+// and was not there.
+func (n *naming) lacks(path string) bool {
+	for ; path != "."; path = filepath.Dir(path) {
+		_, there := n.names[path]
+		if in := n.path == everywhere || filepath.Dir(path) == n.path; in && !there && !n.dirs[path] {
+			return true
+		}
+	}
+	return false
 }
 
 // leadsTo reports whether the directories above a name are there.

@@ -20,7 +20,7 @@ import (
 // msync looks at the files that a range of memory is a mapping of, syncs them there by a mapping
 // of its own, and notes that it is done. Where other things lie in the range, too, the program does
 // it itself, and nothing is noted.
-func (w *watch) msync(c *intercept.Call, skips bool) (intercept.Answer, error) {
+func (w *watch) msync(c *intercept.Call) (intercept.Answer, error) {
 	from, length := c.Args[0], c.Args[1]
 	if c.Args[2]&unix.MS_SYNC == 0 {
 		return intercept.Answer{}, nil // it asks for nothing
@@ -35,13 +35,14 @@ func (w *watch) msync(c *intercept.Call, skips bool) (intercept.Answer, error) {
 		m := &list[i]
 		p, ok, err := w.part(c, m, max(from, m.from), min(from+length, m.to))
 		if err != nil || !ok || m.from > at {
-			return intercept.Answer{Skip: skips}, err
+			return intercept.Answer{}, err
 		}
 		parts, at = append(parts, p), m.to
 	}
 	if at < from+length {
-		return intercept.Answer{Skip: skips}, nil
+		return intercept.Answer{}, nil
 	}
+	skips := w.weak.Skips(c)
 	for i := range parts {
 		if err := w.syncPart(&parts[i], skips); err != nil {
 			if errno := errnoOf(err); errno != 0 && !errors.Is(err, errTooMuch) {
@@ -101,7 +102,9 @@ func (w *watch) part(c *intercept.Call, m *mapped, from, to uint64) (p part, ok 
 	if !m.shared {
 		return p, false, nil
 	}
-	if p.path, ok = w.below(m.path); !ok {
+	path, gone := strings.CutSuffix(m.path, " (deleted)")
+	p.nameless = gone
+	if p.path, ok = w.below(path); !ok {
 		return p, false, nil
 	}
 	p.at = filepath.Join("/proc", strconv.Itoa(c.Thread), "map_files", fmt.Sprintf("%x-%x", m.from, m.to))
@@ -113,7 +116,7 @@ func (w *watch) part(c *intercept.Call, m *mapped, from, to uint64) (p part, ok 
 // syncPart looks at a file, syncs a part of it, and notes that.
 func (w *watch) syncPart(p *part, skips bool) error {
 	w.mu.Lock()
-	before := w.inode(&p.file).need(w.last, w.writes)
+	before := w.inode(&p.file).need(w.last, w.writes, false)
 	n, s, err := w.sight(&p.file)
 	at := 0
 	if err == nil {
@@ -132,10 +135,8 @@ func (w *watch) syncPart(p *part, skips bool) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n.promise(at, w.next())
-	if p.stat.Nlink > 0 {
-		w.names = append(w.names, naming{at: w.next(), what: synced, path: p.path, inode: n})
-	}
+	n.promise(at, w.next(), skips)
+	w.named(&p.file, n, skips)
 	w.counts.Synced++
 	w.moment()
 	return nil

@@ -5,6 +5,7 @@ package files
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"slices"
 )
 
@@ -17,7 +18,10 @@ type Need struct {
 }
 
 // inode is a file, whatever its names, and all that it was seen to hold, in order.
-type inode struct{ sights []sight }
+type inode struct {
+	sights []sight
+	mode   fs.FileMode
+}
 
 // sight is what a file held at one moment.
 type sight struct {
@@ -28,8 +32,9 @@ type sight struct {
 
 	// Since this moment, if it is above 0, the file has to hold that: a sync that began with the
 	// sight has returned, or a rename has begun.
-	since  int
-	synced bool
+	since   int
+	synced  bool
+	skipped bool // the sync was left out, and the program believes in it
 }
 
 // write is what may have been written to a file, since a moment.
@@ -40,11 +45,12 @@ type write struct {
 	cuts  bool // the file may end at its beginning
 }
 
-// need returns what a file has to hold at a moment, or nil if that is nothing.
-func (n *inode) need(now int, writes []write) *Need {
+// need returns what a file has to hold at a moment, or nil if that is nothing: since it was synced
+// or, unless only that counts, renamed.
+func (n *inode) need(now int, writes []write, onlySynced bool) *Need {
 	var s *sight
 	for i := range n.sights {
-		if o := &n.sights[i]; o.since > 0 && o.since <= now {
+		if o := &n.sights[i]; o.since > 0 && o.since <= now && (o.synced && !o.skipped || !onlySynced) {
 			s = o
 		}
 	}
@@ -94,6 +100,11 @@ func (n *inode) written(from, to int, writes []write) (list []span) {
 // cut reports whether calls were about to shorten it between two moments.
 func (n *inode) cut(from, to int, writes []write) bool {
 	return slices.ContainsFunc(writes, func(w write) bool { return w.inode == n && w.cuts && w.at > from && w.at < to })
+}
+
+// isNone reports whether a need, of a token, is none.
+func (n *Need) isNone() bool {
+	return n == nil || n.Data == nil || slices.ContainsFunc(n.Free, func(s span) bool { return s.From < 0 || s.To < s.From })
 }
 
 // Lacks says in what a file's content is not what it has to be, or nothing.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -41,6 +42,10 @@ type Subject struct {
 	// Weak leaves calls out.
 	Weak *kill.Weakener
 
+	// Snaps has all files looked at, at each moment, and acknowledgements taken from what the
+	// program prints, for Losses.
+	Snaps bool
+
 	mu     sync.Mutex
 	counts Counts
 }
@@ -73,15 +78,19 @@ func (s *Subject) Workload(l *campaign.Life) (err error) {
 	if err != nil {
 		return err
 	}
-	w := &watch{dir: dir, note: l.Note, weak: s.Weak, inodes: map[uint64]*inode{}, freed: map[*inode][]span{}, underway: map[int]underway{}}
+	w := &watch{dir: dir, note: l.Note, weak: s.Weak, inodes: map[uint64]*inode{}, freed: map[*inode][]span{}, underway: map[int]underway{}, snaps: s.Snaps}
 	if err = w.begin(); err != nil {
 		return err
 	}
-	out, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	heard, out, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, out.Close()) }()
+	if w.out, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", out.Fd())); err != nil {
+		return errors.Join(err, heard.Close(), out.Close())
+	}
+	go func() { _, _ = io.Copy(io.Discard, heard) }() // until all that have it have ended
+	defer func() { err = errors.Join(err, out.Close(), heard.Close()) }()
 	acks := s.Acks(l.Dir)
 	if err = os.WriteFile(acks, nil, 0o600); err != nil {
 		return err
@@ -173,7 +182,9 @@ func (f found) lacks(path string, w *Want) (what string, kind campaign.Kind) {
 // Known is what is known of a program's files at one moment.
 type Known struct {
 	Wants  map[string]*Want
+	Acks   campaign.Acks // what the program has acknowledged, of a Subject that Snaps
 	counts Counts
+	snap   *snapshot // the same
 
 	journal *journal // nil: it is of a token
 	at      int
@@ -210,5 +221,13 @@ func (s *Subject) ParseKnown(b []byte) (campaign.Known, error) {
 		return nil, nil //nolint:nilnil // nothing is known
 	}
 	k := &Known{}
-	return k, json.Unmarshal(b, &k.Wants)
+	if err := json.Unmarshal(b, &k.Wants); err != nil {
+		return nil, err
+	}
+	for path, w := range k.Wants {
+		if w == nil || !w.Any && len(w.Needs) == 0 || slices.ContainsFunc(w.Needs, (*Need).isNone) {
+			return nil, fmt.Errorf("files: of %s nothing is asked for", path)
+		}
+	}
+	return k, nil
 }

@@ -40,6 +40,12 @@ type watch struct {
 	bytes    int64
 	counts   Counts
 	err      error
+
+	// Of a Subject that Snaps.
+	snaps bool
+	out   string // the program's standard output, as /proc names it
+	said  []byte // on it, after the last line
+	acks  campaign.Acks
 }
 
 // underway is a write that a thread has begun, and of which it is not known whether it has ended.
@@ -68,6 +74,9 @@ func (w *watch) start(cmd *exec.Cmd) (end func() error, err error) {
 func (w *watch) handle(c *intercept.Call) intercept.Answer {
 	w.mu.Lock()
 	delete(w.underway, c.Thread) // what it did before has ended
+	if w.snaps && c.Op != intercept.Write && c.Op != intercept.Copy {
+		w.moment()
+	}
 	w.mu.Unlock()
 	a, err := w.look(c)
 	if err != nil && !gone(err) {
@@ -99,27 +108,21 @@ func (w *watch) failed(err error) {
 // look sees what a call is about to do.
 func (w *watch) look(c *intercept.Call) (intercept.Answer, error) {
 	var made intercept.Answer
-	skips := w.weak.Skips(c)
 	switch c.Op {
 	case intercept.Ring:
 		return intercept.Answer{Skip: true, Errno: unix.ENOSYS}, nil
 	case intercept.Sync, intercept.SyncAll:
-		return w.sync(c, func() unix.Errno {
-			if skips {
-				return 0
-			}
-			return makeSync(c, w.dir)
-		})
+		return w.sync(c)
 	case intercept.Msync:
-		return w.msync(c, skips)
+		return w.msync(c)
 	case intercept.Rename, intercept.Link:
-		return made, w.rename(c)
+		return w.rename(c)
 	case intercept.Unlink:
-		return made, w.unlink(c)
+		return w.unlink(c)
 	case intercept.Truncate, intercept.Open:
 		return made, w.truncate(c)
 	case intercept.Write:
-		return made, w.written(c)
+		return w.written(c)
 	case intercept.Copy:
 		return made, w.copied(c)
 	}
@@ -137,6 +140,8 @@ type file struct {
 	path string // below the directory
 	at   string // where it can be opened
 	stat unix.Stat_t
+
+	nameless bool // the name that it was opened by is gone
 }
 
 // opened returns what a descriptor is open on, if that is a regular file or a directory below the
@@ -146,6 +151,7 @@ func (w *watch) opened(c *intercept.Call, fd int) (f file, ok bool, err error) {
 	if err != nil {
 		return f, false, err
 	}
+	path, f.nameless = strings.CutSuffix(path, " (deleted)")
 	if f.path, ok = w.below(path); !ok {
 		return f, false, nil
 	}
@@ -169,6 +175,7 @@ func (w *watch) inode(f *file) *inode {
 		n = &inode{}
 		w.inodes[f.stat.Ino] = n
 	}
+	n.mode = fs.FileMode(f.stat.Mode & 0o777)
 	return n
 }
 
@@ -178,6 +185,9 @@ func (w *watch) sight(f *file) (*inode, *sight, error) {
 	var older *content
 	if len(n.sights) > 0 {
 		older = n.sights[len(n.sights)-1].data
+	}
+	if f.stat.Size > mostBytes {
+		return n, nil, errTooMuch
 	}
 	data, err := readContent(f.at)
 	if err != nil {
@@ -197,8 +207,25 @@ func (w *watch) sight(f *file) (*inode, *sight, error) {
 	return n, &n.sights[len(n.sights)-1], nil
 }
 
-// moment notes that what is known changes.
-func (w *watch) moment() { w.note(&Known{journal: &w.journal, at: w.last, counts: w.counts}) }
+// relax notes a moment: what is known changes, before what changes it is done. One that snaps has
+// looked at what there is before.
+func (w *watch) relax() {
+	if !w.snaps {
+		w.moment()
+	}
+}
+
+// moment notes that what is known changes, or has changed.
+func (w *watch) moment() {
+	k := &Known{journal: &w.journal, at: w.last, counts: w.counts, Acks: w.acks}
+	if w.snaps {
+		var err error
+		if k.snap, err = w.snap(); err != nil && w.err == nil {
+			w.err = err
+		}
+	}
+	w.note(k)
+}
 
 // begin looks at what is there when the program begins: it was there after the last crash.
 func (w *watch) begin() error {
@@ -235,6 +262,9 @@ func (w *watch) end() error {
 	defer w.mu.Unlock()
 	if w.err != nil {
 		return w.err
+	}
+	if w.snaps {
+		w.moment()
 	}
 	all, err := w.list(".")
 	if err != nil {

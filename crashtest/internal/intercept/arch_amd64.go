@@ -16,3 +16,6 @@ const x32Bit = 0x40000000
 
 // openNr is the call open.
 const openNr = unix.SYS_OPEN
+
+// IsRmdir reports whether the call is rmdir.
+func (c *Call) IsRmdir() bool { return c.Nr == unix.SYS_RMDIR }

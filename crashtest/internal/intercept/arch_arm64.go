@@ -13,3 +13,6 @@ const x32Bit = 0x40000000
 
 // openNr is a call that there is not.
 const openNr = ^uintptr(0)
+
+// IsRmdir reports whether the call is rmdir, which there is not.
+func (c *Call) IsRmdir() bool { return false }

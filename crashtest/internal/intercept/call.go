@@ -60,23 +60,40 @@ func (c *Call) OpenFile(fd int) (*os.File, error) {
 	return os.NewFile(uintptr(own), ""), nil
 }
 
+// IsRoot reports whether the thread has root's rights, and sees files by the names that the lab
+// sees them by.
+func (c *Call) IsRoot() bool {
+	root, err := os.Readlink(c.proc("root"))
+	if err != nil || root != "/" {
+		return false
+	}
+	text, err := os.ReadFile(c.proc("status"))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := bytes.Cut(text, []byte("\nUid:"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	ids := strings.Fields(string(line)) // real, effective, saved, of the filesystem
+	return len(ids) == 4 && ids[3] == "0"
+}
+
 // mostPath is PATH_MAX of the kernel.
 const mostPath = 4096
 
 // Path returns an argument that is a path, as the program sees it, made absolute: relative to
 // the argument at, which is a descriptor of a directory, or, where that is below 0, to the
-// directory that the program is in. Its last element may be a link.
+// directory that the program is in. It is not cleaned: what comes before a ".." may be a link.
 func (c *Call) Path(at, arg int) (string, error) {
 	path, err := c.text(uintptr(c.Args[arg]), mostPath)
 	if err != nil || filepath.IsAbs(path) {
-		return filepath.Clean(path), err
+		return path, err
 	}
 	base := c.proc("cwd")
 	if at >= 0 && c.Descriptor(at) != unix.AT_FDCWD {
 		base = c.proc("fd", strconv.Itoa(c.Descriptor(at)))
 	}
 	dir, err := os.Readlink(base)
-	return filepath.Join(dir, path), err
+	return dir + "/" + path, err
 }
 
 // Memory reads the program's memory.
@@ -123,19 +140,35 @@ func (c *Call) Position(fd int) (int64, error) {
 	return 0, fmt.Errorf("intercept: descriptor %d of thread %d has no position", fd, c.Thread)
 }
 
-// Appends reports whether a descriptor writes at the end of its file.
-func (c *Call) Appends(fd int) (bool, error) {
+// OpenFlags returns the flags that a descriptor's file is open with.
+func (c *Call) OpenFlags(fd int) (int, error) {
 	text, err := os.ReadFile(c.proc("fdinfo", strconv.Itoa(fd)))
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
 		if flags, ok := strings.CutPrefix(line, "flags:"); ok {
 			n, err := strconv.ParseInt(strings.TrimSpace(flags), 8, 64)
-			return n&unix.O_APPEND != 0, err
+			return int(n), err
 		}
 	}
-	return false, nil
+	return 0, fmt.Errorf("intercept: descriptor %d of thread %d has no flags", fd, c.Thread)
+}
+
+// Read reads parts of the program's memory, each an address and a length, one after the other.
+func (c *Call) Read(parts [][2]uint64) ([]byte, error) {
+	var all []byte
+	for _, part := range parts {
+		for at, end := part[0], part[0]+part[1]; at < end; {
+			p := make([]byte, min(end-at, 64<<10))
+			n, err := c.Memory(uintptr(at), p)
+			if err != nil {
+				return nil, err
+			}
+			all, at = append(all, p[:n]...), at+uint64(n)
+		}
+	}
+	return all, nil
 }
 
 // Within reports whether a thread is in a call of this kind now, or may be: one that runs does
