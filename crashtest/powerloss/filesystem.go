@@ -41,6 +41,9 @@ var ErrFilesystem = errors.New("powerloss: no such filesystem")
 
 // FindFilesystem returns the built-in filesystem of a name.
 func FindFilesystem(name string) (Filesystem, error) {
+	if name == POSIX {
+		return Filesystem{Name: POSIX}, nil
+	}
 	all := Filesystems()
 	i := slices.IndexFunc(all, func(f Filesystem) bool { return f.Name == name })
 	if i < 0 {
@@ -48,13 +51,16 @@ func FindFilesystem(name string) (Filesystem, error) {
 		for _, f := range all {
 			names = append(names, f.Name)
 		}
-		return Filesystem{}, fmt.Errorf("%w: %q; there are %s", ErrFilesystem, name, strings.Join(names, ", "))
+		return Filesystem{}, fmt.Errorf("%w: %q; there are %s, %s", ErrFilesystem, name, strings.Join(names, ", "), POSIX)
 	}
 	return all[i], nil
 }
 
 // ready returns in one line why the filesystem cannot be made here, or nil.
 func (f *Filesystem) ready() error {
+	if f.IsPOSIX() {
+		return nil
+	}
 	if len(f.Make) == 0 {
 		return fmt.Errorf("%w: %q without a program that makes it", ErrFilesystem, f.Name)
 	}

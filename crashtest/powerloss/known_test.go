@@ -113,7 +113,7 @@ func TestSQLite(t *testing.T) {
 		{name: "DELETE OFF", filesystem: "ext4", loses: true, tears: true},
 		{name: "DELETE FULL", filesystem: "ext4", loses: true}, // the unlink of the journal is not synced
 		{name: "DELETE EXTRA", filesystem: "ext4"},
-		{name: "WAL NORMAL", filesystem: "ext4", loses: true},
+		{name: "WAL NORMAL", filesystem: "ext4", loses: true, nightly: true},
 		{name: "WAL FULL", filesystem: "ext4"},
 		{name: "DELETE FULL", filesystem: "xfs", loses: true, nightly: true},
 		{name: "DELETE FULL", filesystem: "btrfs", loses: true, nightly: true},
@@ -139,12 +139,12 @@ func TestSQLite(t *testing.T) {
 func TestReplace(t *testing.T) {
 	need(t)
 	for _, k := range []known{
-		{name: "without sync", filesystem: "ext4", loses: true, tears: true},
+		{name: "without sync", filesystem: "ext4", loses: true, tears: true, nightly: true},
 		{name: "without sync", filesystem: "xfs", loses: true, tears: true},
-		{name: "without sync", filesystem: "btrfs", loses: true},
+		{name: "without sync", filesystem: "btrfs", loses: true, nightly: true},
 		{name: "with sync", filesystem: "ext4", states: 10},
 		{name: "with sync", filesystem: "xfs", states: 10, nightly: true},
-		{name: "with sync", filesystem: "btrfs", states: 10},
+		{name: "with sync", filesystem: "btrfs", states: 10, nightly: true},
 	} {
 		if k.nightly && !isNightly() {
 			continue
@@ -207,7 +207,7 @@ func TestDiskv(t *testing.T) {
 		{name: "sync", filesystem: "xfs"},
 		{name: "sync", filesystem: "btrfs", nightly: true},
 		{name: "write temp", filesystem: "btrfs", loses: true, nightly: true},
-		{name: "sync temp", filesystem: "ext4", loses: true},
+		{name: "sync temp", filesystem: "ext4", loses: true, nightly: true},
 	} {
 		if k.nightly && !isNightly() {
 			continue
@@ -266,7 +266,7 @@ func TestGit(t *testing.T) {
 	needProgram(t, "git")
 	for _, k := range []known{
 		{name: "", filesystem: "ext4", loses: true, tears: true},
-		{name: "all", filesystem: "ext4", loses: true},
+		{name: "all", filesystem: "ext4", loses: true, nightly: true},
 	} {
 		t.Run("core.fsync="+k.name+" "+k.filesystem, func(t *testing.T) {
 			t.Parallel()

@@ -129,8 +129,8 @@ func (l *lab) record(ctx context.Context, d *blockdev.Disk, seed uint64, b begin
 		beside.end(ctx)
 		own.rec, err = d.Cut()
 	}
-	if err == nil && own.broken == nil {
-		err = l.tryCheck(d, own)
+	if err == nil && own.broken == nil && own.from == nil {
+		err = l.tryCheck(subjectDir(d), own.rec.Acks)
 	}
 	if err = errors.Join(err, d.Discard()); err != nil {
 		return nil, err
@@ -166,18 +166,17 @@ func (l *lab) noteAcks(own *life) {
 // is cut: where they refuse that, what they say after a cut is worth nothing. They may change
 // what is there; that is not recorded. Of a program that acknowledges nothing the check is asked
 // whether what is there is legal.
-func (l *lab) tryCheck(d *blockdev.Disk, own *life) error {
-	if !l.o.isProgram() || own.from != nil || l.tried {
+func (l *lab) tryCheck(dir string, acks campaign.Acks) error {
+	if !l.o.isProgram() || l.tried {
 		return nil
 	}
 	l.tried = true
-	acks := campaign.Acks(own.rec.Acks)
 	if len(acks) == 0 && l.o.Program.Legal == "" {
 		l.note("the workload has acknowledged nothing, in " + l.o.Long.String() + " (--run): so --check is asked whether what is there is legal")
 		l.o.Program.Legal, l.noAcks = l.o.Program.Check, true
 		l.subject = l.o.Program.Subject(l.run.Context().Done(), acksOf)
 	}
-	found, err := l.subject.Recover(subjectDir(d))
+	found, err := l.subject.Recover(dir)
 	if err != nil {
 		return err
 	}

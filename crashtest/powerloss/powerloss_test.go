@@ -225,7 +225,7 @@ func TestFaultsOfDisk(t *testing.T) {
 	o := powerloss.Options{Limits: campaign.Limits{Seed: 1, States: 30, Dir: newDir(t)}, Subject: journal("right", right)}
 	r, err := powerloss.RunFaults(t.Context(), o, ext4)
 	if err != nil || len(r.Findings) > 0 || r.Distinct != 30 {
-		t.Fatalf("%+v, %v", r, err)
+		t.Fatalf("%d faults, %+v, %v", r.Distinct, r.Findings, err)
 	}
 	for _, f := range r.Faults {
 		t.Logf("%+v", f)

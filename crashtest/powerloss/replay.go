@@ -32,6 +32,16 @@ func replay(ctx context.Context, token, keep string, o Options) (*campaign.Resul
 	if err := campaign.ParseToken(token, campaignName, &t); err != nil {
 		return nil, err
 	}
+	if t.Filesystem.IsPOSIX() {
+		if t.Program == nil || t.Tree == nil {
+			return nil, fmt.Errorf("%w: of no program", campaign.ErrToken)
+		}
+		if keep != "" {
+			return nil, fmt.Errorf("%w: what POSIX leaves is in no image: %s", ErrOptions, "replay it without a directory to keep")
+		}
+		o.Program, o.Subject, o.Filesystem = *t.Program, nil, t.Filesystem
+		return replayPOSIX(ctx, &t, o)
+	}
 	image, err := unpack(t.Image)
 	if err != nil {
 		return nil, err

@@ -62,6 +62,9 @@ func Run(ctx context.Context, o Options) (*campaign.Result, error) {
 
 // runCuts is Run, and tells which marks were asked for.
 func runCuts(ctx context.Context, o Options) (*campaign.Result, []Mark, error) {
+	if o.Filesystem.IsPOSIX() {
+		return runPOSIX(ctx, o)
+	}
 	l, err := open(ctx, o)
 	if err != nil {
 		return nil, nil, err
@@ -82,19 +85,7 @@ func open(ctx context.Context, o Options) (*lab, error) {
 	if o.Cores <= 0 {
 		o.Cores = runtime.NumCPU()
 	}
-	limits := o.Limits
-	limits.All = true // it ends by itself when there is nothing more to find
-	l := &lab{o: o, fs: o.Filesystem, subject: o.Subject, run: campaign.Begin(ctx, limits), marks: marks{all: o.All, missed: map[Mark]bool{}}}
-	l.weak.Mutations = o.Mutate
-	switch {
-	case o.isWatched():
-		l.subject = &files.Subject{Program: o.Program, Long: o.Long, Over: ctx, Acks: acksOf, Weak: &l.weak}
-	case o.isProgram():
-		l.subject = o.Program.Subject(ctx.Done(), acksOf)
-	}
-	for c := range l.by {
-		l.by[c].Name = className[c]
-	}
+	l := newLab(ctx, o)
 	n := o.Disks
 	if n == 0 {
 		n = disksPerCore * l.run.Cores()
@@ -111,6 +102,24 @@ func open(ctx context.Context, o Options) (*lab, error) {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
+}
+
+// newLab returns a campaign without disks, of options that were checked.
+func newLab(ctx context.Context, o Options) *lab {
+	limits := o.Limits
+	limits.All = true // it ends by itself when there is nothing more to find
+	l := &lab{o: o, fs: o.Filesystem, subject: o.Subject, run: campaign.Begin(ctx, limits), marks: marks{all: o.All, missed: map[Mark]bool{}}}
+	l.weak.Mutations = o.Mutate
+	switch {
+	case o.isWatched():
+		l.subject = &files.Subject{Program: o.Program, Long: o.Long, Over: ctx, Acks: acksOf, Weak: &l.weak}
+	case o.isProgram():
+		l.subject = o.Program.Subject(ctx.Done(), acksOf)
+	}
+	for c := range l.by {
+		l.by[c].Name = className[c]
+	}
+	return l
 }
 
 // close releases all that the campaign has.
@@ -358,14 +367,20 @@ func (l *lab) result() *campaign.Result {
 	if s, ok := l.subject.(*files.Subject); ok {
 		r.Notes = append(r.Notes, s.Counts().String())
 	}
-	if l.o.Program.Workload != "" && len(l.o.Mutate) > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("of the workload's calls %d were left out", l.weak.Skipped()))
-		if l.weak.Skipped() == 0 {
-			r.Unverified = append(r.Unverified, "the workload has made none of the calls that are left out: "+strings.Join(l.o.Mutate, ", "))
-		}
-	}
+	l.noteSkipped(r)
 	r.Notes = append(r.Notes, l.notes...)
 	return r
+}
+
+// noteSkipped notes how many of a program's calls were left out.
+func (l *lab) noteSkipped(r *campaign.Result) {
+	if l.o.Program.Workload == "" || len(l.o.Mutate) == 0 {
+		return
+	}
+	r.Notes = append(r.Notes, fmt.Sprintf("of the workload's calls %d were left out", l.weak.Skipped()))
+	if l.weak.Skipped() == 0 {
+		r.Unverified = append(r.Unverified, "the workload has made none of the calls that are left out: "+strings.Join(l.o.Mutate, ", "))
+	}
 }
 
 // round rounds a time for people.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seawall-wal/seawall/crashtest/blockdev"
 	"github.com/seawall-wal/seawall/crashtest/campaign"
+	"github.com/seawall-wal/seawall/crashtest/files"
 	"github.com/seawall-wal/seawall/crashtest/kill"
 )
 
@@ -23,6 +24,9 @@ type details struct {
 
 	Known []byte `json:"k,omitempty"` // as the subject encodes it
 	Image []byte `json:"i,omitempty"`
+
+	// Tree is what is left on POSIX, in place of an image.
+	Tree *files.Tree `json:"t,omitempty"`
 
 	// Life says that it was the life that goes on from there that has run into it, or one that
 	// began on an empty filesystem, without an image; it is lived again with its seed.
@@ -62,8 +66,12 @@ func (l *lab) token(f *campaign.Finding, t details, view blockdev.View, known ca
 	}
 	t.Image = pack(image)
 	whole, err := campaign.Token(campaignName, t)
-	if err != nil || d == nil || len(whole) <= mostWhole {
-		return whole, err
+	if err != nil {
+		l.note(fmt.Sprintf("a finding has no token that shows it again: %v", err))
+		return "", nil
+	}
+	if d == nil || len(whole) <= mostWhole {
+		return whole, nil
 	}
 	again := func(view blockdev.View) (checked, error) {
 		return l.mounted(d, view, func(found campaign.Found) *campaign.Broken {
