@@ -116,7 +116,7 @@ selftest: build ## show that the crash lab finds logs that are wrong, and only t
 # thousands of states one after another. It is ten times as slow there, and has no
 # two goroutines that could race. `make race RACE_SKIP=` runs everything.
 RACE_SKIP ?= TestScripts TestReadmeCommands TestFewDescriptors TestPermissionsMissing \
-    TestCompletionBash TestSQLite TestReplace TestWords TestKnown TestPromise TestSecondCut TestGit TestGoleveldb TestDiskv TestRedis TestPowerCuts TestSparse TestCrashPowerInterrupted TestFaultsOfDisk TestExact TestReplay TestLog TestPairedLog TestChecked TestPlanted TestPlantedDeep \
+    TestCompletionBash TestClosedPipes TestDumpEndsEarly TestExperimentDisksInterrupted TestBrokenDisks TestBrokenBelieved TestExamineFlips TestFiles TestMapped TestPOSIX TestPOSIXWeakened TestStates TestVerdict TestClosedDirectory TestOpenKeepsTheFrontItFound TestSQLite TestReplace TestWords TestKnown TestPromise TestSecondCut TestGit TestGoleveldb TestDiskv TestRedis TestPowerCuts TestSparse TestCrashPowerInterrupted TestFaultsOfDisk TestExact TestReplay TestLog TestPairedLog TestChecked TestPlanted TestPlantedDeep \
     TestExactCampaign TestTokens TestKeep TestMended TestCounter \
     TestCounterKilled TestCounterPowerCut TestMomentIsCrash TestReadDirect TestFullDisks TestTruncatedUnderLook \
     TestMachine TestCutExhaustively TestCrashThenTheSameAgain TestCutThenTheSameAgain \

@@ -123,7 +123,7 @@ func TestPlanted(t *testing.T) {
 // TestMended takes a listed fault away, and sees the self-test fail.
 func TestMended(t *testing.T) {
 	t.Parallel()
-	if o := search(t, selftest.Mended(named(t, "no-msync")), 1000); o.Passed() || o.Found || !o.TwinClean || o.Token != "" {
+	if o := search(t, selftest.Mended(named(t, "no-msync")), 300); o.Passed() || o.Found || !o.TwinClean || o.Token != "" {
 		t.Errorf("%+v", o)
 	}
 }
@@ -131,7 +131,7 @@ func TestMended(t *testing.T) {
 // TestAccepting has an oracle accept everything, and sees the self-test fail.
 func TestAccepting(t *testing.T) {
 	t.Parallel()
-	if o := search(t, selftest.Accepting(named(t, "no-msync")), 1000); o.Passed() || o.Found {
+	if o := search(t, selftest.Accepting(named(t, "no-msync")), 300); o.Passed() || o.Found {
 		t.Errorf("%+v", o)
 	}
 }
@@ -170,11 +170,11 @@ func TestSameOnAnyCores(t *testing.T) {
 
 // TestOldFaults puts back two faults that the log had, and that reading found before
 // the lab did: a head that Open believed unsynced, and a front that only a removed file
-// named. They are found from every seed: of twenty with SEAWALL_BUDGET, else of two for
+// named. They are found from every seed: of twenty with SEAWALL_BUDGET, else of one for
 // the one that shows soon. `make selftest` finds both from a seed of its own.
 func TestOldFaults(t *testing.T) {
 	t.Parallel()
-	names, seeds := []string{"head-unsynced"}, 2
+	names, seeds := []string{"head-unsynced"}, 1
 	if os.Getenv("SEAWALL_BUDGET") != "" {
 		names, seeds = append(names, "front-unnamed"), 20
 	}
