@@ -38,16 +38,7 @@ func runBrokenDisk(o powerloss.Options, filesystems []powerloss.Filesystem, done
 	defer stop()
 	r, err := powerloss.RunBroken(ctx, o, filesystems)
 	done()
-	report := &brokenReport{BrokenResult: r}
-	switch {
-	case len(r.Results) == 0:
-		return nil, err
-	case err != nil:
-		return report, err
-	case ctx.Err() != nil:
-		return report, ended(ctx, ctx.Err())
-	}
-	return report, crashCode(r.Result)
+	return filesystemsReport(ctx, &brokenReport{BrokenResult: r}, r.Results, r.Result, err)
 }
 
 // replayBrokenDisk replays a token of `crash fault --broken-disk`.

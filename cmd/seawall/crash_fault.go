@@ -58,16 +58,7 @@ func (p *process) crashFault(c *cli.Context) (reporter, error) {
 	defer stop()
 	r, err := powerloss.RunFaults(ctx, o, filesystems)
 	done()
-	report := &faultReport{FaultResult: r}
-	switch {
-	case len(r.Results) == 0:
-		return nil, err
-	case err != nil:
-		return report, err
-	case ctx.Err() != nil:
-		return report, ended(ctx, ctx.Err())
-	}
-	return report, crashCode(r.Result)
+	return filesystemsReport(ctx, &faultReport{FaultResult: r}, r.Results, r.Result, err)
 }
 
 // replayFault replays a token of `crash fault`.

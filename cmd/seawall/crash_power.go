@@ -45,8 +45,8 @@ func crashPowerCommand(p *process) *cli.Command {
 			"Who has no check says --check files: a file that the workload has synced\n" +
 			"may not be empty, short, filled with zeros or otherwise changed\n" +
 			"afterwards, and one that it has renamed into place is the old or the new\n" +
-			"one. System calls are watched for it. What is synced by O_SYNC does not\n" +
-			"count; io_uring and Linux AIO fail with ENOSYS meanwhile.\n\n" +
+			"one. System calls are watched for it. io_uring and Linux AIO fail with\n" +
+			"ENOSYS meanwhile.\n\n" +
 			mutateHelp("the log, or the program,", "your check") + "\n" +
 			"The report says on which filesystems each of two marks was missed: that\n" +
 			"what was acknowledged is there (--check), and that what is there is legal\n" +
@@ -79,16 +79,21 @@ func (p *process) crashPower(c *cli.Context) (reporter, error) {
 	defer stop()
 	r, err := powerloss.RunAll(ctx, o, filesystems)
 	done()
-	report := &powerReport{Result: r}
+	return filesystemsReport(ctx, &powerReport{Result: r}, r.Results, r.Result, err)
+}
+
+// filesystemsReport returns what a campaign on filesystems says, and how the command ends: with no
+// report where it has come to none of them.
+func filesystemsReport(ctx context.Context, report reporter, each []*campaign.Result, sum *campaign.Result, err error) (reporter, error) {
 	switch {
-	case len(r.Results) == 0:
+	case len(each) == 0:
 		return nil, err
 	case err != nil:
 		return report, err
 	case ctx.Err() != nil:
 		return report, ended(ctx, ctx.Err())
 	}
-	return report, crashCode(r.Result)
+	return report, crashCode(sum)
 }
 
 // powerFlags are those of a campaign on filesystems, which does something with the workload.
