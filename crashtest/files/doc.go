@@ -16,7 +16,9 @@
 // no more than POSIX promises, but for the file that is renamed into place without a sync: there it
 // is what programs rely on.
 //
-// Calls are seen by package intercept. Two things are not: what is written through a descriptor
-// that was opened with O_SYNC or O_DSYNC counts as written, not as synced; and bytes that a
-// mapping changes and changes back between two syncs are taken for unchanged.
+// Calls are seen by package intercept, and those that write, sync or change names are made in the
+// program's place, so that it is known when they have ended, and how. Some things are not seen: a
+// write of more than a megabyte, or with O_DIRECT, counts as written where O_SYNC or O_DSYNC had it
+// synced, too; and bytes that a mapping changes and changes back between two syncs are taken for
+// unchanged. Of a program without root's rights renames and unlinks that fail are taken for done.
 package files

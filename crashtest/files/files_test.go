@@ -173,6 +173,19 @@ func TestAsked(t *testing.T) {
 	}
 }
 
+// TestSyncBesideUnlink syncs a directory while a name in it goes: it has to stay only if it went
+// before the sync began, and came again.
+func TestSyncBesideUnlink(t *testing.T) {
+	for _, tt := range []struct {
+		asked, done int
+		must        bool
+	}{{5, 8, true}, {5, 15, false}, {5, 0, false}, {12, 15, false}, {12, 0, false}, {12, 25, false}} {
+		if got := files.MustStay(tt.asked, tt.done); got != tt.must {
+			t.Errorf("asked at %d, done at %d: %t", tt.asked, tt.done, got)
+		}
+	}
+}
+
 // TestMapped watches a program that writes through a mapping: what it has synced there is asked
 // for, and of the rest what was synced before and not changed.
 func TestMapped(t *testing.T) {

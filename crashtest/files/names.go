@@ -43,7 +43,7 @@ func (w *watch) target(c *intercept.Call, at, arg int) (t target, err error) {
 	return t, nil
 }
 
-// change is made to names by one call, and undone where that fails.
+// changing is what one call changes of names, to be forgotten where that fails.
 type changing struct {
 	*watch
 	from   int // what was noted since
@@ -51,7 +51,7 @@ type changing struct {
 	inodes map[uint64]*inode // that lose their number
 }
 
-// begin begins a change, with the lock held.
+// change begins a change, with the lock held.
 func (w *watch) change() *changing {
 	return &changing{watch: w, from: w.last, inodes: map[uint64]*inode{}}
 }
