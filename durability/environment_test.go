@@ -98,6 +98,27 @@ func TestTmpfs(t *testing.T) {
 	}
 }
 
+// TestMount finds a mount by the directory, also where its name is escaped in the list.
+func TestMount(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "a b\\c")
+	must(t, os.Mkdir(dir, 0o755))
+	err := unix.Mount("any word", dir, "tmpfs", unix.MS_NOATIME, "size=1m")
+	if errors.Is(err, unix.EPERM) {
+		cannot(t, "needs root to mount a tmpfs")
+	}
+	must(t, err)
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	m, err := openDir(t, dir, nil).Mount()
+	must(t, err)
+	if m.Point != dir || m.Kind != "tmpfs" || m.Source != "any word" || m.Root != "/" || !strings.Contains(m.Options, "noatime") {
+		t.Errorf("%+v, want the tmpfs on %q", m, dir)
+	}
+	if size := m.SuperOptions()["size"]; size != "1024k" {
+		t.Errorf("its size is told as %q", size)
+	}
+}
+
 // TestFilesystem names a disk's filesystem as /proc/self/mountinfo does.
 func TestFilesystem(t *testing.T) {
 	t.Parallel()

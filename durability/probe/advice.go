@@ -219,6 +219,9 @@ func (a *Advice) literal() string {
 
 // durationLiteral returns a time in whole seconds or milliseconds as Go code.
 func durationLiteral(d time.Duration) string {
+	if d == time.Second || d == time.Minute {
+		return map[time.Duration]string{time.Second: "time.Second", time.Minute: "time.Minute"}[d]
+	}
 	if d%time.Second == 0 {
 		return fmt.Sprintf("%d * time.Second", d/time.Second)
 	}

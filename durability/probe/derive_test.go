@@ -45,7 +45,8 @@ func flushed(d probe.Device, p50 float64, flushes int64) *probe.Result {
 		Filesystem: probe.Filesystem{Name: "ext4", Durable: true, Super: "rw,data=ordered"},
 		Devices:    []probe.Device{d},
 		Syncs: []probe.Sync{
-			{Method: probe.Fsync, State: probe.Written, P50: 1}, {Method: probe.Fdatasync, State: probe.Recycled, P50: 1},
+			{Method: probe.Fsync, State: probe.Written, P50: 1},
+			{Method: probe.Fdatasync, State: probe.Recycled, P50: 1},
 			{Method: probe.Fdatasync, State: probe.Written, P50: p50, Flushes: flushes},
 		},
 	}
@@ -100,7 +101,8 @@ func measured() *probe.Result {
 		Devices:    []probe.Device{{Name: "sda", LogicalBytes: 512, PhysicalBytes: 4096}},
 		Syncs:      []probe.Sync{{Method: probe.Msync, State: probe.Written, P50: 300e-6, P99: 1e-3, Max: 2e-3}},
 		Folios: []probe.Folio{
-			{FillBytes: 4096, DirtiedBytes: 4096, P50: 300e-6}, {FillBytes: 16384, DirtiedBytes: 16384, P50: 290e-6},
+			{FillBytes: 4096, DirtiedBytes: 4096, P50: 300e-6},
+			{FillBytes: 16384, DirtiedBytes: 16384, P50: 290e-6},
 			{FillBytes: 2 << 20, DirtiedBytes: 2 << 20, P50: 1.2e-3},
 		},
 		Fill: probe.Fill{Bytes: 16 << 20, Seconds: 0.04},
@@ -117,25 +119,37 @@ func TestAdvise(t *testing.T) {
 		{"an ordinary disk", func(*probe.Result) {}, func(a probe.Advice) bool {
 			return a.FillBytes == 4096 && a.SegmentBytes == 64<<20 && a.SegmentsAhead == 2 && a.Align == "AlignFrame" && a.Sync == "5ms"
 		}},
-		{"larger folios are faster", func(r *probe.Result) { r.Folios[0].P50 = 400e-6 },
-			func(a probe.Advice) bool { return a.FillBytes == 16384 }},
-		{"the fill makes no difference", func(r *probe.Result) { r.Folios[1].DirtiedBytes, r.Folios[2].DirtiedBytes = 4096, 4096 },
-			func(a probe.Advice) bool { return a.FillBytes == 0 && !strings.Contains(a.Go, "FillBytes") }},
+		{
+			"larger folios are faster", func(r *probe.Result) { r.Folios[0].P50 = 400e-6 },
+			func(a probe.Advice) bool { return a.FillBytes == 16384 },
+		},
+		{
+			"the fill makes no difference", func(r *probe.Result) { r.Folios[1].DirtiedBytes, r.Folios[2].DirtiedBytes = 4096, 4096 },
+			func(a probe.Advice) bool { return a.FillBytes == 0 && !strings.Contains(a.Go, "FillBytes") },
+		},
 		{"a slow disk", func(r *probe.Result) { r.Fill.Seconds = 2 }, func(a probe.Advice) bool { return a.SegmentBytes == 8<<20 }},
 		{"little space", func(r *probe.Result) { r.Filesystem.FreeBytes = 128 << 20 }, func(a probe.Advice) bool { return a.SegmentBytes == 4<<20 }},
-		{"a sync that stalls", func(r *probe.Result) { r.Syncs[0].Max = 1 },
-			func(a probe.Advice) bool { return a.SegmentsAhead > 4 && a.SegmentsAhead <= probe.MaxSegmentsAhead }},
-		{"a device that rewrites 16 KiB", func(r *probe.Result) { r.Devices[0].PhysicalBytes = 16384 },
-			func(a probe.Advice) bool { return a.Align == "AlignFolio" && a.FillBytes == 16384 }},
-		{"a partition off its sectors", func(r *probe.Result) { r.Devices[0].Misaligned = 512 },
-			func(a probe.Advice) bool { return a.Align == "AlignFolio" }},
-		{"memory", func(r *probe.Result) { r.Filesystem.Durable = false }, func(a probe.Advice) bool { return a.Sync == "manual" }},
-		{"nothing measured", func(r *probe.Result) {
-			*r = probe.Result{Filesystem: probe.Filesystem{FreeBytes: probe.Unknown, Durable: true}}
+		{
+			"a sync that stalls", func(r *probe.Result) { r.Syncs[0].Max = 1 },
+			func(a probe.Advice) bool { return a.SegmentsAhead > 4 && a.SegmentsAhead <= probe.MaxSegmentsAhead },
 		},
+		{
+			"a device that rewrites 16 KiB", func(r *probe.Result) { r.Devices[0].PhysicalBytes = 16384 },
+			func(a probe.Advice) bool { return a.Align == "AlignFolio" && a.FillBytes == 16384 },
+		},
+		{
+			"a partition off its sectors", func(r *probe.Result) { r.Devices[0].Misaligned = 512 },
+			func(a probe.Advice) bool { return a.Align == "AlignFolio" },
+		},
+		{"memory", func(r *probe.Result) { r.Filesystem.Durable = false }, func(a probe.Advice) bool { return a.Sync == "manual" }},
+		{
+			"nothing measured", func(r *probe.Result) {
+				*r = probe.Result{Filesystem: probe.Filesystem{FreeBytes: probe.Unknown, Durable: true}}
+			},
 			func(a probe.Advice) bool {
 				return a.FillBytes == 0 && a.SegmentBytes == 64<<20 && a.SegmentsAhead == 2 && a.Sync == "manual"
-			}},
+			},
+		},
 	} {
 		r := measured()
 		c.change(r)

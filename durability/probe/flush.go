@@ -109,13 +109,13 @@ func (f *Flush) compare(d Device, flushes int64) {
 		f.Verdict = Implausible
 	case f.Bound > 0 && f.P50 < f.Bound:
 		f.Verdict = Implausible
-		f.Why = append(f.Why, fmt.Sprintf("fdatasync takes %.3g µs, less than the %.3g µs that are needed", f.P50*1e6, f.Bound*1e6))
+		f.Why = append(f.Why, fmt.Sprintf("fdatasync takes %s, less than the %s that are needed", timeText(f.P50), timeText(f.Bound)))
 	case d.Cache == "write back" && flushes == 0 && d.LiesOn == "":
 		f.Verdict = Implausible
 		f.Why = append(f.Why, "the device has a volatile cache, and most commits came without a flush")
 	case f.Bound > 0:
 		f.Verdict = Plausible
-		f.Why = append(f.Why, fmt.Sprintf("fdatasync takes %.3g µs, not less than the %.3g µs that are needed", f.P50*1e6, f.Bound*1e6))
+		f.Why = append(f.Why, fmt.Sprintf("fdatasync takes %s, not less than the %s that are needed", timeText(f.P50), timeText(f.Bound)))
 	}
 }
 

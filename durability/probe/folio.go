@@ -108,9 +108,11 @@ func (c *folioCell) store(b *bench, off int64) error {
 	if err != nil {
 		return err
 	}
-	c.by = "cachestat"
-	dirtied := (pc.Dirty + pc.Writeback) * pageBytes // the file was clean: any sync writes the same
-	if pc.Known != durability.Known {
+	if c.by == "" {
+		c.by = "cachestat"
+	}
+	dirtied := (pc.Dirty + pc.Writeback) * pageBytes                        // the file was clean: any sync writes the same
+	if pc.Known != durability.Known || dirtied == 0 && stored.dirtied > 0 { // an overlay's own pages are none
 		c.by, dirtied = "thread-self/io", stored.dirtied
 	}
 	before := b.device.count()

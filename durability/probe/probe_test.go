@@ -203,6 +203,23 @@ func TestVolumes(t *testing.T) {
 	}
 }
 
+// TestOverlay looks through an overlay for the device, and counts what a store dirties
+// all the same.
+func TestOverlay(t *testing.T) {
+	root := t.TempDir()
+	options := ""
+	for _, kind := range []string{"lower", "upper", "work"} {
+		if err := os.Mkdir(filepath.Join(root, kind), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		options += fmt.Sprintf(",%sdir=%s", kind, filepath.Join(root, kind))
+	}
+	below, r := run(t, root+"/lower"), run(t, mount(t, "overlay", "overlay", options[1:]))
+	if r.Filesystem.Name != "overlay" || len(r.Devices) != len(below.Devices) || !strings.Contains(r.Promise.C2, "upper layer") {
+		t.Errorf("%+v, devices %v, those below %v, C2 %s", r.Filesystem, r.Devices, below.Devices, r.Promise.C2)
+	}
+}
+
 // attach attaches a file to a loop device until nothing uses it.
 func attach(t *testing.T, image string) string {
 	t.Helper()

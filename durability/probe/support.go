@@ -23,6 +23,12 @@ const (
 
 const supportBytes = 256 << 10
 
+// Filesystems that write elsewhere, by f_type.
+const (
+	magicZFS      = 0x2fc12fc1
+	magicBcachefs = 0xca451a4e
+)
+
 // measureSupport tries what there is, one by one.
 func measureSupport(b *bench) (func(*Result), error) {
 	f, err := b.filled("support", supportBytes, pageBytes)
@@ -69,7 +75,7 @@ func tryDirect(_ *bench, f *durability.File) (bool, string, error) {
 		return false, f.DirectReason(), nil
 	}
 	if st.Mask&unix.STATX_DIOALIGN == 0 {
-		return true, "the kernel does not tell its alignment (since Linux 6.1)", nil
+		return true, "its alignment is not told (statx(2): Linux 6.1, some filesystems)", nil
 	}
 	return true, fmt.Sprintf("offsets by %d, memory by %d bytes", st.Dio_offset_align, st.Dio_mem_align), nil
 }
@@ -92,7 +98,9 @@ func tryNoCOW(b *bench, f *durability.File) (bool, string, error) {
 			return false, "the flag did not stick: a store may need space", nil
 		}
 		return true, "segments are born with it: stores need no space", nil
-	case 0x2fc12fc1, 0xca451a4e: // zfs, bcachefs
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return false, "through an overlay the flag is not set: a btrfs below needs space for stores", nil
+	case magicZFS, magicBcachefs:
 		return false, fsys.Name + " writes elsewhere: a store may need space", nil
 	}
 	return true, fsys.Name + " rewrites in place, but for reflinked blocks", nil
