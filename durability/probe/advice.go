@@ -102,7 +102,8 @@ func (a *Advice) segment(r *Result) {
 }
 
 // ahead chooses as many segments as an appender fills, at the rate at which they are made,
-// while the next one is made and the longest sync is waited for.
+// while the next one is made and a slow sync is waited for: the slowest p99, since the
+// longest of all is another one in each probe.
 func (a *Advice) ahead(r *Result) {
 	rate := r.Fill.Rate()
 	if rate == 0 {
@@ -111,11 +112,11 @@ func (a *Advice) ahead(r *Result) {
 	}
 	longest := 0.0
 	for _, s := range r.Syncs {
-		longest = max(longest, s.Max)
+		longest = max(longest, s.P99)
 	}
 	one := float64(a.SegmentBytes) / rate
 	a.SegmentsAhead = min(maxSegmentsAhead, max(defaultSegmentsAhead, 1+int(math.Ceil((one+longest)/one-0.1))))
-	a.because("SegmentsAhead", "one is used up in %s by an appender as fast as the disk; the longest sync took %s, and one more is being made",
+	a.because("SegmentsAhead", "one is used up in %s by an appender as fast as the disk; of 100 syncs the slowest takes %s, and one more is being made",
 		timeText(one), timeText(longest))
 }
 

@@ -130,7 +130,7 @@ func TestAdvise(t *testing.T) {
 		{"a slow disk", func(r *probe.Result) { r.Fill.Seconds = 2 }, func(a probe.Advice) bool { return a.SegmentBytes == 8<<20 }},
 		{"little space", func(r *probe.Result) { r.Filesystem.FreeBytes = 128 << 20 }, func(a probe.Advice) bool { return a.SegmentBytes == 4<<20 }},
 		{
-			"a sync that stalls", func(r *probe.Result) { r.Syncs[0].Max = 1 },
+			"a sync that stalls", func(r *probe.Result) { r.Syncs[0].P99 = 1 },
 			func(a probe.Advice) bool { return a.SegmentsAhead > 4 && a.SegmentsAhead <= probe.MaxSegmentsAhead },
 		},
 		{
