@@ -184,7 +184,7 @@ func (r *probeReport) supports(t *table) {
 		if s.Has {
 			has = "yes"
 		}
-		rows = append(rows, []string{s.Name, has, strings.TrimPrefix(s.Note, "no: ")})
+		rows = append(rows, []string{s.Name, has, s.Note})
 	}
 	t.grid([]string{"supported", "", ""}, rows, "")
 }
@@ -199,7 +199,8 @@ func (r *probeReport) syncs(t *table) {
 		})
 	}
 	t.grid([]string{"blocks", "100 B by", "p50", "p99", "dirtied", "device", "flushes", "samples"}, rows,
-		"dirtied: write_bytes of /proc/thread-self/io. device, flushes: of the whole device, its stat file in sysfs. Medians.")
+		"dirtied: write_bytes of /proc/thread-self/io. device, flushes: of the whole device, its stat file in sysfs. Medians. "+
+			"Commits come in turns of up to 16: a lone one may write the inode's new mtime too.")
 }
 
 // folios adds what a store dirties.

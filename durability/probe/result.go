@@ -103,7 +103,8 @@ const (
 )
 
 // Sync is what one small commit of commitBytes costs by one method, into blocks in
-// one state. Each commit goes into another page, of a file with small folios.
+// one state. Each commit goes into another page, of a file with small folios. They come
+// in turns of up to 16: a lone one may write the inode's new mtime too.
 type Sync struct {
 	Method  string  `json:"method"`
 	State   string  `json:"state"`

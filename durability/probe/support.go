@@ -54,7 +54,7 @@ func measureSupport(b *bench) (func(*Result), error) {
 		s := Support{Name: try.name}
 		s.Has, s.Note, err = try.do(b, f)
 		if err != nil {
-			s.Note = "no: " + err.Error()
+			s.Note = err.Error()
 		}
 		rows = append(rows, s)
 	}
