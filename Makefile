@@ -14,6 +14,8 @@ TESTFLAGS ?=
 FUZZTIME  ?= 30s
 BENCH     ?= .
 BENCHTIME ?= 1s
+BENCH_DIR ?= $(BIN)
+OUT       ?= $(BIN)/bench.json
 BUDGET    ?= 10m
 SEED      ?=
 STATES    ?=
@@ -150,8 +152,17 @@ lint: linter ## lint, and show what is not formatted
 	golangci-lint run --allow-parallel-runners --build-tags $(TAGS) ./...
 	golangci-lint fmt --diff
 
+# One JSON object a line, and the ratios on the terminal. It takes half a minute.
 .PHONY: bench
-bench: ## run the benchmarks that match BENCH, each for BENCHTIME
+bench: build ## measure the log beside raw limits in BENCH_DIR, write JSON to OUT
+	@: >'$(OUT)'; while read -r mode; do \
+	    $(BIN)/seawall bench '$(BENCH_DIR)' --json $$mode </dev/null | tee -a '$(OUT)' | \
+	        sed -E 's/.*"summary":"([^"]*)".*/\1/'; \
+	done <<< $$'--sync manual --size 100\n--sync manual --size 1KiB\n--sync each\n--sync each --writers 64'; \
+	echo 'all of it: $(OUT)'
+
+.PHONY: bench-go
+bench-go: ## run the Go benchmarks that match BENCH, each for BENCHTIME
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(TESTFLAGS) ./...
 
 # go test fuzzes one target at a time, and must be told which. Up to Go 1.26 it

@@ -28,7 +28,7 @@ func newApp(p *process) *cli.App {
 			"the arguments; what follows -- is no flag.",
 		Commands: []*cli.Command{
 			appendCommand(p), verifyCommand(p), repairCommand(p), truncateCommand(p), dumpCommand(p), tailCommand(p),
-			inspectCommand(p), probeCommand(p), experimentCommand(p), crashCommand(p), completionCommand(p), manCommand(p),
+			inspectCommand(p), probeCommand(p), benchCommand(p), experimentCommand(p), crashCommand(p), completionCommand(p), manCommand(p),
 		},
 		CustomAppHelpTemplate: appHelp,
 		Reader:                p.in,

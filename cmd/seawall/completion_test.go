@@ -40,7 +40,7 @@ func TestCompletionBash(t *testing.T) {
 		t.Skip("bash is not here")
 	}
 	for _, c := range []struct{ line, want string }{
-		{"seawall ", "append verify repair truncate dump tail inspect probe experiment crash completion man"},
+		{"seawall ", "append verify repair truncate dump tail inspect probe bench experiment crash completion man"},
 		{"seawall -", "--help --version"},
 		{"seawall a", "append"},
 		{"seawall append --s", "--split --sync --segment-size"},
