@@ -147,6 +147,10 @@ func (r *benchReport) print(p *process) error {
 	if r.SampleEvery > 1 {
 		t.add("latency", fmt.Sprintf("of one append in %d; a look at the clock, %s, is in it", r.SampleEvery, nanos(r.ClockNS)))
 	}
+	if r.SegmentWaits > 0 {
+		t.add("waits", fmt.Sprintf("%s for a segment, in %s: the disk fills new ones more slowly than records come",
+			plural(r.SegmentWaits, "wait"), plural(r.Rotations, "rotation")))
+	}
 	if limited := r.Log.EndedByLimit; limited > 0 {
 		t.add("limit", fmt.Sprintf("%s of the log ended at %s, before the time was over",
 			plural(uint64(limited), "run"), bytesText(r.LimitBytes)))

@@ -57,6 +57,8 @@ type bench struct {
 	log    series
 	limits []*limit
 	young  []float64 // nanoseconds a record, of each run's log
+
+	rotations, waits uint64 // of the logs, when they were ready
 }
 
 // limit is bare physical work beside the log.
@@ -78,20 +80,29 @@ func logText(c *Config) string {
 
 // checkSpace refuses a measurement that would fill the disk: others write there too.
 func (b *bench) checkSpace() error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(b.dir, &st); err != nil {
-		return &os.PathError{Op: "statfs", Path: b.dir, Err: err}
+	free, err := freeBytes(b.dir)
+	if err != nil {
+		return err
 	}
 	// The log takes a segment more than its records fill, those ahead, and one to be used
 	// again. Warming up takes a quarter of the limit, and so do the first records.
 	log := b.Limit + b.Limit/2 + (wal.DefaultSegmentsAhead+2)*b.SegmentBytes
 	need := log + b.ringSize()*int64(len(b.limitNames()))
-	free := int64(st.Bavail) * st.Bsize
 	if free < need {
 		return fmt.Errorf("%w: %s has %d MiB free, and the measurement takes up to %d MiB",
 			wal.ErrNoSpace, b.Dir, free>>20, (need+1<<20-1)>>20)
 	}
 	return nil
+}
+
+// freeBytes returns how many bytes an unprivileged process may still allocate on the
+// filesystem of a directory.
+func freeBytes(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return int64(st.Bavail) * st.Bsize, nil
 }
 
 // limitNames returns which limits belong to the mode. The first is the one that the log
@@ -240,9 +251,13 @@ func (b *bench) useLog(ctx context.Context, m *measuredLog) (records int64, err 
 		}
 	}
 	b.young = append(b.young, float64(time.Since(started))/float64(young))
-	if err = m.ready(ctx); err != nil {
+	if err = m.ready(ctx, b.SegmentBytes); err != nil {
 		return 0, err
 	}
+	before := m.log.Stats()
 	records, err = b.measure(ctx, &b.log, m)
+	after := m.log.Stats()
+	b.rotations += after.Rotations - before.Rotations
+	b.waits += after.Waits - before.Waits
 	return records + young, err
 }

@@ -55,10 +55,18 @@ func (m *measuredLog) syncs() uint64 { return m.log.Stats().Syncs }
 func (m *measuredLog) close() error { return m.log.Close() }
 
 // ready waits until the segments ahead are prepared, so that no run is measured beside
-// the filling of files that another one has not.
-func (m *measuredLog) ready(ctx context.Context) error {
+// the filling of files that another one has not. Where others have filled the disk since
+// the measurement began, preparation waits for space: that is an error here.
+func (m *measuredLog) ready(ctx context.Context, segmentBytes int64) error {
 	over := time.Now().Add(readyWithin)
 	for m.log.Stats().Ready < wal.DefaultSegmentsAhead && time.Now().Before(over) {
+		free, err := freeBytes(m.path)
+		if err != nil {
+			return err
+		}
+		if free < segmentBytes {
+			return fmt.Errorf("%w: others have filled the disk of %s meanwhile", wal.ErrNoSpace, m.path)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -86,7 +94,7 @@ func (m *measuredLog) checkClosed(records int64) error {
 // spaceError says what to do about a full disk.
 func spaceError(err error) error {
 	if errors.Is(err, wal.ErrNoSpace) || errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("%w; free some, or measure with smaller segments or a smaller limit a run", err)
+		return fmt.Errorf("%w; a measurement with smaller segments and a smaller limit takes less", err)
 	}
 	return err
 }

@@ -42,6 +42,10 @@ type Result struct {
 	// Young is the log right after Open, by one writer, before its segments ahead are
 	// prepared. It is not in Log.
 	Young Young `json:"young"`
+	// Rotations counts the segments that the logs entered behind their first records, and
+	// SegmentWaits the waits of writers for one: time that is in Log, warm-up included.
+	Rotations    uint64 `json:"rotations"`
+	SegmentWaits uint64 `json:"segment_waits"`
 	// VerifiedRecords is how many records the last run's log held when it was closed and
 	// verified: all that were appended to it.
 	VerifiedRecords int64 `json:"verified_records"`
@@ -211,6 +215,7 @@ func (b *bench) result() (*Result, error) {
 		Mode: "unsynced", Writers: b.Writers, RecordBytes: b.Size, FrameBytes: b.frameBytes(), Sync: b.Sync.String(), Runs: b.Runs,
 		DurationSeconds: b.Duration.Seconds(), WarmupSeconds: b.Warmup.Seconds(), SegmentBytes: b.SegmentBytes, LimitBytes: b.Limit,
 		SampleEvery: b.every(), ClockNS: clockNanos(), VerifiedRecords: b.log.verified,
+		Rotations: b.rotations, SegmentWaits: b.waits,
 		LimitSpreadBound: spreadBound, OthersShareBound: othersBound,
 		Log: b.log.measured(&b.Config), Young: Young{b.Config.young(), median(b.young)},
 	}
