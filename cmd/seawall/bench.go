@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -85,6 +86,9 @@ func (p *process) bench(c *cli.Context) (reporter, error) {
 	ctx, stop := untilSignal()
 	defer stop()
 	r, err := bench.Run(ctx, config)
+	if ctx.Err() != nil && errors.Is(err, bench.ErrLeft) {
+		p.say("%s", explain(err)) // the signal's words do not tell it
+	}
 	if err != nil {
 		return nil, ended(ctx, err)
 	}

@@ -21,11 +21,7 @@ func TestBenchInterrupted(t *testing.T) {
 	}{{syscall.SIGINT, 130}, {syscall.SIGTERM, 143}} {
 		t.Run(c.signal.String(), func(t *testing.T) {
 			dir := t.TempDir()
-			r := start(t, "bench", dir, "--json", "--duration", "1h", "--segment-size", "256KiB", "--limit", "64MiB")
-			eventually(t, "the measurement is at work", func() bool {
-				logs, err := filepath.Glob(filepath.Join(dir, "*", "log", "*.wal"))
-				return err == nil && len(logs) > 0
-			})
+			r, _ := startBench(t, dir, "--json", "--duration", "1h", "--limit", "64MiB")
 			r.signal(c.signal)
 			if code := r.wait(); code != c.code {
 				t.Fatalf("exit code %d, want %d; stderr: %s", code, c.code, r.stderr.String())
@@ -42,25 +38,58 @@ func TestBenchInterrupted(t *testing.T) {
 	}
 }
 
-// TestBenchDiskFills: where others fill the disk meanwhile, the measurement ends with an
-// error that says so, and gives back what it took.
-func TestBenchDiskFills(t *testing.T) {
+// aTmpfs mounts one at a directory until the test ends. Without the right to do so the
+// test is skipped.
+func aTmpfs(t *testing.T, dir, size string) {
+	t.Helper()
 	if err := mayMount(); err != nil {
 		if os.Getenv("SEAWALL_CI") == "1" {
 			t.Fatal(err)
 		}
 		t.Skip(err)
 	}
-	disk := t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=16m"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
-	r := start(t, "bench", disk, "--runs", "1000", "--duration", "2ms", "--warmup", "0s", "--segment-size", "256KiB")
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+}
+
+// startBench starts a measurement that lasts, and waits until it has a log. It returns
+// the directory that the measurement made.
+func startBench(t *testing.T, dir string, args ...string) (*running, string) {
+	t.Helper()
+	r := start(t, append([]string{"bench", dir, "--segment-size", "256KiB"}, args...)...)
+	var logs []string
 	eventually(t, "the measurement is at work", func() bool {
-		logs, err := filepath.Glob(filepath.Join(disk, "*", "log", "*.wal"))
-		return err == nil && len(logs) > 0
+		logs, _ = filepath.Glob(filepath.Join(dir, "*", "log", "*.wal"))
+		return len(logs) > 0
 	})
+	return r, filepath.Dir(filepath.Dir(logs[0]))
+}
+
+// TestBenchLeaves: what cannot be removed is told, also behind a signal.
+func TestBenchLeaves(t *testing.T) {
+	dir := t.TempDir()
+	r, scratch := startBench(t, dir, "--duration", "1h", "--limit", "64MiB")
+	busy := filepath.Join(scratch, "busy")
+	if err := os.Mkdir(busy, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	aTmpfs(t, busy, "64k")
+	r.signal(syscall.SIGTERM)
+	if code := r.wait(); code != 143 {
+		t.Fatalf("exit code %d, want 143; stderr: %s", code, r.stderr.String())
+	}
+	r.said("cannot remove the scratch directory " + scratch)
+	r.said("terminated (SIGTERM)")
+}
+
+// TestBenchDiskFills: where others fill the disk meanwhile, the measurement ends with an
+// error that says so, and gives back what it took.
+func TestBenchDiskFills(t *testing.T) {
+	disk := t.TempDir()
+	aTmpfs(t, disk, "16m")
+	r, _ := startBench(t, disk, "--runs", "1000", "--duration", "2ms", "--warmup", "0s")
 	filler, err := os.Create(filepath.Join(disk, "others"))
 	if err != nil {
 		t.Fatal(err)

@@ -15,9 +15,14 @@ import (
 	"github.com/seawall-wal/seawall/wal"
 )
 
+// ErrLeft reports a directory that could not be removed. The caller removes it: it holds
+// nothing but scratch files.
+var ErrLeft = errors.New("cannot remove the scratch directory")
+
 // Run measures, which takes about Runs times Duration and Warmup for each contender. It
 // returns ErrConfig, an error of the directory, the disk or the log, or ctx's own when
-// that ends. However it ends, short of the death of the process, what it made is removed.
+// that ends. However it ends, short of the death of the process, what it made is removed, or ErrLeft is
+// among what it returns.
 func Run(ctx context.Context, c Config) (result *Result, err error) {
 	if c, err = c.withDefaults(); err != nil {
 		return nil, err
@@ -29,7 +34,10 @@ func Run(ctx context.Context, c Config) (result *Result, err error) {
 	b := &bench{Config: c, dir: dir, meter: newMeter(dir)}
 	defer func() {
 		b.meter.close()
-		err = errors.Join(err, b.closeLimits(), os.RemoveAll(dir))
+		err = errors.Join(err, b.closeLimits())
+		if rerr := os.RemoveAll(dir); rerr != nil {
+			err = errors.Join(err, fmt.Errorf("%w %s: %w", ErrLeft, dir, rerr))
+		}
 		if err != nil {
 			result, err = nil, spaceError(err)
 		}
