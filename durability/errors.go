@@ -40,6 +40,10 @@ var (
 	// wrong, and nothing was touched.
 	ErrRange = errors.New("durability: outside of the mapping")
 
+	// ErrOverwritten says that the bytes before the place of a StoreBehind are not what was
+	// stored there: somebody has overwritten the file, or truncated and extended it again.
+	ErrOverwritten = errors.New("durability: what was stored before is not there any more")
+
 	// ErrNotRegular says that a name leads to something else than a regular file:
 	// a directory, a symbolic link, a device, a fifo. It is not opened.
 	ErrNotRegular = errors.New("durability: not a regular file")

@@ -40,35 +40,45 @@ func covers(st Stat) bool { return st.Blocks*512 >= st.Size }
 //   - the file has no name left,
 //   - its name is gone, or leads to another file.
 //
-// It costs two statx(2), and never asks for times (Stat says why). What is
-// undone between two checks, truncated and filled again, cannot be seen, nor a
+// It costs one statx(2) of the name, which answers all four where that leads to the file, and never
+// asks for times (Stat says why); only what has changed is asked a second time, of the file itself.
+// What is undone between two checks, truncated and filled again, cannot be seen, nor a
 // hole smaller than the blocks that the file has to spare. A Dir.Rename with
 // this File at the same moment is no change.
 func (f *File) Check(e Expectation) error {
 	f.renaming.RLock()
 	defer f.renaming.RUnlock()
-	got, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if what := e.differs(got); what != "" {
-		return &ChangedError{File: f.Path(), What: what}
-	}
 	var named unix.Statx_t
-	_, err = ask(f.call(fault.Statx), func() error {
-		return f.dir.with(func(fd int) error {
-			return unix.Statx(fd, f.Name(), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO, &named)
+	_, err := ask(f.call(fault.Statx), func() error {
+		return f.with(func(int) error {
+			return f.dir.with(func(fd int) error {
+				return unix.Statx(fd, f.Name(), unix.AT_SYMLINK_NOFOLLOW, statMask, &named)
+			})
 		})
 	})
+	isOurs := err == nil && keyOf(&named) == f.key
+	got := statOf(&named)
 	switch {
-	case errors.Is(err, unix.ENOENT):
-		return &ChangedError{File: f.Path(), What: "its name is gone"}
-	case err != nil:
+	case isOurs:
+	case err == nil, errors.Is(err, unix.ENOENT):
+		var serr error
+		if got, serr = f.Stat(); serr != nil {
+			return serr
+		}
+	default:
 		return pathError("statx", f.Path(), err)
-	case keyOf(&named) != f.key:
-		return &ChangedError{File: f.Path(), What: "its name leads to another file"}
 	}
-	return nil
+	what := e.differs(got)
+	switch {
+	case what != "":
+	case isOurs:
+		return nil
+	case err != nil:
+		what = "its name is gone"
+	default:
+		what = "its name leads to another file"
+	}
+	return &ChangedError{File: f.Path(), What: what}
 }
 
 // Check says whether the directory is where it was when it was opened. Where it

@@ -34,6 +34,76 @@ func (m *Mapping) Store(off int64, a, b []byte) (err error) {
 	return nil
 }
 
+// Behind says where StoreBehind stores what, and what has to lie before it.
+type Behind struct {
+	Link int64  // offset of 4 bytes that were stored before, which need not be aligned
+	Want uint32 // what they were, little-endian
+	Off  int64  // where the bytes go
+	Word int64  // offset of 8 aligned bytes that tell of them; 0 for none
+	Tell uint64 // what these then are, little-endian
+}
+
+// StoreBehind is what an appender does, with one guard: it loads the 4 bytes at at.Link and
+// compares them, copies a, then b, which may be nil, to at.Off, and then stores the word, in one
+// atomic store. Where the 4 bytes are not what they were, it stores nothing, and returns
+// ErrOverwritten.
+//
+// Otherwise it returns what LoadUint32, Store and StoreUint64 return, each of which is the last
+// thing that was tried; the Offset of a *FaultError tells which. A Tracer sees the two stores as
+// events of their own.
+func (m *Mapping) StoreBehind(at *Behind, a, b []byte) (err error) {
+	off, n, size := at.Off, int64(len(a))+int64(len(b)), int64(len(m.store))
+	if off < 0 || off > size-n || at.Link < 0 || at.Link > size-4 || at.Word < 0 || at.Word > size-8 || at.Word%8 != 0 {
+		return m.refuseBehind(at, n)
+	}
+	defer caughtBehind(debug.SetPanicOnFault(true), at, &err)
+	if binary.LittleEndian.Uint32(m.store[at.Link:]) != at.Want {
+		return ErrOverwritten
+	}
+	if m.tracer != nil {
+		m.traceStore(off, n, a, b)
+	}
+	if off&(pageBytes-1)+n <= pageBytes {
+		dst := m.store[off : off+n]
+		copy(dst, a)
+		copy(dst[len(a):], b)
+	} else {
+		m.copyPages(off, a)
+		m.copyPages(off+int64(len(a)), b)
+	}
+	if at.Word == 0 {
+		return nil
+	}
+	if m.tracer != nil {
+		m.traceUint64(at.Word, at.Tell)
+	}
+	storeWord((*uint64)(unsafe.Pointer(&m.store[at.Word])), littleEndian(at.Tell))
+	return nil
+}
+
+// refuseBehind says which of the ranges cannot be had.
+func (m *Mapping) refuseBehind(at *Behind, n int64) error {
+	switch {
+	case m.store == nil, !m.holds(m.store, at.Off, n):
+		return m.refuse("store", m.store, at.Off, n)
+	case !m.holds(m.store, at.Link, 4):
+		return m.refuse("load", m.store, at.Link, 4)
+	default:
+		return m.refuse("store of 8 aligned bytes", m.store, at.Word, 8)
+	}
+}
+
+// caughtBehind is caught for StoreBehind, where the first access is a load.
+func caughtBehind(setting bool, at *Behind, err *error) {
+	debug.SetPanicOnFault(setting)
+	if r := recover(); r != nil {
+		*err = faultOf(r, "store")
+		if fault, ok := (*err).(*FaultError); ok && fault.Op == "store" && at.Link <= fault.Offset && fault.Offset < at.Link+4 { //nolint:errorlint // faultOf has made it
+			fault.Op = "load"
+		}
+	}
+}
+
 // copyPages copies p into the mapping, page by page, so that no instruction stores
 // into two pages. One that does needs both writable at once, and on a full btrfs the
 // fault of each write-protects the other again: the store neither succeeds nor

@@ -74,6 +74,19 @@ var accesses = []struct {
 	{"Zero", true, 0, func(m *durability.Mapping, off, n int64) error { return m.Zero(off, n) }},
 	{"PopulateWrite", true, 0, func(m *durability.Mapping, off, n int64) error { return m.PopulateWrite(off, n) }},
 	{"StoreUint64", true, 8, func(m *durability.Mapping, off, _ int64) error { return m.StoreUint64(off, 1) }},
+	{"StoreBehind", true, 0, func(m *durability.Mapping, off, n int64) error {
+		return m.StoreBehind(&durability.Behind{Link: 64, Off: off, Word: 72}, make([]byte, max(n, 0)), nil)
+	}},
+	{"StoreBehind b", true, 0, func(m *durability.Mapping, off, n int64) error {
+		return m.StoreBehind(&durability.Behind{Link: 64, Off: off}, nil, make([]byte, max(n, 0)))
+	}},
+	{"StoreBehind word", true, 8, func(m *durability.Mapping, off, _ int64) error {
+		return m.StoreBehind(&durability.Behind{Link: 64, Word: off, Tell: 1}, nil, nil)
+	}},
+	{"StoreBehind link", true, 4, func(m *durability.Mapping, off, _ int64) error {
+		want, _ := m.LoadUint32(off)
+		return m.StoreBehind(&durability.Behind{Link: off, Want: want}, nil, nil)
+	}},
 	{"LoadUint64", false, 8, func(m *durability.Mapping, off, _ int64) error { _, err := m.LoadUint64(off); return err }},
 	{"LoadUint32", false, 4, func(m *durability.Mapping, off, _ int64) error { _, err := m.LoadUint32(off); return err }},
 	{"Load", false, 0, func(m *durability.Mapping, off, n int64) error { return m.Load(off, make([]byte, max(n, 0))) }},
@@ -126,7 +139,7 @@ func TestMappingRange(t *testing.T) {
 		}
 		must(t, a.do(m, size, 0))
 		wantErr(t, a.do(m, 0, size+1), durability.ErrRange)
-		if a.name != "Store" && a.name != "Store b" && a.name != "Load" {
+		if !strings.HasPrefix(a.name, "Store") && a.name != "Load" {
 			wantErr(t, a.do(m, 16, -1), durability.ErrRange)
 			wantErr(t, a.do(m, 16, math.MaxInt64), durability.ErrRange)
 			wantErr(t, a.do(m, 16, math.MinInt64), durability.ErrRange)
@@ -146,7 +159,9 @@ func TestMappingRefuses(t *testing.T) {
 	must(t, err)
 	for _, a := range accesses {
 		err := a.do(readOnly, 8, 8)
-		if a.write {
+		if strings.HasPrefix(a.name, "StoreBehind ") { // they are asked for less
+			wantErr(t, err, durability.ErrReadOnly)
+		} else if a.write {
 			wantErr(t, err, durability.ErrReadOnly, "8 bytes at offset 8")
 		} else {
 			must(t, err)
@@ -229,6 +244,7 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 	for name, do := range map[string]func() error{
 		"Store":       func() error { return m.Store(8, head, data) },
 		"StoreUint64": func() error { return m.StoreUint64(8, 1) },
+		"StoreBehind": func() error { return m.StoreBehind(&durability.Behind{Off: 8, Word: 2048, Tell: 1}, head, data) },
 		"LoadUint64":  func() error { _, err := m.LoadUint64(8); return err },
 		"LoadUint32":  func() error { _, err := m.LoadUint32(8); return err },
 		"Load":        func() error { return m.Load(8, data) },

@@ -19,7 +19,7 @@ import (
 // isSync reports whether the operation is a sync.
 func isSync(op durability.Op) bool {
 	switch op {
-	case durability.OpMsync, durability.OpDatasync, durability.OpSync, durability.OpSyncDir:
+	case durability.OpMsync, durability.OpDatasync, durability.OpSync, durability.OpSyncDir, durabilitytest.OpWriteOut:
 		return true
 	}
 	return false
@@ -46,6 +46,7 @@ func (s syncs) onFile() map[string]func() error {
 		"msync of nothing": func() error { return s.n.Sync(5, 0) },
 		"fdatasync":        s.f.Datasync,
 		"fsync":            s.f.Sync,
+		"sync_file_range":  func() error { return s.f.WriteOut(0, page) },
 	}
 }
 

@@ -16,11 +16,12 @@ import (
 const (
 	OpRead       = durability.Op(fault.Read)       // pread(2): File.ReadAt
 	OpReadDirect = durability.Op(fault.ReadDirect) // File.ReadDirect
-	OpStatx      = durability.Op(fault.Statx)      // statx(2): File.Size, Stat, Expect, and Check twice
+	OpStatx      = durability.Op(fault.Statx)      // statx(2): File.Size, Stat, Expect, Check
 	OpMap        = durability.Op(fault.Map)        // mmap(2): File.Map
 	OpPopulate   = durability.Op(fault.Populate)   // madvise(2): Mapping.PopulateRead, PopulateWrite
 	OpLock       = durability.Op(fault.Lock)       // fcntl(2): File.Lock, Locked
 	OpOpen       = durability.Op(fault.Open)       // openat(2): OpenDir, Dir.Open
+	OpWriteOut   = durability.Op(fault.WriteOut)   // sync_file_range(2): File.WriteOut
 )
 
 // ErrDrop is what a hook returns in the phase Before to skip the operation and

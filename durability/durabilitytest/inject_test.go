@@ -31,7 +31,7 @@ func lifeOf(t *testing.T, path string) {
 		func() error { return f.Allocate(size, durability.AllocateOptions{}) },
 		func() error { _, err := f.ReadAt(make([]byte, 3), 5); return err },
 		func() error { _, _, err := f.ReadDirect(make([]byte, 3), 5); return err },
-		f.Datasync, f.Sync, f.Lock, d.Sync,
+		func() error { return f.WriteOut(0, size) }, f.Datasync, f.Sync, f.Lock, d.Sync,
 		func() error { return f.Truncate(size) },
 		func() error { return d.Rename("f", "g", f) },
 		func() error {
@@ -69,6 +69,7 @@ func TestInjectSeesAll(t *testing.T) {
 		durability.OpCreate, durability.OpRename, durability.OpRemove, durability.OpMkdir, durability.OpAllocate,
 		durability.OpTruncate, durabilitytest.OpRead, durabilitytest.OpReadDirect, durabilitytest.OpStatx,
 		durabilitytest.OpMap, durabilitytest.OpPopulate, durabilitytest.OpLock, durabilitytest.OpOpen,
+		durabilitytest.OpWriteOut,
 	} {
 		if n := seen[op]; n[0] == 0 || n[0] != n[1] {
 			t.Errorf("operation %v came by %d times before and %d after", op, n[0], n[1])

@@ -22,6 +22,7 @@ const (
 	Populate                   // madvise(2), MADV_POPULATE_READ and MADV_POPULATE_WRITE
 	Lock                       // fcntl(2), F_OFD_SETLK and F_OFD_GETLK
 	Open                       // openat(2) of an existing file
+	WriteOut                   // sync_file_range(2)
 )
 
 // Phase says whether the kernel has answered. The values are those of
