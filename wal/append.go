@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 
 	"github.com/seawall-wal/seawall/durability"
@@ -180,28 +179,25 @@ func (l *Log) reserve(size int64, records int) error {
 			return err
 		}
 	}
-	return l.checkLink()
-}
-
-// checkLink compares the link of the last frame with the one that was stored:
-// a file that was truncated and extended again holds zeros there, while its
-// size, and msync, say that all is well (kernel fact 5).
-func (l *Log) checkLink() error {
-	got, err := l.tail.mem.LoadUint32(l.linkOff)
-	if err != nil {
-		return l.fail(err)
-	}
-	if got != uint32(l.at.Link) {
-		return l.fail(&durability.ChangedError{
-			File: l.tail.file.Path(),
-			What: fmt.Sprintf("the last frame's link at offset %d is not what was stored: the file was overwritten, or truncated and extended again", l.linkOff),
-		})
-	}
 	return nil
 }
 
+// linkChanged is the error for a last frame's link that is not what was stored.
+func linkChanged(s *writableSegment, off int64) error {
+	return &durability.ChangedError{
+		File: s.file.Path(),
+		What: fmt.Sprintf("the last frame's link at offset %d is not what was stored: the file was overwritten, or truncated and extended again", off),
+	}
+}
+
 // put stores one frame behind the tail and moves the tail behind it. The
-// caller holds mu and has reserved the space.
+// caller holds mu and has reserved the space. The last frame of a batch tells readers in
+// other processes of it at once.
+//
+// Before that it compares the link of the last frame with the one that was stored:
+// a file that was truncated and extended again holds zeros there, while its
+// size, and msync, say that all is well (kernel fact 5). All of it is one guarded access of the
+// mapping: a guard costs as much as copying a small record.
 //
 // A record's frame names the durable LSN by its distance from the record's own LSN,
 // which is 0, for none, where it does not fit into the field. durable is read under mu
@@ -218,15 +214,22 @@ func (l *Log) put(f *frame.Frame, p []byte) error {
 		}
 	}
 	h, link := l.buf.Encode(f, l.tail.seed, l.at.Link, l.at.Off)
-	l.storing = f.Size()
-	err := l.tail.mem.Store(l.at.Off, h, p)
+	size := f.Size()
+	at := durability.Behind{Link: l.linkOff, Want: uint32(l.at.Link), Off: l.at.Off}
+	if f.Last {
+		at.Word, at.Tell = segment.AppendedWord, uint64(f.LSN)
+	}
+	l.storing = size
+	err := l.tail.mem.StoreBehind(&at, h, p)
 	l.storing = 0
 	if err != nil {
-		return l.undoAppend(err, f.Size())
+		if err = l.undoAppend(err, &at, size); err != nil {
+			return err
+		}
 	}
 	l.namedWatermark = watermark
 	l.linkOff = l.at.Off + frame.LinkOffset
-	l.at.Off += f.Size()
+	l.at.Off += size
 	l.at.LSN, l.at.Link, l.at.Epoch = f.LSN, link, f.Epoch
 	return nil
 }
@@ -235,15 +238,26 @@ func (l *Log) put(f *frame.Frame, p []byte) error {
 // the filesystem had no space for a page (C8), or the payload, which lies in another
 // mapping, could not be read: the frame's bytes are zeroed and the log goes on.
 // Otherwise, or where the bytes cannot be zeroed, the log is poisoned.
-func (l *Log) undoAppend(cause error, size int64) error {
+//
+// Where only the word for readers in other processes could not be stored, the frame is there, and
+// undoAppend returns nil: they learn of it later (AppendedWord).
+func (l *Log) undoAppend(cause error, at *durability.Behind, size int64) error {
+	var fault *durability.FaultError
+	switch own := errors.As(cause, &fault) && l.tail.mem.Faulted(cause); {
+	case errors.Is(cause, durability.ErrOverwritten):
+		return l.fail(linkChanged(l.tail, at.Link))
+	case own && fault.Op == "load":
+		return l.fail(cause)
+	case own && fault.Offset < frame.DataOffset:
+		return nil
+	}
 	if err := l.tail.file.Check(l.tail.expect); err != nil {
 		return l.fail(fmt.Errorf("%w (%w)", err, cause))
 	}
 	if err := l.tail.clean(l.at.Off, size); err != nil {
 		return l.fail(cause)
 	}
-	var fault *durability.FaultError
-	if errors.As(cause, &fault) && !l.tail.mem.Faulted(cause) {
+	if fault != nil && !l.tail.mem.Faulted(cause) {
 		return fmt.Errorf("wal: the payload cannot be read, nothing was appended: %w", cause)
 	}
 	return fmt.Errorf("%w: %w", ErrNoSpace, cause)
@@ -255,18 +269,13 @@ func (l *Log) undoAppend(cause error, size int64) error {
 // before the wakeup, so that no reader misses the event and none sees half a frame.
 func (l *Log) publish(n int, bytes int64) LSN {
 	l.tail.index.Add(l.at)
-	segment.StoreAppended(l.tail.mem, l.at.LSN)
 	l.appended.Store(uint64(l.at.LSN))
 	l.store.appends.broadcast()
-	if l.stats.records == 0 {
-		l.spaceAvailable.Broadcast() // a log that is written to has segments prepared
-	}
-	if l.at.Off > l.warming.wake {
-		l.warming.wake = math.MaxInt64
-		l.spaceAvailable.Broadcast()
-	}
 	l.stats.records += uint64(n)
 	l.stats.bytes += uint64(bytes)
+	if l.at.Off > l.look {
+		l.passed()
+	}
 	if invariants {
 		l.assertTail()
 	}
@@ -363,6 +372,10 @@ func (l *Log) storeControl(s *writableSegment) error {
 // covers it (acknowledge).
 func (l *Log) enter(s *writableSegment) {
 	l.tail, l.at = s, s.start
+	l.look = 0
+	if s.size() >= paceLeast {
+		l.pace.want = 0 // until its rate is known
+	}
 	l.linkOff = frame.StampLinkOffset
 	l.limit = s.size() - markReserve
 	l.dirty = append(l.dirty, dirtyRange{seg: s, from: 0, begin: s.start})

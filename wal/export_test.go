@@ -89,3 +89,6 @@ func DiskBytes(dir *durability.Dir, name string) (b recovery.Bytes, closeIt func
 	d := &diskFile{Entry: logdir.Entry{Name: name}, dir: dir, buf: diskBuffer{kept: new(int64)}}
 	return d, d.close, d.open(new(logdir.OpenFiles))
 }
+
+// SegmentsWanted returns how many segments are to be prepared.
+var SegmentsWanted = segmentsWanted

@@ -63,6 +63,8 @@ type Log struct {
 	spare          *spare // a segment to be recycled, or nil
 	behind         bool   // runBehind is at work
 	resets         bool   // a Reset wants a segment: no appender may take one
+	pace           pace
+	look           int64 // offset of the tail behind which an append calls passed
 	buf            frame.Buffer
 	storing        int64 // bytes of the frame that is being stored; not 0 behind a store only where that panicked
 

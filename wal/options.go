@@ -89,7 +89,7 @@ const (
 	MinSegmentBytes = frame.MinSegmentBytes
 	// MaxSegmentBytes is the largest: frames' offsets have 32 bits.
 	MaxSegmentBytes = frame.MaxSegmentBytes
-	// DefaultSegmentsAhead is how many segments are kept prepared.
+	// DefaultSegmentsAhead is how many segments are kept prepared at most.
 	DefaultSegmentsAhead = 2
 	// MaxSegmentsAhead bounds the disk that an idle log takes.
 	MaxSegmentsAhead = 16
@@ -112,8 +112,10 @@ type Options struct {
 	// multiple of 4096, 64 MiB if zero. A record must fit into one segment.
 	SegmentBytes int64
 	// SegmentsAhead is how many segments are kept prepared in front of the
-	// appender: 1 to 16, 2 if zero. The directory takes that many segments
-	// more than its records need, and one that is to be used again. An appender
+	// appender: 1 to 16, 2 if zero. The directory takes up to that many segments
+	// more than its records need, and one that is to be used again. Segments of
+	// 16 MiB and more are prepared when the rate of appends says that they will be
+	// wanted within 10 s, and one for the last quarter of a segment. An appender
 	// that outruns preparation waits for it, as it does once 16 segments wait for
 	// their names or 64 for a sync; records that are not synced by the application are
 	// synced in the background before that.

@@ -101,6 +101,7 @@ func (l *Log) awaitNear(w *warming) bool {
 			return true
 		default:
 			w.wake = l.at.Off + far - warmAhead // an entered segment wakes too
+			l.look = min(l.look, w.wake)
 			l.spaceAvailable.Wait()
 		}
 	}

@@ -201,14 +201,15 @@ func (l *Log) aheadLimitReached() bool {
 // mayPrepare reports whether there is a segment to prepare. After a failure it is only
 // tried again for an appender that waits and asked after the last attempt began, so that
 // a full disk is not asked without end. A log without an append prepares nothing: to
-// open it for a checkpoint, say, costs no file. The caller holds mu.
+// open it for a checkpoint, say, costs no file. The others prepare what they will want
+// soon (pace). The caller holds mu.
 func (l *Log) mayPrepare() bool {
 	p := &l.prepare
 	if l.checkWritable() != nil || l.cutting.Load() || len(l.ready) >= l.opts.SegmentsAhead || l.aheadLimitReached() {
 		return false
 	}
 	waited := p.asked > p.tried && p.wanted > 0
-	return waited || p.err == nil && l.stats.records > 0
+	return waited || p.err == nil && l.stats.records > 0 && len(l.ready) < l.pace.want
 }
 
 // fillBytes returns the size of the writes that fill the next segment: small

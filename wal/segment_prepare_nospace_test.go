@@ -334,3 +334,38 @@ func TestFailedSyncOfAPreparedSegmentIsNoPoison(t *testing.T) {
 		})
 	}
 }
+
+// TestFailedWriteOutIsNoPoison fails what writes a prepared segment's pages beside commits: the
+// kernel tells such a failure once, and the fsync behind it would say that all is well.
+func TestFailedWriteOutIsNoPoison(t *testing.T) {
+	t.Parallel()
+	dir := fastDir(t) + "/log"
+	o := small()
+	o.SegmentsAhead = 3
+	told := messages{slog.DiscardHandler, make(chan string, 100)}
+	o.Logger = slog.New(told)
+	l := openLog(t, dir, o)
+	appendRecords(t, l, 1, 9000)
+	must(t, l.Sync()) // there are commits from now on
+	awaitReady(t, l, dir, 3)
+	f := &faults{
+		match: func(c *durabilitytest.Call) bool { return c.Op == durabilitytest.OpWriteOut },
+		err:   unix.EIO, phase: durability.Before,
+	}
+	durabilitytest.Inject(t, dir, f.hook)
+	for s := l.Stats(); s.Rotations == 0; s = l.Stats() { // another one is prepared
+		appendRecords(t, l, 1, 9000)
+	}
+	for m := range told.ch {
+		if strings.Contains(m, "discarded") {
+			break
+		}
+	}
+	if call, hit := f.has(); !hit || !strings.Contains(call, ".tmp") {
+		t.Fatalf("discarded without a fault of a prepared segment: %s", call)
+	}
+	appendRecords(t, l, 40, 9000)
+	must(t, l.Checkpoint())
+	wantRecords(t, l, 1, l.LastLSN(), 9000)
+	must(t, l.Close())
+}

@@ -3,10 +3,8 @@ package wal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
-	"github.com/seawall-wal/seawall/durability"
 	"github.com/seawall-wal/seawall/wal/frame"
 	"github.com/seawall-wal/seawall/wal/internal/seam"
 	"github.com/seawall-wal/seawall/wal/internal/segment"
@@ -186,9 +184,6 @@ func (l *Log) putMark(pad int64) error {
 	var b [frame.MarkBytes]byte
 	p := frame.PutMark(&b, durable)
 	f := frame.Frame{Length: uint32(n), PayloadCRC: frame.MarkChecksum(p, n), Kind: frame.KindMark}
-	if err := l.checkLink(); err != nil {
-		return err
-	}
 	// The zeros behind the watermark are there already.
 	if err := l.put(&f, p); err != nil {
 		return err
@@ -263,10 +258,7 @@ func (l *Log) checkSynced(snap *snapshot) error {
 		return err
 	}
 	if got != uint32(snap.at.Link) {
-		return &durability.ChangedError{
-			File: snap.tail.file.Path(),
-			What: fmt.Sprintf("the last frame's link at offset %d is not what was stored: the file was overwritten, or truncated and extended again", snap.link),
-		}
+		return linkChanged(snap.tail, snap.link)
 	}
 	return nil
 }

@@ -7,6 +7,12 @@ import (
 	"github.com/seawall-wal/seawall/wal/internal/segment"
 )
 
+// stillThere is how many bytes of records, just stored and synced, are taken for being in the page
+// cache still: a page that is dirty or under writeback is not evicted, and the sync has ended only
+// now. Where one was all the same, its load waits for the disk. To ask for it before, as for what
+// is longer, took two system calls a commit.
+const stillThere = 64 << 10
+
 // readBack reads what a sync covered, after it, and compares it with the chain:
 // what is acknowledged is there. The file's size and its blocks do not prove that:
 // what another process truncated away, or punched out, comes back as zeros at the
@@ -33,6 +39,9 @@ func (s *snapshot) readBack() error {
 func (r *dirtyRange) readBack() error {
 	c := segment.Cursor{Window: min(segment.PopulateBytes, r.to-r.begin.Off)}
 	c.Enter(r.seg.mem, r.seg.size(), r.seg.seed, r.begin)
+	if r.to-r.begin.Off <= stillThere {
+		c.InMemory(r.to)
+	}
 	err := c.Verify(r.to)
 	if segment.IsBad(err) {
 		err = &durability.ChangedError{

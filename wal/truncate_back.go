@@ -338,6 +338,7 @@ func (c *backCut) goOn() {
 	l.beginEpoch(c.epoch, c.seg.ordinal, c.at)
 	l.slots = c.slots
 	l.tail, l.at, l.linkOff = c.seg, c.at, c.link
+	l.look = 0
 	l.limit = c.seg.size() - markReserve
 	l.dirty = append(l.dirty[:0], dirtyRange{seg: c.seg, from: c.at.Off, begin: c.at})
 	l.namedWatermark = 0 // the frames that named a higher one are gone

@@ -74,10 +74,9 @@ func LowerControl(mem *durability.Mapping, c *frame.Control) error {
 // only learn of the change later, and the next check of the file, at the next sync at the
 // latest, finds what is wrong with it.
 
-// StoreAppended tells readers of the last record that they may read.
-func StoreAppended(mem *durability.Mapping, lsn frame.LSN) {
-	_ = mem.StoreUint64(frame.ControlOffset+frame.ControlAppended, uint64(lsn))
-}
+// AppendedWord is where the word lies that tells readers of the last record that they may
+// read. An append stores it together with the frame (durability.Mapping.StoreBehind).
+const AppendedWord = frame.ControlOffset + frame.ControlAppended
 
 // StoreDurable tells readers of the last record that is durable.
 func StoreDurable(mem *durability.Mapping, lsn frame.LSN) {

@@ -60,6 +60,10 @@ func (c *Cursor) Enter(mem *durability.Mapping, size int64, seed frame.Seed, at 
 	c.mem, c.size, c.Seed, c.Place, c.LinkOff = mem, size, seed, at, 0
 }
 
+// InMemory says that the segment's bytes up to an offset are in memory, and are not to be brought
+// in.
+func (c *Cursor) InMemory(to int64) { c.ready = max(c.ready, to) }
+
 // Leave moves the cursor out of its segment, which may then be unmapped.
 func (c *Cursor) Leave() { c.mem, c.size, c.ready = nil, 0, 0 }
 

@@ -207,7 +207,7 @@ func TestControl(t *testing.T) {
 	c := frame.Control{Epoch: 1, Front: 2, Appended: 30, Durable: 4}
 	must(t, segment.StoreControl(m, &c))
 	want("set", c, frame.ControlFront, frame.ControlAppended, frame.ControlDurable, frame.ControlNext, frame.ControlEpoch)
-	segment.StoreAppended(m, 31)
+	must(t, m.StoreUint64(segment.AppendedWord, 31))
 	segment.StoreDurable(m, 31)
 	segment.StoreFront(m, 5)
 	segment.StoreNext(m, 9)
