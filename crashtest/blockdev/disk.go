@@ -21,7 +21,17 @@ type Disk struct {
 	dir     string // of its own
 	loop    *os.File
 	mounted bool
+	cache   cache
 }
+
+// cache is what the kernel may have in its cache of a device.
+type cache int
+
+const (
+	stale cache = iota // anything, also what was not written yet
+	clean              // what is written already, and may be another disk's by now
+	empty              // nothing
+)
 
 // Device returns the name of the device.
 func (d *Disk) Device() string { return d.loop.Name() }
@@ -47,27 +57,38 @@ func (d *Disk) fork(args ForkArgs) error {
 	if d.mounted {
 		return errors.New("blockdev: fork of a mounted disk")
 	}
-	if err := d.release(); err != nil {
+	if err := d.awaitFree(); err != nil {
 		return err
+	}
+	if d.cache == stale {
+		if err := d.forget(); err != nil { // and so it is written before the fork
+			return err
+		}
 	}
 	if err := d.lab.call("Fork", args, &None{}); err != nil {
 		return err
 	}
-	return d.release() // what another process may have read of the device meanwhile is not in its cache
+	return d.forget()
 }
 
-// release waits until no filesystem uses the device any more, and drops what the kernel has
-// cached of it. A mount namespace that another process has made meanwhile has a copy of a mount,
-// in which the filesystem lives on.
-func (d *Disk) release() error {
+// awaitFree waits until no filesystem uses the device any more. A mount namespace that another
+// process has made meanwhile has a copy of a mount, in which the filesystem lives on.
+func (d *Disk) awaitFree() error {
 	for end := time.Now().Add(patience); isBusy(d.loop); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			return fmt.Errorf("blockdev: %s is unmounted, and another process holds on to it", d.Device())
 		}
 	}
+	return nil
+}
+
+// forget writes and drops what the kernel has cached of the device. It waits for each processor: a
+// state needs it once.
+func (d *Disk) forget() error {
 	if err := forget(d.loop); err != nil {
 		return fmt.Errorf("blockdev: %s: %w", d.Device(), err)
 	}
+	d.cache = empty
 	return nil
 }
 
@@ -111,6 +132,7 @@ func (d *Disk) Touched() (Touched, error) {
 // Make makes a filesystem with a program such as mkfs.ext4; the device's name is
 // added to its arguments.
 func (d *Disk) Make(program string, args ...string) error {
+	d.cache = stale
 	out, err := exec.Command(program, append(args, d.Device())...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("blockdev: %s: %w: %s", program, err, bytes.TrimSpace(out))
@@ -121,11 +143,13 @@ func (d *Disk) Make(program string, args ...string) error {
 // Mount mounts the disk at Path. Whoever looks for a free loop device holds it for
 // a moment, and others may for theirs.
 func (d *Disk) Mount(filesystem string, flags uintptr, options string) error {
-	err := d.release() // or it would be the filesystem of the mount before, as it ended
-	if err != nil {
-		return err
+	if d.cache != empty { // or it would be the filesystem of the mount before, as it ended
+		if err := errors.Join(d.awaitFree(), d.forget()); err != nil {
+			return err
+		}
 	}
-	err = patiently(func() error { return unix.Mount(d.Device(), d.Path(), filesystem, flags, options) })
+	d.cache = clean // a filesystem writes its buffers when it ends, also one that could not be mounted
+	err := patiently(func() error { return unix.Mount(d.Device(), d.Path(), filesystem, flags, options) })
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", filesystem, err)
 	}
