@@ -23,16 +23,22 @@ type Filesystem struct {
 	CommitSoon bool `json:"commit_soon,omitempty"`
 }
 
+// sameUUID is the UUID of each ext4 and xfs, and the seed by which ext4 hashes names: where an entry
+// lies in a large directory is the same each time.
+const sameUUID = "5ea3a11c-0000-4000-8000-000000000001"
+
 // Filesystems returns those that are built in, each about as small as it may be:
 // what a state costs is mostly mounting it.
 func Filesystems() []Filesystem {
 	return []Filesystem{
 		{Name: "ext4", Bytes: 64 << 20, Make: []string{
-			"mkfs.ext4", "-q", "-F", "-b", "4096", "-N", "1024", "-J", "size=4", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard",
+			"mkfs.ext4", "-q", "-F", "-b", "4096", "-N", "1024", "-J", "size=4", "-U", sameUUID, "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard,hash_seed=" + sameUUID,
 		}, CommitSoon: true},
 		// Each state has the same UUID.
-		{Name: "xfs", Bytes: 300 << 20, Make: []string{"mkfs.xfs", "-q", "-f", "-K"}, Mount: "nouuid"},
-		{Name: "btrfs", Bytes: 128 << 20, Make: []string{"mkfs.btrfs", "-q", "-f", "-K", "-m", "single", "-d", "single"}, CommitSoon: true},
+		{Name: "xfs", Bytes: 300 << 20, Make: []string{"mkfs.xfs", "-q", "-f", "-K", "-m", "uuid=" + sameUUID}, Mount: "nouuid"},
+		{Name: "btrfs", Bytes: 128 << 20, Make: []string{
+			"mkfs.btrfs", "-q", "-f", "-K", "-m", "single", "-d", "single",
+		}, CommitSoon: true},
 	}
 }
 
