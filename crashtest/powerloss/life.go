@@ -29,6 +29,8 @@ type life struct {
 	marks  []campaign.Known // by how many acknowledgements had been heard, behind first
 	broken *campaign.Broken // what the workload itself ran into
 
+	bystanders int64 // syncs of unrelated files beside it
+
 	mu     sync.Mutex
 	reads  map[int]map[int64]bool // blocks that checks of an epoch's states read
 	readIn []int                  // the epochs that reads knows
@@ -143,11 +145,17 @@ func (l *lab) record(ctx context.Context, d *blockdev.Disk, seed uint64, b begin
 	if len(own.marks) != len(own.rec.Acks) {
 		return nil, fmt.Errorf("powerloss: the disk has heard %d acknowledgements of %d", len(own.rec.Acks), len(own.marks))
 	}
+	own.bystanders = beside.synced
+	return own, nil
+}
+
+// lived counts a life of which states are made.
+func (l *lab) lived(own *life) {
+	l.run.Live()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.work += int64(len(own.rec.Events))
-	l.bystanders += beside.synced
-	return own, nil
+	l.bystanders += own.bystanders
 }
 
 // noteAcks notes what was known of a program, by what it has acknowledged.

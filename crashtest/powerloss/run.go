@@ -29,17 +29,18 @@ const disksPerCore = 3
 
 // lab is a campaign on its way, on one filesystem.
 type lab struct {
-	o       Options
-	fs      Filesystem
-	subject campaign.Subject
-	run     *campaign.Run
-	disks   *blockdev.Lab
-	base    blockdev.View // an empty filesystem
-	release func()        // the processors that it asked for
-	weak    kill.Weakener // of a program
-	marks   marks
-	tried   bool // the program's check, on a state that it has to accept
-	noAcks  bool // the program has acknowledged nothing when it was tried
+	o        Options
+	fs       Filesystem
+	subject  campaign.Subject
+	run      *campaign.Run
+	disks    *blockdev.Lab
+	checkers int           // so many of them check states
+	base     blockdev.View // an empty filesystem
+	release  func()        // the processors that it asked for
+	weak     kill.Weakener // of a program
+	marks    marks
+	tried    bool // the program's check, on a state that it has to accept
+	noAcks   bool // the program has acknowledged nothing when it was tried
 
 	mu         sync.Mutex
 	by         [classes]campaign.Class
@@ -65,7 +66,7 @@ func runCuts(ctx context.Context, o Options) (*campaign.Result, []Mark, error) {
 	if o.Filesystem.IsPOSIX() {
 		return runPOSIX(ctx, o)
 	}
-	l, err := open(ctx, o)
+	l, err := openWith(ctx, o, 1)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -77,7 +78,10 @@ func runCuts(ctx context.Context, o Options) (*campaign.Result, []Mark, error) {
 }
 
 // open begins a campaign: it starts the disks and makes the filesystem.
-func open(ctx context.Context, o Options) (*lab, error) {
+func open(ctx context.Context, o Options) (*lab, error) { return openWith(ctx, o, 0) }
+
+// openWith is open with so many disks more, which check no states.
+func openWith(ctx context.Context, o Options, more int) (*lab, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -90,14 +94,15 @@ func open(ctx context.Context, o Options) (*lab, error) {
 	if n == 0 {
 		n = disksPerCore * l.run.Cores()
 	}
-	sizes := make([]int64, n)
+	sizes := make([]int64, n+more)
 	for i := range sizes {
 		sizes[i] = l.fs.Bytes
 	}
 	if l.disks, err = blockdev.Open(o.Dir, sizes...); err != nil {
 		return nil, err
 	}
-	l.release = moreProcessors(n + l.run.Cores())
+	l.checkers = n
+	l.release = moreProcessors(n + more + l.run.Cores())
 	if err = l.makeBase(); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
@@ -157,56 +162,42 @@ func (l *lab) makeBase() error {
 
 // campaign lives lives and checks what cuts leave of them.
 func (l *lab) campaign() error {
-	for n := uint64(0); !l.run.Over(); n++ {
-		seed := rand.New(rand.NewPCG(l.o.Seed, n)).Uint64() >> 1
-		if err := l.one(seed); err != nil {
-			if l.run.Context().Err() != nil {
-				return nil
-			}
-			return err
-		}
-	}
-	return nil
-}
-
-// one lives one life, and checks what cuts leave of it.
-func (l *lab) one(seed uint64) error {
-	l.run.Live()
-	own, err := l.record(l.run.Context(), l.disks.Disks[0], seed, l.begin())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = l.disks.Drop(own.rec.ID) }() // the server ends with its lab
-	if own.broken != nil {
-		return l.foundLife(l.disks.Disks[0], own)
-	}
-	feed := &feed{lab: l, life: own, maker: newMaker(own, rand.New(rand.NewPCG(seed, 0x9c)))}
-	return l.onAll(func(d *blockdev.Disk) error {
+	c := newSchedule(l)
+	defer c.end()
+	err := l.onAll(func(d *blockdev.Disk) error {
 		failed := true
 		defer func() {
 			if failed { // or has panicked: the other disks end, too
-				feed.stop()
+				c.stop()
 			}
 		}()
-		for !l.run.Over() {
-			s := feed.next()
+		for {
+			s, f, err := c.next()
+			if err != nil {
+				return err
+			}
 			if s == nil {
 				break
 			}
-			if err := l.step(d, s, feed); err != nil {
+			err = l.step(d, s, f)
+			if err = errors.Join(err, c.done(f)); err != nil {
 				return err
 			}
 		}
 		failed = false
 		return nil
 	})
+	if l.run.Context().Err() != nil {
+		return nil
+	}
+	return err
 }
 
-// onAll calls fn with each disk at once.
+// onAll calls fn with each disk that checks states, at once.
 func (l *lab) onAll(fn func(*blockdev.Disk) error) error {
 	var all sync.WaitGroup
-	errs, panics := make([]error, len(l.disks.Disks)), make([]any, len(l.disks.Disks))
-	for i, d := range l.disks.Disks {
+	errs, panics := make([]error, l.checkers), make([]any, l.checkers)
+	for i, d := range l.disks.Disks[:l.checkers] {
 		all.Go(func() {
 			defer func() { panics[i] = recover() }()
 			errs[i] = fn(d)
@@ -219,42 +210,6 @@ func (l *lab) onAll(fn func(*blockdev.Disk) error) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// feed hands the states of a life out to the disks.
-type feed struct {
-	lab   *lab
-	life  *life
-	mu    sync.Mutex
-	maker *maker
-	steps int // states that were checked
-	ended bool
-}
-
-// next returns the next state, or nil.
-func (f *feed) next() *state {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.ended {
-		return nil
-	}
-	return f.maker.next()
-}
-
-// end ends the life: something was found in it, and more of the same would only be another shape
-// of it. A filesystem that does not mount says nothing of the program, and a mark that was missed
-// nothing of the other: the life goes on.
-func (f *feed) end(b *campaign.Broken) {
-	if b.Kind != Refused && !f.lab.hasBothMarks() {
-		f.stop()
-	}
-}
-
-// stop hands out no more states.
-func (f *feed) stop() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.ended = true
 }
 
 // everySecond is of how many states one is lived on from, and cut again.
@@ -307,11 +262,11 @@ const secondStates = 12
 // second goes on from a state, with the filesystem's recovery and the program's,
 // and cuts the power again in the midst of it.
 func (l *lab) second(d *blockdev.Disk, s *state, f *feed) error {
-	l.run.Live()
 	own, err := l.record(l.run.Context(), d, s.life.seed^s.key>>1, s.begin())
 	if err != nil {
 		return err
 	}
+	l.lived(own)
 	defer func() { _ = l.disks.Drop(own.rec.ID) }() // the server ends with its lab
 	if own.broken != nil {
 		f.end(own.broken)
@@ -358,7 +313,7 @@ func (l *lab) result() *campaign.Result {
 		counted(int(l.work), "request"), counted(int(l.bystanders), "time")))
 	if n := time.Duration(l.times.N); n > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("a check took: fork %v, mount %v, check %v, unmount %v; %d at once",
-			round(l.times.Fork/n), round(l.times.Mount/n), round(l.times.Check/n), round(l.times.Unmount/n), len(l.disks.Disks)))
+			round(l.times.Fork/n), round(l.times.Mount/n), round(l.times.Check/n), round(l.times.Unmount/n), l.checkers))
 	}
 	if l.refusal != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("%s refuses %s itself, which is no finding of the program's; the first: %s: without %s",
